@@ -1,0 +1,3 @@
+"""kpextract: learned keypoints and descriptors (UnsuperPoint) without PyTorch."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,123 @@
+"""From the network's dense maps to keypoints. No NMS: a cell has one point.
+
+Christiansen et al. 2019 (arXiv:1907.04011): all cells are sorted by score and the best
+are kept; descriptors are interpolated at the regressed positions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kpextract.features import Features
+from kpextract.image import STRIDE, Frame
+
+TINY = 1e-12  # keeps the norm of an all-zero descriptor from dividing by zero
+
+
+class DenseMaps(NamedTuple):
+    """Output of one engine call, float32, B images of H x W padded pixels.
+
+    score_logits: (B, 1, H/8, W/8).
+    positions: (B, 2, H/8, W/8), x then y, pixels of the engine's input.
+    descriptor_map: (B, D, H/s, W/s), not normalised.
+    """
+
+    score_logits: np.ndarray
+    positions: np.ndarray
+    descriptor_map: np.ndarray
+
+    def image(self, index: int) -> "DenseMaps":
+        """The maps of one image of the batch, without the leading B."""
+        return DenseMaps(*(array[index] for array in self))
+
+
+def decode(
+    maps: DenseMaps,
+    frame: Frame,
+    *,
+    max_keypoints: int | None = None,
+    min_score: float = 0.0,
+    mask: np.ndarray | None = None,
+) -> Features:
+    """Keypoints of one image, best first.
+
+    Cells are ranked by logit, since scores saturate: in float32 the sigmoid is exactly 1
+    from a logit of 17 on. Ties keep the order of the grid, row by row.
+
+    Args:
+        maps: one image's maps (`DenseMaps.image`).
+        frame: the image's sizes.
+        max_keypoints: the budget; None keeps every cell.
+        min_score: least score, in [0, 1].
+        mask: (H, W) bool of the caller's image; applied before the budget is spent, at
+            the pixel on which a keypoint falls.
+    """
+    logits = maps.score_logits.reshape(-1)
+    points = _clip(maps.positions.reshape(2, -1).T, frame.input_size)
+    candidates = np.arange(len(logits))
+    if mask is not None:
+        candidates = candidates[_allowed(mask, frame.to_caller(points))]
+    if min_score > 0:
+        candidates = candidates[sigmoid(logits[candidates]) >= min_score]
+    kept = _best(logits, candidates, max_keypoints)
+    points = points[kept]
+    return Features(
+        keypoints=frame.to_caller(points),
+        scores=sigmoid(logits[kept]),
+        descriptors=sample_descriptors(maps.descriptor_map, points, maps.score_logits.shape[1]),
+        image_size=frame.image_size,
+    )
+
+
+def _clip(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Points inside the image: a position may cross its cell's border or lie in padding."""
+    return np.clip(points, 0, np.array(size, dtype=np.float32) - 1)
+
+
+def _allowed(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(N,) bool: is the pixel under each point allowed?"""
+    columns, rows = np.rint(points).astype(np.intp).T
+    return mask[rows, columns]
+
+
+def _best(logits: np.ndarray, candidates: np.ndarray, limit: int | None) -> np.ndarray:
+    """Indices of the highest logits among `candidates`, descending."""
+    order = np.argsort(-logits[candidates], kind="stable")
+    return candidates[order[:limit]]
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-z)) without overflow, in the dtype of `logits`."""
+    return np.exp(-np.logaddexp(0, -logits))
+
+
+def sample_descriptors(
+    descriptor_map: np.ndarray, points: np.ndarray, grid_height: int
+) -> np.ndarray:
+    """Unit descriptors at sub-pixel points, bilinear, the border repeated.
+
+    Args:
+        descriptor_map: (D, H/s, W/s) float32.
+        points: (N, 2) x and y in pixels of the engine's input.
+        grid_height: H/8, which tells the map's stride s.
+
+    Returns:
+        (N, D) float32.
+    """
+    dimension, height, width = descriptor_map.shape
+    stride = STRIDE * grid_height // height
+    u, v = ((points + np.float32(0.5)) / np.float32(stride) - np.float32(0.5)).T
+    u, v = np.clip(u, 0, width - 1), np.clip(v, 0, height - 1)
+    left, top = np.floor(u).astype(np.intp), np.floor(v).astype(np.intp)
+    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    across, down = u - left.astype(np.float32), v - top.astype(np.float32)
+    flat = descriptor_map.reshape(dimension, -1)
+    upper = _lerp(flat[:, top * width + left], flat[:, top * width + right], across)
+    lower = _lerp(flat[:, bottom * width + left], flat[:, bottom * width + right], across)
+    sampled = _lerp(upper, lower, down).T
+    norms = np.sqrt(np.einsum("nd,nd->n", sampled, sampled))[:, None]
+    return np.ascontiguousarray(sampled / np.maximum(norms, np.float32(TINY)))
+
+
+def _lerp(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    return first + (second - first) * share

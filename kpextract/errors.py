@@ -1,0 +1,30 @@
+"""Every error that kpextract raises on purpose. Each message says what was given, what
+is allowed and what to do."""
+
+
+class KpextractError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidImageError(KpextractError, ValueError):
+    """An image or mask that cannot be used as it is."""
+
+
+class InvalidOptionError(KpextractError, ValueError):
+    """An option outside its allowed values."""
+
+
+class ModelError(KpextractError):
+    """A model file that is missing, damaged or not one of ours."""
+
+
+class BackendUnavailableError(KpextractError, RuntimeError):
+    """A backend that was asked for by name and cannot run here."""
+
+
+class FeatureFileError(KpextractError):
+    """A features file that cannot be read."""
+
+
+class MissingPackageError(KpextractError, ImportError):
+    """An optional package that this call needs is not installed."""

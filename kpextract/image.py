@@ -1,0 +1,151 @@
+"""From the caller's image to the pixels that the network sees, and points back again."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kpextract.errors import InvalidImageError, InvalidOptionError
+from kpextract.features import import_cv2
+
+STRIDE = 8  # pixels of a cell; the network takes multiples of it
+MIN_SIDE = 16  # pixels; below two cells a side there is nothing to place a point in
+COLORS = ("bgr", "rgb")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The sizes of an image on its way to the network, (width, height) in pixels.
+
+    Attributes:
+        image_size: the caller's image.
+        input_size: after resizing and before padding; equal unless resizing was asked for.
+    """
+
+    image_size: tuple[int, int]
+    input_size: tuple[int, int]
+
+    def to_caller(self, points: np.ndarray) -> np.ndarray:
+        """(N, 2) points of the network's input as points of the caller's image.
+
+        Undoes the resize with the half pixels: x = (x' + 0.5) / s - 0.5.
+        """
+        if self.image_size == self.input_size:
+            return points
+        scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
+        return (points + np.float32(0.5)) / scale - np.float32(0.5)
+
+
+def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:
+    """The 8-bit BGR image that the network sees.
+
+    Args:
+        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4, alpha is dropped); uint8, uint16
+            (scaled by 1/257) or float32/float64 in [0, 1] (scaled by 255), both rounded.
+        color: channel order of a colour image, "bgr" or "rgb".
+
+    Returns:
+        (H, W, 3) uint8; a view of `image` where nothing had to change.
+
+    Raises:
+        InvalidImageError: not an array, wrong shape or dtype, too small, NaN or out of
+            range.
+    """
+    _check_image(image)
+    pixels = _to_uint8(image)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    channels = pixels.shape[2]
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    pixels = pixels[:, :, :3]
+    return pixels[:, :, ::-1] if color == "rgb" else pixels
+
+
+def _check_image(image: np.ndarray) -> None:
+    allowed = (
+        "image must be (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1], "
+        f"at least {MIN_SIDE} pixels a side"
+    )
+    if not isinstance(image, np.ndarray):
+        hint = "Did cv2.imread return None? Check the path." if image is None else (
+            "Convert it with numpy.asarray."
+        )
+        raise InvalidImageError(f"{allowed}, got {type(image).__name__}. {hint}")
+    given = f"got {image.shape} {image.dtype}"
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        hint = "Move the channels last, and pass a batch to detect_batch as a list of images."
+        raise InvalidImageError(f"{allowed}, {given}. {hint}")
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise InvalidImageError(f"{allowed}, {given}. Pass a larger image.")
+    if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
+        raise InvalidImageError(f"{allowed}, {given}. Convert it with image.astype(np.uint8).")
+
+
+def _to_uint8(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype == np.uint16:
+        # Integer form of round(v / 257): 65535 = 255 * 257, so both ends are exact.
+        return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0.0 and high <= 1.0):  # NaN fails every comparison
+        raise InvalidImageError(
+            f"a float image must lie in [0, 1] without NaN, got [{low:g}, {high:g}]. "
+            "Divide by its maximum, or pass uint8 or uint16."
+        )
+    return np.rint(image * 255).astype(np.uint8)
+
+
+def fit_within(image: np.ndarray, max_size: int | None) -> np.ndarray:
+    """`image` shrunk so that its longer side is at most `max_size`; never enlarged.
+
+    Raises:
+        InvalidImageError: the shorter side would fall below the least allowed.
+    """
+    height, width = image.shape[:2]
+    if max_size is None or max(height, width) <= max_size:
+        return image
+    scale = max_size / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    if min(size) < MIN_SIDE:
+        raise InvalidImageError(
+            f"an image of {width}x{height} shrunk to max_size={max_size} is {size[0]}x{size[1]}, "
+            f"below {MIN_SIDE} pixels a side. Raise max_size or crop the image."
+        )
+    cv2 = import_cv2("Extractor(max_size=...)")
+    return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+
+
+def pad_to_stride(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) padded right and bottom to multiples of the stride.
+
+    The last row and column are repeated: a black margin would be an edge to detect.
+    """
+    height, width = image.shape[:2]
+    right, bottom = -width % STRIDE, -height % STRIDE
+    if not right and not bottom:
+        return image
+    return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
+
+
+def check_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """`mask` as (H, W) bool; non-zero means allowed.
+
+    Raises:
+        InvalidImageError: not an array of the image's height and width.
+    """
+    width, height = image_size
+    if not isinstance(mask, np.ndarray) or mask.shape != (height, width):
+        given = mask.shape if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise InvalidImageError(
+            f"mask must be an array of the image's shape ({height}, {width}), got {given}. "
+            "Non-zero marks where keypoints are allowed; take one channel of a colour mask."
+        )
+    return mask != 0
+
+
+def check_color(color: str) -> str:
+    """`color`, if it is a known channel order."""
+    if color not in COLORS:
+        raise InvalidOptionError(f"color must be one of {COLORS}, got {color!r}.")
+    return color

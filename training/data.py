@@ -1,0 +1,75 @@
+"""Photos on disk, and the uint8 cache of them that training draws from."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+HOLD_OUT_EVERY = 25  # one photo in 25 is held out when no validation folder is given
+
+
+class NoPhotosError(Exception):
+    """A folder without a single readable photo."""
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """All JPEG and PNG files below `folder`, sorted.
+
+    Raises:
+        NoPhotosError: there are none.
+    """
+    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not photos:
+        raise NoPhotosError(
+            f"{folder} holds no {', '.join(sorted(SUFFIXES))} file. "
+            "Give a folder of photos, COCO's train2017 for example; subfolders are searched."
+        )
+    return photos
+
+
+def split(photos: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Photos to train on and photos held out, the same ones each time."""
+    held_out = photos[::HOLD_OUT_EVERY]
+    return sorted(set(photos) - set(held_out)) or held_out, held_out
+
+
+def read_photo(path: Path, size: tuple[int, int]) -> np.ndarray | None:
+    """(H, W, 3) uint8 BGR that fills `size` = (height, width), its middle cut out."""
+    photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if photo is None:
+        return None
+    scale = max(size[0] / photo.shape[0], size[1] / photo.shape[1])
+    height, width = (max(round(side * scale), size[i]) for i, side in enumerate(photo.shape[:2]))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    photo = cv2.resize(photo, (width, height), interpolation=interpolation)
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    return photo[top : top + size[0], left : left + size[1]]
+
+
+def load_cache(paths: list[Path], size: tuple[int, int], device: torch.device) -> Tensor:
+    """All photos in memory: (N, 3, H, W) uint8 BGR on `device`.
+
+    A file that cannot be read is named in a warning and left out.
+
+    Raises:
+        NoPhotosError: none could be read.
+    """
+    with ThreadPoolExecutor() as pool:
+        reads = pool.map(lambda path: read_photo(path, size), paths)
+        photos = []
+        for path, photo in tqdm(zip(paths, reads, strict=True), "photos", len(paths)):
+            if photo is None:
+                logger.warning("skipped %s: not a readable image", path)
+            else:
+                photos.append(photo)
+    if not photos:
+        raise NoPhotosError(f"none of {len(paths)} files could be read as an image.")
+    return torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(device)

@@ -1,0 +1,64 @@
+"""The log of a run: JSON lines, and a picture of the curves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kpextract.files import replacing
+
+
+def append(path: Path, record: dict[str, Any]) -> None:
+    """One more line."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All records; a last line that was cut off by a kill is dropped."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Drop what was logged after `step`: a resumed run does those steps again."""
+    if not path.exists():
+        return
+    kept = [record for record in read(path) if record["step"] <= step]
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+
+
+def plot(path: Path, picture: Path) -> None:
+    """Losses over pairs seen, and the validation figures."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    records = read(path)
+    losses = [record for record in records if "losses" in record]
+    checks = [record for record in records if "validation" in record]
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4), layout="constrained")
+    for name in losses[0]["losses"] if losses else ():
+        x = [record["pairs"] for record in losses]
+        axes[0].plot(x, [record["losses"][name] for record in losses], label=name)
+    shares = ("repeatability", "recall", "matching_score", "matching_accuracy")
+    pixels = ("mean_distance", "localization_error")
+    for axis, names in ((axes[1], shares), (axes[2], pixels)):
+        for name in names:
+            x = [record["pairs"] for record in checks]
+            y = [record["validation"][name] for record in checks]
+            axis.plot(x, y, marker=".", label=name)
+    for axis, title in zip(axes, ("losses", "held-out photos", "held-out photos, pixels")):
+        axis.set(title=title, xlabel="pairs seen")
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend()
+    with replacing(picture) as temporary:
+        figure.savefig(temporary)
+    pyplot.close(figure)

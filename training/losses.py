@@ -1,0 +1,173 @@
+"""The losses of UnsuperPoint (Christiansen et al. 2019, arXiv:1907.04011), and one more.
+
+View 0 is the paper's branch A, view 1 its branch B. Every term is the paper's *sum* and
+comes per image, shape (B,), so that the paper's weights hold as published: they belong
+to sums, and with means in their place the descriptor gets about 1/2000 of its gradient.
+Terms are cited by the paper's symbols, with the equation written out.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+EPSILON_CORRESPOND = 4.0  # pixels: the paper's epsilon_correspond
+DESCRIPTOR_RADIUS = 8.0  # pixels: c_ij = 1 up to this distance
+POSITIVE_MARGIN = 1.0  # m_p
+NEGATIVE_MARGIN = 0.2  # m_n
+POSITIVE_WEIGHT = 250.0  # lambda_d: positives are far fewer than negatives
+
+
+def distance_matrix(points0: Tensor, points1: Tensor) -> Tensor:
+    """G = [g_ij], g_ij = ||p_i^(A->B) - p_j^B||: (B, M0, 2), (B, M1, 2) to (B, M0, M1).
+
+    Never by the matrix-multiply shortcut, which is off by tenths of a pixel.
+    """
+    return torch.cdist(points0, points1, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def nearest_points(points0: Tensor, points1: Tensor) -> tuple[Tensor, Tensor]:
+    """The point of view 1 nearest to each point of view 0, both in one frame.
+
+    The paper's point pairs: neither injective (several points may choose one) nor mutual.
+    A pair counts while its distance is below `EPSILON_CORRESPOND`.
+
+    Args:
+        points0: (B, M0, 2), already moved into the frame of `points1`.
+        points1: (B, M1, 2).
+
+    Returns:
+        indices: (B, M0) into `points1`.
+        distances: (B, M0) pixels, d_k; gradients flow to both points of a pair.
+    """
+    with torch.no_grad():
+        indices = distance_matrix(points0, points1).argmin(dim=2)
+    chosen = torch.gather(points1, 1, indices[..., None].expand(-1, -1, 2))
+    # The square root has no finite gradient at zero: a nanometre keeps it finite.
+    distances = ((points0 - chosen).square().sum(dim=-1) + 1e-12).sqrt()
+    return indices, distances
+
+
+def position_loss(distances: Tensor, mask: Tensor) -> Tensor:
+    """sum_k l_k^position, l_k^position = d_k.
+
+    Args:
+        distances: (B, M) pixels.
+        mask: (B, M) bool, the pairs that count.
+    """
+    return (distances * mask).sum(dim=1)
+
+
+def score_loss(scores0: Tensor, scores1: Tensor, mask: Tensor) -> Tensor:
+    """sum_k l_k^score, l_k^score = (s_k^A - s_k^B)^2: a point scores alike in both views.
+
+    Args:
+        scores0, scores1: (B, M) in [0, 1], of paired points.
+        mask: (B, M) bool.
+    """
+    return ((scores0 - scores1).square() * mask).sum(dim=1)
+
+
+def usp_loss(costs: Tensor, scores0: Tensor, scores1: Tensor, mask: Tensor) -> Tensor:
+    """sum_k l_k^usp, l_k^usp = s_k (d_k - mean d), s_k = (s_k^A + s_k^B) / 2.
+
+    Pairs that are nearer than the mean of *their image* earn a high score, the others a
+    low one. The centring makes the sum indifferent to one shift of all scores, which is
+    why scores of zero everywhere are no minimum.
+
+    Args:
+        costs: (B, M) the distances d_k in pixels, or another cost of a bad point.
+        scores0, scores1: (B, M) in [0, 1], of paired points.
+        mask: (B, M) bool.
+    """
+    mean = (costs * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    joint = (scores0 + scores1) / 2
+    return (joint * (costs - mean[:, None]) * mask).sum(dim=1)
+
+
+def uniformity_loss(relative: Tensor) -> Tensor:
+    """L^uni_x + L^uni_y of one view, L^uni_x = sum_i (x_i^sorted - (i - 1) / (M - 1))^2.
+
+    Gradients flow through the gather of the sort; each value is held against its own
+    rank.
+
+    Args:
+        relative: (B, M, 2) positions in their cells, [0, 1].
+    """
+    count = relative.shape[1]
+    target = torch.linspace(0, 1, count, dtype=relative.dtype, device=relative.device)
+    ordered = relative.sort(dim=1).values
+    return (ordered - target[:, None]).square().sum(dim=(1, 2))
+
+
+def descriptor_loss(descriptors0: Tensor, descriptors1: Tensor, distances: Tensor) -> Tensor:
+    """L^desc: hinge on every pair of points, near or far.
+
+    sum_ij lambda_d c_ij max(0, m_p - f_i.f_j) + (1 - c_ij) max(0, f_i.f_j - m_n).
+
+    Args:
+        descriptors0, descriptors1: (B, M0, D), (B, M1, D).
+        distances: (B, M0, M1) pixels, `distance_matrix` in one frame.
+    """
+    similarity = descriptors0 @ descriptors1.transpose(1, 2)
+    near = distances <= DESCRIPTOR_RADIUS
+    positive = POSITIVE_WEIGHT * (POSITIVE_MARGIN - similarity).clamp(min=0)
+    negative = (similarity - NEGATIVE_MARGIN).clamp(min=0)
+    return torch.where(near, positive, negative).sum(dim=(1, 2))
+
+
+def decorrelation_loss(descriptors: Tensor) -> Tensor:
+    """L^decorr of one view: sum_(i != j) r_ij^2, r the D x D correlation over the points.
+
+    Differs from the paper: r is squared, as in the L2-Net that the paper cites; the
+    printed sum of r itself has no lower bound worth having.
+
+    Args:
+        descriptors: (B, M, D).
+    """
+    centered = descriptors - descriptors.mean(dim=1, keepdim=True)
+    columns = F.normalize(centered, dim=1)
+    correlation = columns.transpose(1, 2) @ columns
+    diagonal = correlation.diagonal(dim1=1, dim2=2)
+    return correlation.square().sum(dim=(1, 2)) - diagonal.square().sum(dim=1)
+
+
+def contrastive_loss(
+    descriptors0: Tensor,
+    descriptors1: Tensor,
+    points1: Tensor,
+    mask: Tensor,
+    *,
+    temperature: float,
+    radius: float,
+) -> tuple[Tensor, Tensor]:
+    """Dual-softmax alternative to L^desc: each point must find itself among all others.
+
+    Symmetric cross-entropy of cosine / temperature, as in SiLK (arXiv:2304.06194) and
+    LoFTR (arXiv:2104.00680). Entry i of both views is one point, so the diagonal is
+    right. Other points within `radius` are left out: they look alike because they are
+    nearly the same place.
+
+    Args:
+        descriptors0, descriptors1: (B, M, D) unit rows.
+        points1: (B, M, 2) the points in one frame, pixels.
+        mask: (B, M) bool, the points that count.
+
+    Returns:
+        loss: (B,) sum over the points of the mean of both directions.
+        probability: (B, M) that the dual softmax picks the right partner, without
+            gradient; 0 where masked.
+    """
+    logits = descriptors0 @ descriptors1.transpose(1, 2) / temperature
+    near = distance_matrix(points1.detach(), points1.detach()) < radius
+    near.diagonal(dim1=1, dim2=2).fill_(False)
+    excluded = near | ~mask[:, :, None] | ~mask[:, None, :]
+    # A masked point keeps its own diagonal, or its row would be all -inf and the
+    # gradient NaN.
+    excluded.diagonal(dim1=1, dim2=2).fill_(False)
+    logits = logits.masked_fill(excluded, -torch.inf)
+    right = logits.diagonal(dim1=1, dim2=2)
+    log_probability0 = right - logits.logsumexp(dim=2)
+    log_probability1 = right - logits.logsumexp(dim=1)
+    loss = -((log_probability0 + log_probability1) / 2 * mask).sum(dim=1)
+    probability = ((log_probability0 + log_probability1).exp() * mask).detach()
+    return loss, probability

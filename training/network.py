@@ -1,0 +1,227 @@
+"""UnsuperPoint, the network (Christiansen et al. 2019, arXiv:1907.04011).
+
+One definition serves every model; the widths are parameters. For each 8x8 cell the
+network gives a score, a sub-pixel position and, through a descriptor map, a descriptor.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kpextract.image import STRIDE
+
+# The paper shifts [0, 1] by 0.5 and scales by 0.225; every public implementation divides.
+PIXEL_MEAN = 0.5
+PIXEL_SCALE = 0.225
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Widths and choices of one network."""
+
+    name: str
+    stages: tuple[tuple[int, ...], ...]  # widths of the 3x3 convs at strides 1, 2, 4, 8
+    downsample: str  # "pool": 2x2 max-pool; "stride": the stage's first conv has stride 2
+    score_width: int  # hidden width of each head
+    position_width: int
+    descriptor_width: int
+    descriptor_dim: int
+    descriptor_stride: int = 8  # 8, or 4: upsampled and joined with the stage at stride 4
+    # Half the range of a position, in cells, around its cell's centre. 0.5 keeps a point
+    # in its own cell (the paper's sigmoid); more lets it cross the border (KP2D).
+    position_reach: float = 0.5
+    leak: float = 0.01  # slope of the leaky ReLU below zero
+
+
+BASE = NetworkConfig(
+    name="base",
+    stages=((32, 32), (64, 64), (128, 128), (256, 256)),
+    downsample="pool",
+    score_width=256,
+    position_width=256,
+    descriptor_width=256,
+    descriptor_dim=256,
+)
+SMALL = NetworkConfig(
+    name="small",
+    stages=((), (16,), (24, 32), (96, 96, 96)),
+    downsample="stride",
+    score_width=32,
+    position_width=32,
+    descriptor_width=64,
+    descriptor_dim=64,
+    descriptor_stride=4,
+    position_reach=0.875,
+    leak=0.0,  # plain ReLU: cheaper, and it quantises better
+)
+CONFIGS = {config.name: config for config in (BASE, SMALL)}
+
+
+class DenseOutput(NamedTuple):
+    """What the network says of every cell.
+
+    score_logits: (B, 1, H/8, W/8); the sigmoid of a logit is the score.
+    positions: (B, 2, H/8, W/8), x then y, pixels of the input, (0, 0) the centre of the
+        top-left pixel.
+    descriptor_map: (B, D, H/s, W/s), not normalised; sample it at the positions.
+    """
+
+    score_logits: Tensor
+    positions: Tensor
+    descriptor_map: Tensor
+
+
+class ConvBlock(nn.Sequential):
+    """3x3 convolution, batch norm, (leaky) ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, leak: float, stride: int = 1):
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1),
+            nn.BatchNorm2d(channels_out),
+            nn.LeakyReLU(leak, inplace=True) if leak else nn.ReLU(inplace=True),
+        )
+
+
+class Head(nn.Sequential):
+    """Hidden 3x3 block, then a 3x3 convolution without activation."""
+
+    def __init__(self, channels_in: int, width: int, channels_out: int, leak: float):
+        super().__init__(
+            ConvBlock(channels_in, width, leak),
+            nn.Conv2d(width, channels_out, 3, padding=1),
+        )
+
+
+class Upsampler(nn.Module):
+    """Descriptor map at stride 4 from the map at stride 8 and the backbone's stride 4.
+
+    Pixel shuffle and skip connection as in KP2D (arXiv:1912.10615, "descriptor
+    upsampling"), reduced to two 1x1 convolutions.
+    """
+
+    def __init__(self, channels: int, channels_skip: int):
+        super().__init__()
+        self.expand = nn.Conv2d(channels, 4 * channels, 1)
+        self.skip = nn.Conv2d(channels_skip, channels, 1)
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """(B, D, h, w) and (B, C, 2h, 2w) to (B, D, 2h, 2w)."""
+        return F.pixel_shuffle(self.expand(coarse), 2) + self.skip(fine)
+
+
+class UnsuperPoint(nn.Module):
+    """Backbone and the three heads; `forward` ends at dense maps."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        self.stages = nn.ModuleList()
+        channels = 3
+        for index, widths in enumerate(config.stages):
+            blocks: list[nn.Module] = []
+            if index and config.downsample == "pool":
+                blocks.append(nn.MaxPool2d(2))
+            for depth, width in enumerate(widths):
+                halve = index and not depth and config.downsample == "stride"
+                blocks.append(ConvBlock(channels, width, config.leak, 2 if halve else 1))
+                channels = width
+            self.stages.append(nn.Sequential(*blocks))
+        self.score = Head(channels, config.score_width, 1, config.leak)
+        self.position = Head(channels, config.position_width, 2, config.leak)
+        self.descriptor = Head(
+            channels, config.descriptor_width, config.descriptor_dim, config.leak
+        )
+        self.upsample = (
+            Upsampler(config.descriptor_dim, config.stages[2][-1])
+            if config.descriptor_stride == STRIDE // 2
+            else None
+        )
+
+    def forward(self, image: Tensor) -> DenseOutput:
+        """Dense maps of a batch.
+
+        Args:
+            image: (B, 3, H, W) float32 in [0, 1], BGR, H and W multiples of 8.
+        """
+        return self.from_normalized((image - PIXEL_MEAN) / PIXEL_SCALE)
+
+    def from_normalized(self, x: Tensor) -> DenseOutput:
+        """The same from an image that is already shifted and scaled."""
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        descriptor_map = self.descriptor(x)
+        if self.upsample is not None:
+            descriptor_map = self.upsample(descriptor_map, features[2])
+        # Positions and logits stay float32 under autocast: float16 steps are 0.5 px
+        # beyond 512 px.
+        relative = 0.5 + self.config.position_reach * torch.tanh(self.position(x).float())
+        return DenseOutput(self.score(x).float(), to_pixels(relative), descriptor_map)
+
+
+def to_pixels(relative: Tensor) -> Tensor:
+    """Positions in pixels from positions relative to their cells.
+
+    Eq. 1 of the paper, x = 8 (c + p_x), with the half pixel that puts (0, 0) on the
+    centre of the top-left pixel: x = 8 (c + p_x) - 0.5.
+
+    Args:
+        relative: (B, 2, h, w), x then y, in cells; [0, 1] inside the own cell.
+    """
+    height, width = relative.shape[-2:]
+    columns = torch.arange(width, dtype=torch.float32, device=relative.device)
+    rows = torch.arange(height, dtype=torch.float32, device=relative.device)
+    x = STRIDE * (relative[:, 0] + columns) - 0.5
+    y = STRIDE * (relative[:, 1] + rows[:, None]) - 0.5
+    return torch.stack((x, y), dim=1)
+
+
+def to_relative(positions: Tensor) -> Tensor:
+    """Inverse of `to_pixels`: (B, 2, h, w) pixels to cells."""
+    return (positions - to_pixels(torch.zeros_like(positions))) / STRIDE
+
+
+def sample_map(dense: Tensor, points: Tensor, stride: int) -> Tensor:
+    """Values of a map at sub-pixel points, bilinear, the border repeated.
+
+    Args:
+        dense: (B, C, H/s, W/s).
+        points: (B, N, 2) x and y in pixels of the image.
+        stride: s, pixels between neighbouring entries of the map.
+
+    Returns:
+        (B, N, C) float32.
+    """
+    size = points.new_tensor(dense.shape[:-3:-1]) * stride
+    grid = (2 * points + 1) / size - 1
+    sampled = F.grid_sample(
+        dense.float(), grid[:, :, None], padding_mode="border", align_corners=False
+    )
+    return sampled[..., 0].transpose(1, 2)
+
+
+def sample_descriptors(descriptor_map: Tensor, points: Tensor, stride: int) -> Tensor:
+    """(B, N, D) unit descriptors at sub-pixel points; arguments as in `sample_map`."""
+    return F.normalize(sample_map(descriptor_map, points, stride), dim=-1)
+
+
+def count_flop(config: NetworkConfig, height: int, width: int) -> int:
+    """Floating-point operations (2 x MAC) of the convolutions for one image."""
+    total = 0
+
+    def add(module: nn.Module, _inputs: object, output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += 2 * output[0].numel() * module.weight[0].numel()
+
+    network = UnsuperPoint(config).eval()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(add)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, height, width))
+    return total

@@ -1,0 +1,122 @@
+"""What is minimised: the losses put together, once as in the paper and once as ours."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from kpextract.image import STRIDE
+from training import losses
+from training.homography import inside, warp_points
+from training.network import DenseOutput, sample_descriptors, sample_map, to_relative
+
+Terms = dict[str, Tensor]  # weighted terms by name, each the mean over the batch
+
+# Weights of the paper's sums.
+PAPER_WEIGHTS = {
+    "position": 1.0,
+    "score": 2.0,
+    "usp": 1.0,
+    "uniformity": 100.0,
+    "descriptor": 0.001,
+    "decorrelation": 0.03,
+}
+# Weights of our means over the visible points.
+DEFAULT_WEIGHTS = {"position": 1.0, "score": 2.0, "usp": 2.0, "contrastive": 1.0}
+TEMPERATURE = 0.1  # of the cosine in the dual softmax
+NEAR = 6.0  # pixels: neighbours that are no negatives
+
+
+def points_of(output: DenseOutput) -> Tensor:
+    """(B, M, 2) positions, row by row."""
+    return output.positions.flatten(2).transpose(1, 2)
+
+
+def scores_of(output: DenseOutput) -> Tensor:
+    """(B, M) scores in [0, 1], row by row."""
+    return torch.sigmoid(output.score_logits.flatten(1))
+
+
+def image_size(output: DenseOutput) -> tuple[int, int]:
+    """(height, width) of the image in pixels."""
+    height, width = output.score_logits.shape[-2:]
+    return height * STRIDE, width * STRIDE
+
+
+def _descriptors(output: DenseOutput, points: Tensor) -> Tensor:
+    stride = image_size(output)[0] // output.descriptor_map.shape[-2]
+    return sample_descriptors(output.descriptor_map, points, stride)
+
+
+def paper_objective(output0: DenseOutput, output1: DenseOutput, homography: Tensor) -> Terms:
+    """L_total of the paper: sums over pairs and points of an image, averaged over images."""
+    points0, points1 = points_of(output0), points_of(output1)
+    scores0, scores1 = scores_of(output0), scores_of(output1)
+    warped0 = warp_points(homography, points0)
+    indices, distances = losses.nearest_points(warped0, points1)
+    paired = distances < losses.EPSILON_CORRESPOND
+    paired_scores1 = torch.gather(scores1, 1, indices)
+    descriptors0 = _descriptors(output0, points0)
+    descriptors1 = _descriptors(output1, points1)
+    matrix = losses.distance_matrix(warped0.detach(), points1.detach())
+    relative = [
+        to_relative(output.positions).flatten(2).transpose(1, 2) for output in (output0, output1)
+    ]
+    terms = {
+        "position": losses.position_loss(distances, paired),
+        "score": losses.score_loss(scores0, paired_scores1, paired),
+        "usp": losses.usp_loss(distances, scores0, paired_scores1, paired),
+        "uniformity": sum(losses.uniformity_loss(view) for view in relative),
+        "descriptor": losses.descriptor_loss(descriptors0, descriptors1, matrix),
+        "decorrelation": losses.decorrelation_loss(descriptors0)
+        + losses.decorrelation_loss(descriptors1),
+    }
+    return {name: PAPER_WEIGHTS[name] * term.mean() for name, term in terms.items()}
+
+
+def default_objective(output0: DenseOutput, output1: DenseOutput, homography: Tensor) -> Terms:
+    """Ours. Differs from the paper:
+
+    - every visible point counts, its distance clamped at epsilon: in the paper a point
+      without a partner is never told that it is bad;
+    - positions learn from both directions, and from position_loss alone: the centred
+      usp term would push the worse half of the pairs apart;
+    - the cost of a point is its clamped distance *and* the probability that its
+      descriptor fails to find it: a corner that repeats but looks like ten others is no
+      keypoint;
+    - the partner's score and descriptor are read from view 1's maps at T p;
+    - dual softmax in place of hinge and decorrelation; means in place of sums.
+    """
+    points0, points1 = points_of(output0), points_of(output1)
+    size = image_size(output0)
+    warped0 = warp_points(homography, points0)
+    warped1 = warp_points(torch.linalg.inv(homography), points1)
+    visible0, visible1 = inside(warped0, size), inside(warped1, size)
+    count0, count1 = (visible.sum(dim=1).clamp(min=1) for visible in (visible0, visible1))
+    clamped0 = losses.nearest_points(warped0, points1)[1].clamp(max=losses.EPSILON_CORRESPOND)
+    clamped1 = losses.nearest_points(warped1, points0)[1].clamp(max=losses.EPSILON_CORRESPOND)
+
+    scores0 = scores_of(output0)
+    score_map1 = torch.sigmoid(output1.score_logits)
+    scores1 = sample_map(score_map1, warped0.detach(), STRIDE)[..., 0]
+    contrastive, found = losses.contrastive_loss(
+        _descriptors(output0, points0.detach()),
+        _descriptors(output1, warped0.detach()),
+        warped0,
+        visible0,
+        temperature=TEMPERATURE,
+        radius=NEAR,
+    )
+    costs = clamped0.detach() / losses.EPSILON_CORRESPOND + 1 - found
+    terms = {
+        "position": losses.position_loss(clamped0, visible0) / count0
+        + losses.position_loss(clamped1, visible1) / count1,
+        "score": losses.score_loss(scores0, scores1, visible0) / count0,
+        "usp": losses.usp_loss(costs, scores0, scores1, visible0) / count0,
+        "contrastive": contrastive / count0,
+    }
+    return {name: DEFAULT_WEIGHTS[name] * term.mean() for name, term in terms.items()}
+
+
+Objective = Callable[[DenseOutput, DenseOutput, Tensor], Terms]
+OBJECTIVES: dict[str, Objective] = {"default": default_objective, "paper": paper_objective}

@@ -1,0 +1,56 @@
+"""The network on held-out photos, decoded and matched by the code that users run."""
+
+import torch
+from torch import Tensor
+
+from kpextract.decode import DenseMaps, decode
+from kpextract.features import Features
+from kpextract.image import Frame
+from kpextract.matching import match
+from training.homography import Size
+from training.metrics import average, measure_pair
+from training.network import DenseOutput, UnsuperPoint
+from training.pairs import make_pairs
+
+SEED = 20190709  # of the held-out pairs; training draws from small seeds
+KEYPOINTS = 300  # budget at 240x320, as in the paper's table
+BATCH = 10
+
+
+def to_features(output: DenseOutput, max_keypoints: int | None) -> list[Features]:
+    """What the runtime makes of the network's maps."""
+    maps = DenseMaps(*(tensor.cpu().numpy() for tensor in output))
+    height, width = (8 * side for side in maps.score_logits.shape[-2:])
+    frame = Frame((width, height), (width, height))
+    return [
+        decode(maps.image(index), frame, max_keypoints=max_keypoints)
+        for index in range(len(maps.score_logits))
+    ]
+
+
+@torch.no_grad()
+def validate(network: UnsuperPoint, photos: Tensor, size: Size) -> dict[str, float]:
+    """Mean figures over one pair of views of each photo, the same pairs each time.
+
+    `mean_distance` is over all cells, as in the paper; everything else is over the best
+    300 points.
+
+    Args:
+        photos: (N, 3, H, W) uint8 BGR.
+        size: (height, width) of the views.
+    """
+    network.eval()
+    generator = torch.Generator(photos.device).manual_seed(SEED)
+    best, everywhere = [], []
+    for batch in photos.split(BATCH):
+        pairs = make_pairs(batch, size, generator)
+        views = [network(images) for images in (pairs.images0, pairs.images1)]
+        homographies = pairs.homography.cpu().double().numpy()
+        for budget, measured in ((KEYPOINTS, best), (None, everywhere)):
+            for features0, features1, homography in zip(
+                *(to_features(view, budget) for view in views), homographies, strict=True
+            ):
+                matches = match(features0, features1)
+                measured.append(measure_pair(features0, features1, matches, homography))
+    network.train()
+    return average(best) | {"mean_distance": average(everywhere)["mean_distance"]}
