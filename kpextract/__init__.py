@@ -1,3 +1,35 @@
-"""kpextract: learned keypoints and descriptors (UnsuperPoint) without PyTorch."""
+"""kpextract: learned keypoints and descriptors (UnsuperPoint) without PyTorch.
+
+from kpextract import Extractor, match
+
+extractor = Extractor()
+features = extractor.detect(image)
+"""
+
+from kpextract.errors import (
+    BackendUnavailableError,
+    FeatureFileError,
+    InvalidImageError,
+    InvalidOptionError,
+    KpextractError,
+    MissingPackageError,
+    ModelError,
+)
+from kpextract.extractor import Extractor, ExtractorInfo
+from kpextract.features import Features
+from kpextract.matching import match
 
 __version__ = "0.1.0"
+__all__ = [
+    "BackendUnavailableError",
+    "Extractor",
+    "ExtractorInfo",
+    "FeatureFileError",
+    "Features",
+    "InvalidImageError",
+    "InvalidOptionError",
+    "KpextractError",
+    "MissingPackageError",
+    "ModelError",
+    "match",
+]

@@ -41,7 +41,8 @@ def decode(
 ) -> Features:
     """Keypoints of one image, best first.
 
-    Cells are ranked by logit, since scores saturate: in float32 the sigmoid is exactly 1
+    Cells are ranked by logit, since scores saturate: in float32 the sigmoid is exactly
+        1
     from a logit of 17 on. Ties keep the order of the grid, row by row.
 
     Args:
@@ -64,13 +65,15 @@ def decode(
     return Features(
         keypoints=frame.to_caller(points),
         scores=sigmoid(logits[kept]),
-        descriptors=sample_descriptors(maps.descriptor_map, points, maps.score_logits.shape[1]),
+        descriptors=sample_descriptors(
+            maps.descriptor_map, points, maps.score_logits.shape[1]
+        ),
         image_size=frame.image_size,
     )
 
 
 def _clip(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Points inside the image: a position may cross its cell's border or lie in padding."""
+    """Points inside the image: one may cross its cell's border or lie in padding."""
     return np.clip(points, 0, np.array(size, dtype=np.float32) - 1)
 
 
@@ -113,7 +116,9 @@ def sample_descriptors(
     across, down = u - left.astype(np.float32), v - top.astype(np.float32)
     flat = descriptor_map.reshape(dimension, -1)
     upper = _lerp(flat[:, top * width + left], flat[:, top * width + right], across)
-    lower = _lerp(flat[:, bottom * width + left], flat[:, bottom * width + right], across)
+    lower = _lerp(
+        flat[:, bottom * width + left], flat[:, bottom * width + right], across
+    )
     sampled = _lerp(upper, lower, down).T
     norms = np.sqrt(np.einsum("nd,nd->n", sampled, sampled))[:, None]
     return np.ascontiguousarray(sampled / np.maximum(norms, np.float32(TINY)))

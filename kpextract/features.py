@@ -3,6 +3,7 @@
 import os
 import zipfile
 from dataclasses import dataclass, fields
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +25,8 @@ class Features:
     An image without keypoints gives arrays of length zero, never None and no padding.
 
     Attributes:
-        keypoints: (N, 2) float32, x then y, in pixels of the image that the caller gave;
-            (0, 0) is the centre of the top-left pixel.
+        keypoints: (N, 2) float32, x then y, in pixels of the image that the caller
+            gave; (0, 0) is the centre of the top-left pixel.
         scores: (N,) float32 in [0, 1], descending.
         descriptors: (N, D) float32, rows of unit length: the dot product of two rows is
             their cosine similarity.
@@ -47,7 +48,8 @@ class Features:
         ):
             raise ValueError(
                 "Features: shapes must be (N, 2), (N,) and (N, D), got "
-                f"{self.keypoints.shape}, {self.scores.shape} and {self.descriptors.shape}."
+                f"{self.keypoints.shape}, {self.scores.shape} and "
+                f"{self.descriptors.shape}."
             )
 
     def __len__(self) -> int:
@@ -67,9 +69,14 @@ class Features:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a NumPy `.npz` file, whole or not at all."""
-        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(
+                file,
+                keypoints=self.keypoints,
+                scores=self.scores,
+                descriptors=self.descriptors,
+                image_size=np.array(self.image_size),
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Features":
@@ -90,7 +97,7 @@ class Features:
             ) from error
 
 
-def import_cv2(caller: str):  # type: ignore[no-untyped-def]  # a module has no useful type
+def import_cv2(caller: str) -> ModuleType:
     """OpenCV, or an error that says which call needs it and how to install it."""
     try:
         import cv2

@@ -1,4 +1,4 @@
-"""From the caller's image to the pixels that the network sees, and points back again."""
+"""From the caller's image to the pixels that the network sees, and back for points."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,8 @@ class Frame:
 
     Attributes:
         image_size: the caller's image.
-        input_size: after resizing and before padding; equal unless resizing was asked for.
+        input_size: after resizing and before padding; equal unless resizing was asked
+            for.
     """
 
     image_size: tuple[int, int]
@@ -39,8 +40,9 @@ def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:
     """The 8-bit BGR image that the network sees.
 
     Args:
-        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4, alpha is dropped); uint8, uint16
-            (scaled by 1/257) or float32/float64 in [0, 1] (scaled by 255), both rounded.
+        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4, alpha is dropped); uint8,
+            uint16 (scaled by 1/257) or float32/float64 in [0, 1] (scaled by 255), both
+            rounded.
         color: channel order of a colour image, "bgr" or "rgb".
 
     Returns:
@@ -63,22 +65,28 @@ def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:
 
 def _check_image(image: np.ndarray) -> None:
     allowed = (
-        "image must be (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1], "
-        f"at least {MIN_SIDE} pixels a side"
+        "image must be (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in "
+        f"[0, 1], at least {MIN_SIDE} pixels a side"
     )
     if not isinstance(image, np.ndarray):
-        hint = "Did cv2.imread return None? Check the path." if image is None else (
-            "Convert it with numpy.asarray."
+        hint = (
+            "Did cv2.imread return None? Check the path."
+            if image is None
+            else ("Convert it with numpy.asarray.")
         )
         raise InvalidImageError(f"{allowed}, got {type(image).__name__}. {hint}")
     given = f"got {image.shape} {image.dtype}"
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        hint = "Move the channels last, and pass a batch to detect_batch as a list of images."
+    if image.ndim not in (2, 3) or (
+        image.ndim == 3 and image.shape[2] not in (1, 3, 4)
+    ):
+        hint = "Move the channels last; detect_batch takes a list of images."
         raise InvalidImageError(f"{allowed}, {given}. {hint}")
     if min(image.shape[:2]) < MIN_SIDE:
         raise InvalidImageError(f"{allowed}, {given}. Pass a larger image.")
     if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
-        raise InvalidImageError(f"{allowed}, {given}. Convert it with image.astype(np.uint8).")
+        raise InvalidImageError(
+            f"{allowed}, {given}. Convert it with image.astype(np.uint8)."
+        )
 
 
 def _to_uint8(image: np.ndarray) -> np.ndarray:
@@ -109,8 +117,9 @@ def fit_within(image: np.ndarray, max_size: int | None) -> np.ndarray:
     size = (round(width * scale), round(height * scale))
     if min(size) < MIN_SIDE:
         raise InvalidImageError(
-            f"an image of {width}x{height} shrunk to max_size={max_size} is {size[0]}x{size[1]}, "
-            f"below {MIN_SIDE} pixels a side. Raise max_size or crop the image."
+            f"an image of {width}x{height} shrunk to max_size={max_size} is "
+            f"{size[0]}x{size[1]}, below {MIN_SIDE} pixels a side. Raise max_size or "
+            "crop the image."
         )
     cv2 = import_cv2("Extractor(max_size=...)")
     return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
@@ -138,8 +147,9 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     if not isinstance(mask, np.ndarray) or mask.shape != (height, width):
         given = mask.shape if isinstance(mask, np.ndarray) else type(mask).__name__
         raise InvalidImageError(
-            f"mask must be an array of the image's shape ({height}, {width}), got {given}. "
-            "Non-zero marks where keypoints are allowed; take one channel of a colour mask."
+            f"mask must be an array of the image's shape ({height}, {width}), got "
+            f"{given}. Non-zero marks where keypoints are allowed; take one channel of "
+            "a color mask."
         )
     return mask != 0
 

@@ -30,7 +30,9 @@ def save_weights(path: Path, network: UnsuperPoint, facts: dict[str, Any]) -> No
     Args:
         facts: how the weights came about: data, pairs, hours, figures; JSON values.
     """
-    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    weights = {
+        name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
     header = {"network": json.dumps(asdict(network.config)), "facts": json.dumps(facts)}
     with replacing(path) as temporary:
         save_file(weights, temporary, metadata=header)

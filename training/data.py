@@ -26,11 +26,13 @@ def list_photos(folder: Path) -> list[Path]:
     Raises:
         NoPhotosError: there are none.
     """
-    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    photos = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES
+    )
     if not photos:
         raise NoPhotosError(
             f"{folder} holds no {', '.join(sorted(SUFFIXES))} file. "
-            "Give a folder of photos, COCO's train2017 for example; subfolders are searched."
+            "Give a folder of photos, COCO's train2017 for example; subfolders count."
         )
     return photos
 
@@ -47,14 +49,18 @@ def read_photo(path: Path, size: tuple[int, int]) -> np.ndarray | None:
     if photo is None:
         return None
     scale = max(size[0] / photo.shape[0], size[1] / photo.shape[1])
-    height, width = (max(round(side * scale), size[i]) for i, side in enumerate(photo.shape[:2]))
+    height, width = (
+        max(round(side * scale), size[i]) for i, side in enumerate(photo.shape[:2])
+    )
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     photo = cv2.resize(photo, (width, height), interpolation=interpolation)
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return photo[top : top + size[0], left : left + size[1]]
 
 
-def load_cache(paths: list[Path], size: tuple[int, int], device: torch.device) -> Tensor:
+def load_cache(
+    paths: list[Path], size: tuple[int, int], device: torch.device
+) -> Tensor:
     """All photos in memory: (N, 3, H, W) uint8 BGR on `device`.
 
     A file that cannot be read is named in a warning and left out.
@@ -72,4 +78,6 @@ def load_cache(paths: list[Path], size: tuple[int, int], device: torch.device) -
                 photos.append(photo)
     if not photos:
         raise NoPhotosError(f"none of {len(paths)} files could be read as an image.")
-    return torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(device)
+    return (
+        torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(device)
+    )

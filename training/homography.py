@@ -1,7 +1,7 @@
 """Random homographies, and points and images moved by them, batched on any device.
 
-A homography is (B, 3, 3) and maps homogeneous pixel coordinates; (0, 0) is the centre of
-the top-left pixel. Sizes are (height, width).
+A homography is (B, 3, 3) and maps homogeneous pixel coordinates; (0, 0) is the centre
+of the top-left pixel. Sizes are (height, width).
 """
 
 import math
@@ -45,7 +45,7 @@ def from_corners(corners0: Tensor, corners1: Tensor) -> Tensor:
 
 
 def corner_points(size: Size, device: torch.device) -> Tensor:
-    """(4, 2) outer corners of an image: half a pixel outside the corner pixels' centres."""
+    """(4, 2) outer corners of an image, half a pixel outside the pixel centres."""
     height, width = size
     right, bottom = width - 0.5, height - 0.5
     corners = [[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]
@@ -53,12 +53,17 @@ def corner_points(size: Size, device: torch.device) -> Tensor:
 
 
 def sample_homographies(
-    crop: Tensor, size: Size, ranges: WarpRanges, strength: float, generator: torch.Generator
+    crop: Tensor,
+    size: Size,
+    ranges: WarpRanges,
+    strength: float,
+    generator: torch.Generator,
 ) -> Tensor:
     """Random homographies from the pixels of a view to those of its photo.
 
     Args:
-        crop: (B, 3) x and y of the centre in the photo, and photo pixels per view pixel.
+        crop: (B, 3) x and y of the centre in the photo, and photo pixels per view
+            pixel.
         size: of the view.
         ranges: how far it may move.
         strength: scales the ranges; 0 gives the plain crop.
@@ -80,21 +85,30 @@ def sample_homographies(
     rotation = torch.stack((cosine, -sine, sine, cosine), dim=-1).reshape(-1, 2, 2)
 
     corners = corner_points(size, device)
-    moved = corners - corners.mean(dim=0) + uniform(4, 2) * strength * ranges.corner_jitter * sides
+    moved = (
+        corners
+        - corners.mean(dim=0)
+        + uniform(4, 2) * strength * ranges.corner_jitter * sides
+    )
     moved = moved @ rotation.transpose(1, 2) / scale
     moved = moved + uniform(1, 2) * strength * ranges.translation * sides
     in_photo = crop[:, None, :2] + moved * crop[:, None, 2:]
     return from_corners(corners.expand(count, 4, 2), in_photo)
 
 
-def sample_crops(count: int, size: Size, photo_size: Size, generator: torch.Generator) -> Tensor:
-    """(count, 3) random crops: from the view's own resolution to the whole photo's width.
+def sample_crops(
+    count: int, size: Size, photo_size: Size, generator: torch.Generator
+) -> Tensor:
+    """(count, 3) random crops: from the view's own resolution to the whole photo's
+    width.
 
     Returns centre x, centre y and photo pixels per view pixel; the crop lies inside.
     """
     draw = torch.rand(count, 3, generator=generator, device=generator.device)
     sides = torch.tensor(size[::-1], dtype=torch.float32, device=draw.device)
-    photo_sides = torch.tensor(photo_size[::-1], dtype=torch.float32, device=draw.device)
+    photo_sides = torch.tensor(
+        photo_size[::-1], dtype=torch.float32, device=draw.device
+    )
     widest = float((photo_sides / sides).min())
     zoom = min(1.0, widest) * (widest / min(1.0, widest)) ** draw[:, 2:]
     center = zoom * sides / 2 + draw[:, :2] * (photo_sides - zoom * sides) - 0.5

@@ -54,7 +54,8 @@ def plot(path: Path, picture: Path) -> None:
             x = [record["pairs"] for record in checks]
             y = [record["validation"][name] for record in checks]
             axis.plot(x, y, marker=".", label=name)
-    for axis, title in zip(axes, ("losses", "held-out photos", "held-out photos, pixels")):
+    titles = ("losses", "held-out photos", "held-out photos, pixels")
+    for axis, title in zip(axes, titles, strict=True):
         axis.set(title=title, xlabel="pairs seen")
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:

@@ -1,4 +1,5 @@
-"""The losses of UnsuperPoint (Christiansen et al. 2019, arXiv:1907.04011), and one more.
+"""The losses of UnsuperPoint (Christiansen et al. 2019, arXiv:1907.04011), and
+one more.
 
 View 0 is the paper's branch A, view 1 its branch B. Every term is the paper's *sum* and
 comes per image, shape (B,), so that the paper's weights hold as published: they belong
@@ -28,8 +29,8 @@ def distance_matrix(points0: Tensor, points1: Tensor) -> Tensor:
 def nearest_points(points0: Tensor, points1: Tensor) -> tuple[Tensor, Tensor]:
     """The point of view 1 nearest to each point of view 0, both in one frame.
 
-    The paper's point pairs: neither injective (several points may choose one) nor mutual.
-    A pair counts while its distance is below `EPSILON_CORRESPOND`.
+    The paper's point pairs: neither injective (several points may choose one) nor
+    mutual. A pair counts while its distance is below `EPSILON_CORRESPOND`.
 
     Args:
         points0: (B, M0, 2), already moved into the frame of `points1`.
@@ -58,7 +59,8 @@ def position_loss(distances: Tensor, mask: Tensor) -> Tensor:
 
 
 def score_loss(scores0: Tensor, scores1: Tensor, mask: Tensor) -> Tensor:
-    """sum_k l_k^score, l_k^score = (s_k^A - s_k^B)^2: a point scores alike in both views.
+    """sum_k l_k^score, l_k^score = (s_k^A - s_k^B)^2: a point scores alike in both
+    views.
 
     Args:
         scores0, scores1: (B, M) in [0, 1], of paired points.
@@ -85,7 +87,8 @@ def usp_loss(costs: Tensor, scores0: Tensor, scores1: Tensor, mask: Tensor) -> T
 
 
 def uniformity_loss(relative: Tensor) -> Tensor:
-    """L^uni_x + L^uni_y of one view, L^uni_x = sum_i (x_i^sorted - (i - 1) / (M - 1))^2.
+    """L^uni_x + L^uni_y of one view, L^uni_x = sum_i (x_i^sorted - (i - 1) / (M -
+    1))^2.
 
     Gradients flow through the gather of the sort; each value is held against its own
     rank.
@@ -99,7 +102,9 @@ def uniformity_loss(relative: Tensor) -> Tensor:
     return (ordered - target[:, None]).square().sum(dim=(1, 2))
 
 
-def descriptor_loss(descriptors0: Tensor, descriptors1: Tensor, distances: Tensor) -> Tensor:
+def descriptor_loss(
+    descriptors0: Tensor, descriptors1: Tensor, distances: Tensor
+) -> Tensor:
     """L^desc: hinge on every pair of points, near or far.
 
     sum_ij lambda_d c_ij max(0, m_p - f_i.f_j) + (1 - c_ij) max(0, f_i.f_j - m_n).
@@ -116,7 +121,8 @@ def descriptor_loss(descriptors0: Tensor, descriptors1: Tensor, distances: Tenso
 
 
 def decorrelation_loss(descriptors: Tensor) -> Tensor:
-    """L^decorr of one view: sum_(i != j) r_ij^2, r the D x D correlation over the points.
+    """L^decorr of one view: sum_(i != j) r_ij^2, r the D x D correlation over the
+    points.
 
     Differs from the paper: r is squared, as in the L2-Net that the paper cites; the
     printed sum of r itself has no lower bound worth having.
@@ -129,6 +135,18 @@ def decorrelation_loss(descriptors: Tensor) -> Tensor:
     correlation = columns.transpose(1, 2) @ columns
     diagonal = correlation.diagonal(dim1=1, dim2=2)
     return correlation.square().sum(dim=(1, 2)) - diagonal.square().sum(dim=1)
+
+
+def redundant(points: Tensor, scores: Tensor, radius: float) -> Tensor:
+    """(B, M) bool: does a better point of the same view lie within `radius`?
+
+    Args:
+        points: (B, M, 2) pixels.
+        scores: (B, M).
+    """
+    close = distance_matrix(points, points) < radius
+    better = scores[:, None, :] > scores[:, :, None]
+    return (close & better).any(dim=2)
 
 
 def contrastive_loss(

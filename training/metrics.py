@@ -23,7 +23,8 @@ class PairMetrics:
             without any. Points placed blindly give about 2.5.
         matches: mutual nearest neighbours of the descriptors.
         correct_matches: those of them that are within 3 px of the truth.
-        matching_score: correct matches over the mean number of points seen by both views.
+        matching_score: correct matches over the mean number of points seen by both
+            views.
         matching_accuracy: correct matches over matches (MMA at 3 px); 0 without any.
         recall: correct matches over points that have a partner within 3 px.
     """
@@ -65,8 +66,12 @@ def measure_pair(
     seen1 = inside(back1, features0.image_size)
     shared0, shared1 = warped0[seen0], features1.keypoints[seen1].astype(np.float64)
     nearest0, nearest1 = _nearest(shared0, shared1)
-    repeated = np.concatenate((nearest0[nearest0 <= CORRECT], nearest1[nearest1 <= CORRECT]))
-    errors = np.linalg.norm(warped0[pairs[:, 0]] - features1.keypoints[pairs[:, 1]], axis=1)
+    repeated = np.concatenate(
+        (nearest0[nearest0 <= CORRECT], nearest1[nearest1 <= CORRECT])
+    )
+    errors = np.linalg.norm(
+        warped0[pairs[:, 0]] - features1.keypoints[pairs[:, 1]], axis=1
+    )
     correct = int((errors <= CORRECT).sum())
     return PairMetrics(
         repeatability=_share(len(repeated), len(shared0) + len(shared1)),

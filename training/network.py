@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from kpextract.image import STRIDE
 
-# The paper shifts [0, 1] by 0.5 and scales by 0.225; every public implementation divides.
+# The paper shifts [0, 1] by 0.5 and scales by 0.225; every public implementation
+# divides.
 PIXEL_MEAN = 0.5
 PIXEL_SCALE = 0.225
 
@@ -24,14 +25,15 @@ class NetworkConfig:
 
     name: str
     stages: tuple[tuple[int, ...], ...]  # widths of the 3x3 convs at strides 1, 2, 4, 8
-    downsample: str  # "pool": 2x2 max-pool; "stride": the stage's first conv has stride 2
+    # "pool": 2x2 max-pool before a stage; "stride": its first conv has stride 2.
+    downsample: str
     score_width: int  # hidden width of each head
     position_width: int
     descriptor_width: int
     descriptor_dim: int
-    descriptor_stride: int = 8  # 8, or 4: upsampled and joined with the stage at stride 4
-    # Half the range of a position, in cells, around its cell's centre. 0.5 keeps a point
-    # in its own cell (the paper's sigmoid); more lets it cross the border (KP2D).
+    descriptor_stride: int = 8  # 4: upsampled and joined with the stage at stride 4
+    # Half the range of a position, in cells, around its cell's centre. 0.5 keeps a
+    # point in its own cell (the paper's sigmoid); more lets it cross the border (KP2D).
     position_reach: float = 0.5
     leak: float = 0.01  # slope of the leaky ReLU below zero
 
@@ -77,7 +79,9 @@ class DenseOutput(NamedTuple):
 class ConvBlock(nn.Sequential):
     """3x3 convolution, batch norm, (leaky) ReLU."""
 
-    def __init__(self, channels_in: int, channels_out: int, leak: float, stride: int = 1):
+    def __init__(
+        self, channels_in: int, channels_out: int, leak: float, stride: int = 1
+    ):
         super().__init__(
             nn.Conv2d(channels_in, channels_out, 3, stride, padding=1),
             nn.BatchNorm2d(channels_out),
@@ -126,7 +130,9 @@ class UnsuperPoint(nn.Module):
                 blocks.append(nn.MaxPool2d(2))
             for depth, width in enumerate(widths):
                 halve = index and not depth and config.downsample == "stride"
-                blocks.append(ConvBlock(channels, width, config.leak, 2 if halve else 1))
+                blocks.append(
+                    ConvBlock(channels, width, config.leak, 2 if halve else 1)
+                )
                 channels = width
             self.stages.append(nn.Sequential(*blocks))
         self.score = Head(channels, config.score_width, 1, config.leak)
@@ -159,7 +165,9 @@ class UnsuperPoint(nn.Module):
             descriptor_map = self.upsample(descriptor_map, features[2])
         # Positions and logits stay float32 under autocast: float16 steps are 0.5 px
         # beyond 512 px.
-        relative = 0.5 + self.config.position_reach * torch.tanh(self.position(x).float())
+        relative = 0.5 + self.config.position_reach * torch.tanh(
+            self.position(x).float()
+        )
         return DenseOutput(self.score(x).float(), to_pixels(relative), descriptor_map)
 
 

@@ -25,6 +25,7 @@ PAPER_WEIGHTS = {
 DEFAULT_WEIGHTS = {"position": 1.0, "score": 2.0, "usp": 2.0, "contrastive": 1.0}
 TEMPERATURE = 0.1  # of the cosine in the dual softmax
 NEAR = 6.0  # pixels: neighbours that are no negatives
+REDUNDANT = 3.0  # pixels: of two points so near, the lesser one is of no use
 
 
 def points_of(output: DenseOutput) -> Tensor:
@@ -48,8 +49,10 @@ def _descriptors(output: DenseOutput, points: Tensor) -> Tensor:
     return sample_descriptors(output.descriptor_map, points, stride)
 
 
-def paper_objective(output0: DenseOutput, output1: DenseOutput, homography: Tensor) -> Terms:
-    """L_total of the paper: sums over pairs and points of an image, averaged over images."""
+def paper_objective(
+    output0: DenseOutput, output1: DenseOutput, homography: Tensor
+) -> Terms:
+    """L_total of the paper: sums over an image, averaged over images."""
     points0, points1 = points_of(output0), points_of(output1)
     scores0, scores1 = scores_of(output0), scores_of(output1)
     warped0 = warp_points(homography, points0)
@@ -60,7 +63,8 @@ def paper_objective(output0: DenseOutput, output1: DenseOutput, homography: Tens
     descriptors1 = _descriptors(output1, points1)
     matrix = losses.distance_matrix(warped0.detach(), points1.detach())
     relative = [
-        to_relative(output.positions).flatten(2).transpose(1, 2) for output in (output0, output1)
+        to_relative(output.positions).flatten(2).transpose(1, 2)
+        for output in (output0, output1)
     ]
     terms = {
         "position": losses.position_loss(distances, paired),
@@ -74,7 +78,9 @@ def paper_objective(output0: DenseOutput, output1: DenseOutput, homography: Tens
     return {name: PAPER_WEIGHTS[name] * term.mean() for name, term in terms.items()}
 
 
-def default_objective(output0: DenseOutput, output1: DenseOutput, homography: Tensor) -> Terms:
+def default_objective(
+    output0: DenseOutput, output1: DenseOutput, homography: Tensor
+) -> Terms:
     """Ours. Differs from the paper:
 
     - every visible point counts, its distance clamped at epsilon: in the paper a point
@@ -83,7 +89,8 @@ def default_objective(output0: DenseOutput, output1: DenseOutput, homography: Te
       usp term would push the worse half of the pairs apart;
     - the cost of a point is its clamped distance *and* the probability that its
       descriptor fails to find it: a corner that repeats but looks like ten others is no
-      keypoint;
+      keypoint. A point that only doubles a better one costs as much again, since cells
+      that reach across their borders like to meet at one corner;
     - the partner's score and descriptor are read from view 1's maps at T p;
     - dual softmax in place of hinge and decorrelation; means in place of sums.
     """
@@ -92,9 +99,15 @@ def default_objective(output0: DenseOutput, output1: DenseOutput, homography: Te
     warped0 = warp_points(homography, points0)
     warped1 = warp_points(torch.linalg.inv(homography), points1)
     visible0, visible1 = inside(warped0, size), inside(warped1, size)
-    count0, count1 = (visible.sum(dim=1).clamp(min=1) for visible in (visible0, visible1))
-    clamped0 = losses.nearest_points(warped0, points1)[1].clamp(max=losses.EPSILON_CORRESPOND)
-    clamped1 = losses.nearest_points(warped1, points0)[1].clamp(max=losses.EPSILON_CORRESPOND)
+    count0, count1 = (
+        visible.sum(dim=1).clamp(min=1) for visible in (visible0, visible1)
+    )
+    clamped0 = losses.nearest_points(warped0, points1)[1].clamp(
+        max=losses.EPSILON_CORRESPOND
+    )
+    clamped1 = losses.nearest_points(warped1, points0)[1].clamp(
+        max=losses.EPSILON_CORRESPOND
+    )
 
     scores0 = scores_of(output0)
     score_map1 = torch.sigmoid(output1.score_logits)
@@ -107,7 +120,9 @@ def default_objective(output0: DenseOutput, output1: DenseOutput, homography: Te
         temperature=TEMPERATURE,
         radius=NEAR,
     )
-    costs = clamped0.detach() / losses.EPSILON_CORRESPOND + 1 - found
+    with torch.no_grad():
+        redundant = losses.redundant(points0, scores0, REDUNDANT)
+        costs = clamped0 / losses.EPSILON_CORRESPOND + 1 - found + redundant.float()
     terms = {
         "position": losses.position_loss(clamped0, visible0) / count0
         + losses.position_loss(clamped1, visible1) / count1,
@@ -119,4 +134,7 @@ def default_objective(output0: DenseOutput, output1: DenseOutput, homography: Te
 
 
 Objective = Callable[[DenseOutput, DenseOutput, Tensor], Terms]
-OBJECTIVES: dict[str, Objective] = {"default": default_objective, "paper": paper_objective}
+OBJECTIVES: dict[str, Objective] = {
+    "default": default_objective,
+    "paper": paper_objective,
+}

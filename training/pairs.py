@@ -5,7 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.homography import Size, WarpRanges, sample_crops, sample_homographies, warp_images
+from training.homography import (
+    Size,
+    WarpRanges,
+    sample_crops,
+    sample_homographies,
+    warp_images,
+)
 from training.photometric import PhotometricRanges, augment
 
 # View 0 moves less than view 1, so that upright images stay the common case.
@@ -39,13 +45,19 @@ def make_pairs(
         generator: on the same device; fixes the result.
     """
     source = photos.float() / 255
-    crop = sample_crops(len(photos), size, (source.shape[-2], source.shape[-1]), generator)
+    crop = sample_crops(
+        len(photos), size, (source.shape[-2], source.shape[-1]), generator
+    )
     to_photo = [
         sample_homographies(crop, size, warp or WarpRanges(), strength, generator)
         for strength in STRENGTHS
     ]
     images0, images1 = (
-        augment(warp_images(source, view, size), photometric or PhotometricRanges(), generator)
+        augment(
+            warp_images(source, view, size),
+            photometric or PhotometricRanges(),
+            generator,
+        )
         for view in to_photo
     )
     homography = torch.linalg.solve(to_photo[1].double(), to_photo[0].double())

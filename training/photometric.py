@@ -28,7 +28,9 @@ class PhotometricRanges:
     noise: float = 0.047  # standard deviation, at most: 12 of 255
 
 
-def augment(images: Tensor, ranges: PhotometricRanges, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor, ranges: PhotometricRanges, generator: torch.Generator
+) -> Tensor:
     """Each image changed on its own: blur, gray, light, then sensor noise.
 
     Args:
@@ -50,7 +52,9 @@ def augment(images: Tensor, ranges: PhotometricRanges, generator: torch.Generato
         1 + uniform(-ranges.color_gain, ranges.color_gain, 3, 1, 1)
     )
     shaded = gain * _shading(images, ranges, uniform)
-    images = (images - 0.5) * shaded + 0.5 + uniform(-ranges.brightness, ranges.brightness)
+    images = (
+        (images - 0.5) * shaded + 0.5 + uniform(-ranges.brightness, ranges.brightness)
+    )
     # A power needs a base above zero for its gradient and for a black pixel.
     exponent = torch.exp(uniform(-ranges.log_gamma, ranges.log_gamma))
     images = images.clamp(1e-4, 1) ** exponent
@@ -68,7 +72,7 @@ def _shading(images: Tensor, ranges: PhotometricRanges, uniform) -> Tensor:  # t
 
 
 def _blur(images: Tensor, ranges: PhotometricRanges, uniform) -> Tensor:  # type: ignore
-    """Blur by a Gaussian drawn out along a random direction: defocus and motion in one."""
+    """Blur by a Gaussian drawn out in a random direction: defocus and motion."""
     count, channels = images.shape[:2]
     across = uniform(*ranges.blur_sigma, 1, 1)
     along = torch.maximum(across, uniform(0, ranges.motion_sigma, 1, 1))
@@ -84,4 +88,6 @@ def _blur(images: Tensor, ranges: PhotometricRanges, uniform) -> Tensor:  # type
     weight = kernel.repeat_interleave(channels, dim=0)[:, None]
     margin = KERNEL_SIZE // 2
     padded = F.pad(images, (margin,) * 4, mode="reflect").flatten(0, 1)[None]
-    return F.conv2d(padded, weight, groups=count * channels)[0].unflatten(0, (count, channels))
+    return F.conv2d(padded, weight, groups=count * channels)[0].unflatten(
+        0, (count, channels)
+    )

@@ -39,10 +39,12 @@ class TrainingError(Exception):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that decides the weights besides the photos. One of steps, minutes is given."""
+    """All that decides the weights besides the photos; steps or minutes is given."""
 
     model: str = "small"
-    network: dict[str, float] = field(default_factory=dict)  # changes to the model's config
+    network: dict[str, float] = field(
+        default_factory=dict
+    )  # changes to the model's config
     recipe: str = "default"
     steps: int | None = None
     minutes: float | None = None
@@ -80,7 +82,9 @@ def learning_rate(config: TrainConfig, share: float) -> float:
     return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def draw_batch(photos: Tensor, config: TrainConfig, step: int) -> tuple[Tensor, torch.Generator]:
+def draw_batch(
+    photos: Tensor, config: TrainConfig, step: int
+) -> tuple[Tensor, torch.Generator]:
     """The photos of one step, and the generator of its warps and noise.
 
     Both depend on seed and step alone, so a resumed run sees what it would have seen.
@@ -88,7 +92,9 @@ def draw_batch(photos: Tensor, config: TrainConfig, step: int) -> tuple[Tensor, 
     generator = torch.Generator(photos.device)
     generator.manual_seed(config.seed * 1_000_003 + step)
     shape = (config.batch,)
-    indices = torch.randint(len(photos), shape, generator=generator, device=photos.device)
+    indices = torch.randint(
+        len(photos), shape, generator=generator, device=photos.device
+    )
     return photos[indices], generator
 
 
@@ -113,8 +119,8 @@ def train_step(
     if not torch.isfinite(loss):
         values = {name: float(term) for name, term in terms.items()}
         raise TrainingError(
-            f"the loss is not finite at step {progress.step}: {values}. The last checkpoint "
-            "is kept; lower --learning-rate and go on with --resume."
+            f"the loss is not finite at step {progress.step}: {values}. The last "
+            "checkpoint is kept; lower --learning-rate and go on with --resume."
         )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -126,7 +132,11 @@ def train_step(
 
 
 def train(
-    data: Path, held_out: Path | None, out: Path, config: TrainConfig, resume: bool = False
+    data: Path,
+    held_out: Path | None,
+    out: Path,
+    config: TrainConfig,
+    resume: bool = False,
 ) -> Path:
     """Run until the steps or minutes are spent; returns the path of the weights.
 
@@ -174,10 +184,12 @@ def _loop(
     config: TrainConfig,
     progress: Progress,
 ) -> None:
-    """Steps, log lines, checkpoints and validations, in the order in which they happen."""
+    """Steps, log lines, checkpoints and validations, in the order they happen."""
     network.train()
     last = last_checkpoint = time.monotonic()
-    bar = tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}")
+    bar = tqdm(
+        total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    )
     while progress.share(config) < 1:
         terms = train_step(network, optimizer, photos, config, progress)
         before = progress.share(config)
@@ -187,7 +199,9 @@ def _loop(
         share = progress.share(config)
         if progress.step % LOG_EVERY == 0 or share >= 1:
             losses = {name: round(float(term), 5) for name, term in terms.items()}
-            _record(out, config, progress, losses=losses, lr=optimizer.param_groups[0]["lr"])
+            _record(
+                out, config, progress, losses=losses, lr=optimizer.param_groups[0]["lr"]
+            )
             bar.n = round(100 * share, 1)
             bar.set_postfix(step=progress.step, **losses)
         if int(share * VALIDATIONS) > int(before * VALIDATIONS):
@@ -229,19 +243,28 @@ def _save(out, network, optimizer, config, progress) -> None:  # type: ignore[no
 
 
 def _resume(
-    out: Path, network: UnsuperPoint, optimizer: torch.optim.Optimizer, config: TrainConfig
+    out: Path,
+    network: UnsuperPoint,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
 ) -> Progress:
     """Load the checkpoint of `out` into network and optimizer."""
     path = out / "checkpoint.pt"
     if not path.exists():
-        raise TrainingError(f"--resume: there is no {path}. Start the run without --resume.")
+        raise TrainingError(
+            f"--resume: there is no {path}. Start the run without --resume."
+        )
     state = load_checkpoint(path, next(network.parameters()).device)
     given, stored = asdict(config), state["config"]
-    different = {name: (stored[name], given[name]) for name in given if given[name] != stored[name]}
+    different = {
+        name: (stored[name], given[name])
+        for name in given
+        if given[name] != stored[name]
+    }
     if different:
         raise TrainingError(
-            f"--resume: {path} was trained with other options (stored, given): {different}. "
-            "Give the same ones, or another --out."
+            f"--resume: {path} was trained with other options (stored, given): "
+            f"{different}. Give the same ones, or another --out."
         )
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
@@ -252,7 +275,14 @@ def _resume(
 
 def _commit() -> str:
     """The commit of this checkout, with "-dirty" where files were changed."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 
@@ -280,9 +310,15 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     defaults = TrainConfig()
-    parser.add_argument("--data", type=Path, required=True, help="folder of JPEG/PNG photos")
-    parser.add_argument("--held-out", type=Path, help="photos to validate on (else 1 in 25)")
-    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/MODEL)")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of JPEG/PNG photos"
+    )
+    parser.add_argument(
+        "--held-out", type=Path, help="photos to validate on (else 1 in 25)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder of the run (default: runs/MODEL)"
+    )
     parser.add_argument("--model", choices=CONFIGS, default=defaults.model)
     parser.add_argument(
         "--network",
@@ -296,14 +332,22 @@ def main(arguments: list[str] | None = None) -> int:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float)
     length.add_argument("--steps", type=int)
-    parser.add_argument("--height", type=int, default=defaults.height, help="of a view, pixels")
+    parser.add_argument(
+        "--height", type=int, default=defaults.height, help="of a view, pixels"
+    )
     parser.add_argument("--width", type=int, default=defaults.width)
-    parser.add_argument("--batch", type=int, default=defaults.batch, help="pairs a step")
+    parser.add_argument(
+        "--batch", type=int, default=defaults.batch, help="pairs a step"
+    )
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in --out"
+    )
     options = vars(parser.parse_args(arguments))
-    data, held_out, resume = (options.pop(name) for name in ("data", "held_out", "resume"))
+    data, held_out, resume = (
+        options.pop(name) for name in ("data", "held_out", "resume")
+    )
     options["network"] = dict(options["network"])
     out = options.pop("out") or Path("runs") / options["model"]
     try:

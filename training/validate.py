@@ -48,7 +48,9 @@ def validate(network: UnsuperPoint, photos: Tensor, size: Size) -> dict[str, flo
         homographies = pairs.homography.cpu().double().numpy()
         for budget, measured in ((KEYPOINTS, best), (None, everywhere)):
             for features0, features1, homography in zip(
-                *(to_features(view, budget) for view in views), homographies, strict=True
+                *(to_features(view, budget) for view in views),
+                homographies,
+                strict=True,
             ):
                 matches = match(features0, features1)
                 measured.append(measure_pair(features0, features1, matches, homography))

@@ -1,0 +1,35 @@
+"""A model and its sidecar on disk; needs neither PyTorch nor ONNX."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from kpextract.files import replacing
+
+
+def refuse_existing(paths: list[Path], force: bool) -> None:
+    """Raise if a path exists, unless `force`: a published model is never changed.
+
+    Raises:
+        FileExistsError: it does.
+    """
+    existing = [str(path) for path in paths if path.exists()]
+    if existing and not force:
+        raise FileExistsError(
+            f"{', '.join(existing)} exists. New weights are a new version under a new "
+            "name; pass --force to replace a model that was never published."
+        )
+
+
+def write_model(path: Path, content: bytes, sidecar: dict[str, Any]) -> None:
+    """`path` and the JSON beside it, each whole or not at all.
+
+    The sidecar goes last and holds the hash of the model, so that a stop between the
+    two leaves a pair that the loader refuses, not one that it believes.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    sidecar = {"sha256": hashlib.sha256(content).hexdigest()} | sidecar
+    with replacing(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,72 @@
+"""What runs a model. A backend sees arrays only: pixels in, dense maps out."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from kpextract.decode import DenseMaps
+from kpextract.errors import BackendUnavailableError, InvalidOptionError
+from kpextract.modelfile import ModelFile
+
+BACKENDS = ("onnx-cpu",)  # best first
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What really runs, as the runtime itself reports it."""
+
+    backend: str
+    device: str
+    precision: str
+    model_version: str
+
+
+class Backend(Protocol):
+    """Runs batches; safe to call from several threads at once."""
+
+    info: BackendInfo
+
+    def run(self, images: np.ndarray) -> DenseMaps:
+        """Dense maps of (B, H, W, 3) uint8 BGR, H and W multiples of 8."""
+
+
+def check_backend(name: str) -> None:
+    """Raise unless `name` is "auto" or a backend of this version.
+
+    Raises:
+        InvalidOptionError: another name.
+    """
+    if name != "auto" and name not in BACKENDS:
+        raise InvalidOptionError(
+            f"backend must be one of {('auto', *BACKENDS)}, got {name!r}. "
+            "This version runs ONNX models on the CPU."
+        )
+
+
+def open_backend(name: str, model: ModelFile, num_threads: int | None) -> Backend:
+    """The backend of that name, with the model loaded.
+
+    Args:
+        name: one of `BACKENDS`, or "auto" for the best that is present.
+        num_threads: of one call; None leaves it to the runtime.
+
+    Raises:
+        BackendUnavailableError: it cannot run here; the message has the install line.
+        ModelError: the file is not a model that it can run.
+    """
+    check_backend(name)
+    from kpextract.backends.onnxrt import OnnxCpuBackend
+
+    return OnnxCpuBackend(model, num_threads)
+
+
+def backend_status() -> dict[str, str]:
+    """Each backend with "available", or the reason why it is not."""
+    from kpextract.backends.onnxrt import import_onnxruntime
+
+    try:
+        version = import_onnxruntime().__version__
+    except BackendUnavailableError as error:
+        return {"onnx-cpu": str(error)}
+    return {"onnx-cpu": f"available (onnxruntime {version})"}

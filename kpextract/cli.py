@@ -1,0 +1,285 @@
+"""The command line. Exit code 0: done; 2: bad use or bad input."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kpextract import __version__
+from kpextract.backends import BACKENDS, backend_status
+from kpextract.draw import draw_keypoints, draw_matches
+from kpextract.errors import InvalidImageError, KpextractError
+from kpextract.extractor import Extractor
+from kpextract.features import Features, import_cv2
+from kpextract.files import replacing
+from kpextract.matching import match
+from kpextract.modelfile import bundled_models, find_model
+from kpextract.photos import UsageError, expand, output_paths, protect
+
+RANSAC_THRESHOLD = 3.0  # pixels a match may be off the homography
+FAILED = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = vars(_parser().parse_args(arguments))
+    command, debug = options.pop("command"), options.pop("debug")
+    try:
+        return int(command(**options))
+    except (KpextractError, UsageError, OSError) as error:
+        if debug:
+            raise
+        print(f"kpextract: {error}", file=sys.stderr)
+        return FAILED
+
+
+def detect(
+    photos: list[str],
+    draw: Path | None,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Keypoints of each photo; drawn and saved where asked for."""
+    from tqdm import tqdm
+
+    paths = expand(photos)
+    drawings = output_paths(draw, paths, ".png")
+    files = output_paths(out, paths, ".npz")
+    extractor = Extractor(**options)
+    results, skipped = [], 0
+    bar = tqdm(paths, unit="photo", disable=len(paths) == 1)
+    for path, drawing, file in zip(bar, drawings, files, strict=True):
+        try:
+            image = _read(path)
+            started = time.perf_counter()
+            features = extractor.detect(image)
+            milliseconds = 1000 * (time.perf_counter() - started)
+        except InvalidImageError as error:
+            if len(paths) == 1:
+                raise
+            skipped += 1
+            tqdm.write(f"kpextract: skipped {path}: {error}", file=sys.stderr)
+            continue
+        if drawing:
+            _write_image(drawing, draw_keypoints(image, features))
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            features.save(file)
+        results.append(_result(path, features, milliseconds))
+    if as_json:
+        print(
+            json.dumps(
+                {"extractor": asdict(extractor.info), "photos": results}, indent=2
+            )
+        )
+    else:
+        print(_summary(results, extractor))
+        _print_written(draw, out)
+    return FAILED if skipped else 0
+
+
+def _result(path: Path, features: Features, milliseconds: float) -> dict[str, Any]:
+    width, height = features.image_size
+    return {
+        "photo": str(path),
+        "width": width,
+        "height": height,
+        "keypoints": len(features),
+        "milliseconds": round(milliseconds, 2),
+    }
+
+
+def _summary(results: list[dict[str, Any]], extractor: Extractor) -> str:
+    info = extractor.info
+    runs = f"{info.model} {info.version} on {info.backend}"
+    if len(results) == 1:
+        (one,) = results
+        return (
+            f"{one['photo']}: {one['keypoints']} keypoints "
+            f"in {one['milliseconds']:.1f} ms ({one['width']}x{one['height']}, {runs})"
+        )
+    total = sum(result["keypoints"] for result in results)
+    times = [result["milliseconds"] for result in results]
+    median = f"median {np.median(times):.1f} ms a photo, " if times else ""
+    return f"{len(results)} photos: {total} keypoints, {median}{runs}"
+
+
+def match_photos(
+    photo0: Path, photo1: Path, draw: Path | None, as_json: bool, **options: Any
+) -> int:
+    """Mutual matches of two photos, and how many of them agree on one homography."""
+    if draw:
+        protect([draw], [photo0, photo1])
+    extractor = Extractor(**options)
+    images = [_read(path) for path in (photo0, photo1)]
+    started = time.perf_counter()
+    features0, features1 = (extractor.detect(image) for image in images)
+    pairs = match(features0, features1)
+    milliseconds = 1000 * (time.perf_counter() - started)
+    inliers = homography_inliers(features0, features1, pairs)
+    if draw:
+        _write_image(
+            draw,
+            draw_matches(images[0], features0, images[1], features1, pairs, inliers),
+        )
+    figures = {
+        "keypoints": [len(features0), len(features1)],
+        "matches": len(pairs),
+        "inliers": int(inliers.sum()),
+        "milliseconds": round(milliseconds, 2),
+    }
+    if as_json:
+        print(json.dumps({"extractor": asdict(extractor.info)} | figures, indent=2))
+    else:
+        print(
+            f"{len(features0)} and {len(features1)} keypoints, "
+            f"{len(pairs)} mutual matches, {figures['inliers']} of them on one "
+            f"homography (RANSAC, {RANSAC_THRESHOLD:g} px), {milliseconds:.1f} ms"
+        )
+        _print_written(draw)
+    return 0
+
+
+def homography_inliers(
+    features0: Features, features1: Features, pairs: np.ndarray
+) -> np.ndarray:
+    """(M,) bool: which matches agree on one homography (RANSAC); none below four."""
+    cv2 = import_cv2("kpextract match")
+    if len(pairs) < 4:
+        return np.zeros(len(pairs), dtype=bool)
+    _, inliers = cv2.findHomography(
+        features0.keypoints[pairs[:, 0]],
+        features1.keypoints[pairs[:, 1]],
+        cv2.RANSAC,
+        RANSAC_THRESHOLD,
+    )
+    return (
+        np.zeros(len(pairs), bool) if inliers is None else inliers.ravel().astype(bool)
+    )
+
+
+def info(as_json: bool) -> int:
+    """Versions, bundled models and backends."""
+    models: dict[str, dict[str, str]] = {}
+    for name in bundled_models():
+        found = find_model(name)
+        models[name] = {
+            "version": found.sidecar["version"],
+            "sha256": found.sha256,
+            "license": found.sidecar["license"],
+        }
+    facts = {"kpextract": __version__, "models": models, "backends": backend_status()}
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    print(f"kpextract {__version__}")
+    for name, model in models.items():
+        short = model["sha256"][:12]
+        print(f"model {name} {model['version']}: sha256 {short}, {model['license']}")
+    for name, status in backend_status().items():
+        print(f"backend {name}: {status}")
+    return 0
+
+
+def _read(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of an image file."""
+    cv2 = import_cv2("kpextract")
+    if not path.is_file():
+        raise InvalidImageError(f"{path}: no such file.")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InvalidImageError(f"{path} is not an image that OpenCV can read.")
+    return image
+
+
+def _write_image(path: Path, image: np.ndarray) -> None:
+    cv2 = import_cv2("kpextract")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        if not cv2.imwrite(str(temporary), image):
+            raise OSError(f"cannot write the picture {path}.")
+
+
+def _print_written(*paths: Path | None) -> None:
+    for path in paths:
+        if path:
+            print(f"wrote {path}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kpextract", description="Learned keypoints and descriptors of images."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"kpextract {__version__}"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = _command(
+        commands, "detect", detect, "kpextract detect photos/ --out features/"
+    )
+    command.add_argument(
+        "photos", nargs="+", metavar="PHOTO", help="files, folders or globs"
+    )
+    command.add_argument(
+        "--draw", type=Path, help="picture of one photo, or a folder for many"
+    )
+    command.add_argument(
+        "--out", type=Path, help=".npz file of one photo, or a folder for many"
+    )
+    _add_extractor_options(command)
+
+    command = _command(
+        commands, "match", match_photos, "kpextract match a.jpg b.jpg --draw m.png"
+    )
+    command.add_argument("photo0", type=Path, metavar="A")
+    command.add_argument("photo1", type=Path, metavar="B")
+    command.add_argument("--draw", type=Path, help="picture of both; inliers are green")
+    _add_extractor_options(command)
+
+    _command(commands, "info", info, "kpextract info --json")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, function: Any, example: str
+) -> argparse.ArgumentParser:
+    """A subcommand with the options that all have, explained by its docstring."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=function.__doc__.splitlines()[0],
+        description=function.__doc__,
+        epilog=f"example: {example}",
+    )
+    command.add_argument(
+        "--json", action="store_true", dest="as_json", help="for programs"
+    )
+    command.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
+    )
+    command.set_defaults(command=function)
+    return command
+
+
+def _add_extractor_options(command: argparse.ArgumentParser) -> None:
+    """The constructor's options, with its defaults where none is given."""
+    add = command.add_argument
+    unset: Iterable[Any] = argparse.SUPPRESS
+    add("--model", default=unset, help="bundled name or path of an .onnx file")
+    add("--backend", choices=("auto", *BACKENDS), default=unset)
+    add("--max-keypoints", type=int, default=unset, help="budget of a photo")
+    add("--min-score", type=float, default=unset, help="least score, 0 to 1")
+    add(
+        "--max-size",
+        type=int,
+        default=unset,
+        help="shrink longer sides to this many pixels",
+    )
+    add("--num-threads", type=int, default=unset)

@@ -1,0 +1,202 @@
+"""The extractor: images in, features out."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kpextract.backends import check_backend, open_backend
+from kpextract.decode import decode
+from kpextract.errors import InvalidImageError, InvalidOptionError
+from kpextract.features import Features
+from kpextract.image import (
+    MIN_SIDE,
+    Frame,
+    check_color,
+    check_mask,
+    fit_within,
+    pad_to_stride,
+    to_uint8_bgr,
+)
+from kpextract.modelfile import find_model
+
+if TYPE_CHECKING:
+    import cv2
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExtractorInfo:
+    """What an extractor really runs.
+
+    Attributes:
+        backend: "onnx-cpu".
+        device: as the runtime reports it.
+        precision: of the network's arithmetic.
+        model: bundled name, or the stem of the file.
+        version: of the model's weights.
+        sha256: of the model file, hexadecimal.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    model: str
+    version: str
+    sha256: str
+
+
+class Extractor:
+    """Learned keypoints and descriptors (UnsuperPoint) of images.
+
+    Options are fixed at construction. One extractor may be called from many threads at
+    once; the same image gives the same bits each time.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "small",
+        *,
+        backend: str = "auto",
+        max_keypoints: int | None = 1024,
+        min_score: float = 0.0,
+        color: str = "bgr",
+        max_size: int | None = None,
+        num_threads: int | None = None,
+    ):
+        """Load a model.
+
+        Args:
+            model: a bundled name, or the path of an `.onnx` file.
+            backend: "onnx-cpu", or "auto" for the best that is present.
+            max_keypoints: budget of an image; None keeps one per 8x8 cell.
+            min_score: least score of a keypoint, in [0, 1].
+            color: channel order of color images, "bgr" (as cv2.imread gives) or "rgb".
+            max_size: shrink images so that their longer side is at most this many
+                pixels; keypoints stay in pixels of the image given. None never resizes.
+            num_threads: CPU threads of one call; None leaves it to the runtime.
+
+        Raises:
+            InvalidOptionError: an option outside its allowed values.
+            ModelError: no such model, or its hash is not the one of its sidecar.
+            BackendUnavailableError: the backend cannot run here.
+        """
+        check_backend(backend)
+        _check_count("max_keypoints", max_keypoints, least=1)
+        _check_count("max_size", max_size, least=MIN_SIDE)
+        _check_count("num_threads", num_threads, least=1)
+        if not 0.0 <= min_score <= 1.0:
+            raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
+        self._color = check_color(color)
+        self._max_keypoints = max_keypoints
+        self._min_score = min_score
+        self._max_size = max_size
+        found = find_model(model)
+        self._backend = open_backend(backend, found, num_threads)
+        runs = self._backend.info
+        self.info = ExtractorInfo(
+            runs.backend,
+            runs.device,
+            runs.precision,
+            found.name,
+            runs.model_version,
+            found.sha256,
+        )
+        logger.debug("%s", self.info)
+
+    def detect(self, image: np.ndarray, mask: np.ndarray | None = None) -> Features:
+        """Features of one image.
+
+        Args:
+            image: (H, W), (H, W, 3) or (H, W, 4), at least 16 pixels a side; uint8,
+                uint16 (scaled by 1/257) or float32/float64 in [0, 1]; any strides,
+                never changed.
+            mask: (H, W), non-zero where keypoints are allowed; applied before the
+                budget is spent.
+
+        Raises:
+            InvalidImageError: the image or mask is none of these.
+        """
+        return self.detect_batch([image], [mask])[0]
+
+    def detect_batch(
+        self,
+        images: Sequence[np.ndarray],
+        masks: Sequence[np.ndarray | None] | None = None,
+    ) -> list[Features]:
+        """Features of several images, in their order; sizes may differ.
+
+        Images of one size share one call of the engine. Images of different sizes do
+        not: padding them to a common size would change what the network sees at their
+        borders.
+
+        Args:
+            images, masks: as for `detect`.
+
+        Raises:
+            InvalidImageError: an image or mask is none of these, or there are not as
+                many masks as images.
+        """
+        masks = [None] * len(images) if masks is None else masks
+        if len(masks) != len(images):
+            raise InvalidImageError(
+                f"detect_batch: got {len(images)} images and {len(masks)} masks. "
+                "Give one mask an image, or None in its place."
+            )
+        inputs, frames = (
+            zip(*map(self._prepare, images), strict=True) if images else ((), ())
+        )
+        allowed = [
+            None if mask is None else check_mask(mask, frame.image_size)
+            for mask, frame in zip(masks, frames, strict=True)
+        ]
+        features: list[Features | None] = [None] * len(images)
+        for shape in dict.fromkeys(pixels.shape for pixels in inputs):
+            members = [i for i, pixels in enumerate(inputs) if pixels.shape == shape]
+            maps = self._backend.run(np.stack([inputs[i] for i in members]))
+            for position, i in enumerate(members):
+                features[i] = decode(
+                    maps.image(position),
+                    frames[i],
+                    max_keypoints=self._max_keypoints,
+                    min_score=self._min_score,
+                    mask=allowed[i],
+                )
+        return [found for found in features if found is not None]
+
+    def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
+        self, image: np.ndarray, mask: np.ndarray | None = None
+    ) -> tuple[tuple["cv2.KeyPoint", ...], np.ndarray]:
+        """As `cv2.Feature2D.detectAndCompute`, for code written for ORB or SIFT.
+
+        Returns:
+            keypoints: tuple of cv2.KeyPoint, best first.
+            descriptors: (N, D) float32, for cv2.NORM_L2; shape (0, D) without
+                keypoints.
+        """
+        features = self.detect(image, mask)
+        return tuple(features.to_cv2()), features.descriptors
+
+    def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, Frame]:
+        """The network's pixels (H, W, 3) uint8, padded, and the sizes on the way."""
+        pixels = to_uint8_bgr(image, self._color)
+        resized = fit_within(pixels, self._max_size)
+        frame = Frame(_size(pixels), _size(resized))
+        return pad_to_stride(resized), frame
+
+
+def _size(image: np.ndarray) -> tuple[int, int]:
+    """(width, height)."""
+    return image.shape[1], image.shape[0]
+
+
+def _check_count(name: str, value: int | None, least: int) -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if value is not None and (not whole or value < least):
+        raise InvalidOptionError(
+            f"{name} must be None or a whole number of at least {least}, got {value!r}."
+        )

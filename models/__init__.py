@@ -1,0 +1,1 @@
+"""The bundled models; `kpextract.modelfile` finds them here."""

@@ -1,0 +1,41 @@
+"""Fixtures for all rooms."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# training, export and benchmarks are not installed. They go last, so that an installed
+# kpextract is the one under test, not the folder beside it.
+sys.path.append(str(ROOT))
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """(480, 640, 3) uint8 BGR."""
+    import cv2
+
+    image = cv2.imread(str(ROOT / "examples" / "street-left.jpg"))
+    image.setflags(write=False)
+    return image
+
+
+@pytest.fixture(scope="session")
+def other_photo():
+    """The same street from the same spot, the camera turned."""
+    import cv2
+
+    return cv2.imread(str(ROOT / "examples" / "street-right.jpg"))
+
+
+@pytest.fixture(scope="session")
+def extractor():
+    from kpextract import Extractor
+
+    return Extractor()

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from kpextract.decode import DenseMaps, decode, sample_descriptors, sigmoid
+from kpextract.image import Frame
+
+HEIGHT, WIDTH = 5, 6  # cells
+SIZE = (8 * WIDTH, 8 * HEIGHT)
+FRAME = Frame(SIZE, SIZE)
+
+
+def make_maps(logits, relative=(0.5, 0.5), dimension=4, seed=0):
+    """Maps of one image; every cell's point at the same place in its cell."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    x = 8 * (columns + relative[0]) - 0.5
+    y = 8 * (rows + relative[1]) - 0.5
+    generator = np.random.default_rng(seed)
+    descriptor_map = generator.normal(size=(dimension, HEIGHT, WIDTH))
+    return DenseMaps(
+        np.asarray(logits, np.float32).reshape(1, HEIGHT, WIDTH),
+        np.stack((x, y)).astype(np.float32),
+        descriptor_map.astype(np.float32),
+    )
+
+
+def peaks(**cells):
+    """Logits of -9 except at r{row}c{column}=value."""
+    logits = np.full((HEIGHT, WIDTH), -9, np.float32)
+    for name, value in cells.items():
+        logits[int(name[1]), int(name[3])] = value
+    return logits
+
+
+def test_one_peak_decodes_to_the_coordinate_computed_by_hand():
+    features = decode(make_maps(peaks(r2c3=5), (0.25, 0.75)), FRAME, max_keypoints=1)
+    # x = 8 (3 + 0.25) - 0.5, y = 8 (2 + 0.75) - 0.5; 1 / (1 + exp(-5)) = 0.99330715
+    np.testing.assert_array_equal(features.keypoints, [[25.5, 21.5]])
+    np.testing.assert_allclose(features.scores, [0.99330715], rtol=1e-6)
+    assert features.keypoints.dtype == features.scores.dtype == np.float32
+    assert features.descriptors.dtype == np.float32
+    assert features.image_size == (48, 40)
+
+
+def test_saturated_scores_are_ranked_by_logit():
+    features = decode(
+        make_maps(peaks(r0c0=20, r1c1=40, r2c2=30)), FRAME, max_keypoints=3
+    )
+    np.testing.assert_array_equal(features.scores, [1, 1, 1])
+    np.testing.assert_array_equal(features.keypoints[:, 0], [11.5, 19.5, 3.5])
+
+
+def test_ties_keep_the_order_of_the_grid():
+    features = decode(make_maps(np.zeros((HEIGHT, WIDTH))), FRAME, max_keypoints=8)
+    np.testing.assert_array_equal(features.keypoints[:, 0] // 8, [0, 1, 2, 3, 4, 5, 0, 1])
+    np.testing.assert_array_equal(features.keypoints[:, 1] // 8, [0] * 6 + [1] * 2)
+
+
+def test_without_a_budget_every_cell_has_its_point():
+    assert len(decode(make_maps(peaks()), FRAME)) == HEIGHT * WIDTH
+
+
+def test_the_budget_may_exceed_the_cells():
+    assert len(decode(make_maps(peaks()), FRAME, max_keypoints=999)) == HEIGHT * WIDTH
+
+
+def test_min_score_is_a_score_not_a_logit():
+    maps = make_maps(peaks(r0c0=0.1, r1c1=-0.1))
+    assert len(decode(maps, FRAME, min_score=0.5)) == 1
+
+
+def test_the_mask_acts_before_the_budget():
+    maps = make_maps(peaks(r0c0=9, r0c1=8, r4c5=1, r3c5=2))
+    mask = np.zeros((40, 48), bool)
+    mask[24:, 40:] = True
+    features = decode(maps, FRAME, max_keypoints=2, mask=mask)
+    np.testing.assert_array_equal(features.keypoints, [[43.5, 27.5], [43.5, 35.5]])
+
+
+def test_the_mask_is_read_at_the_keypoint_not_at_its_cell():
+    maps = make_maps(peaks(r1c1=9), (0.9, 0.5))  # x = 8 * 1.9 - 0.5 = 14.7
+    mask = np.zeros((40, 48), bool)
+    mask[:, 15] = True
+    assert len(decode(maps, FRAME, mask=mask)) == HEIGHT * 1
+
+
+def test_an_empty_result_keeps_shapes_and_dtypes():
+    features = decode(make_maps(peaks()), FRAME, mask=np.zeros((40, 48), bool))
+    assert features.keypoints.shape == (0, 2)
+    assert features.scores.shape == (0,)
+    assert features.descriptors.shape == (0, 4)
+    assert len(features) == 0
+
+
+def test_positions_beyond_the_image_are_clipped_to_it():
+    maps = make_maps(peaks(), (1.375, -0.375))
+    points = decode(maps, FRAME).keypoints
+    assert points[:, 0].max() == 47
+    assert points[:, 1].min() == 0
+
+
+def test_no_keypoint_lies_in_the_padding():
+    frame = Frame((43, 34), (43, 34))
+    points = decode(make_maps(peaks(), (0.95, 0.95)), frame).keypoints
+    assert len(points) == HEIGHT * WIDTH
+    assert points[:, 0].max() == 42
+    assert points[:, 1].max() == 33
+
+
+def test_resizing_is_undone_with_the_half_pixels():
+    # Twice the size in x, four times in y: x = (25.5 + 0.5) * 2 - 0.5 = 51.5,
+    # y = (21.5 + 0.5) * 4 - 0.5 = 87.5.
+    frame = Frame((96, 160), SIZE)
+    features = decode(make_maps(peaks(r2c3=5), (0.25, 0.75)), frame, max_keypoints=1)
+    np.testing.assert_array_equal(features.keypoints, [[51.5, 87.5]])
+    assert features.image_size == (96, 160)
+
+
+def test_descriptors_are_bilinear_at_the_sub_pixel_point():
+    dense = np.zeros((2, HEIGHT, WIDTH), np.float32)
+    dense[0, 1, 1], dense[1, 1, 2] = 3, 1
+    # Map entry (1, 1) lies at pixel (11.5, 11.5), entry (1, 2) at (19.5, 11.5). A point a
+    # quarter of the way: (0.75 * 3, 0.25 * 1) before normalising.
+    sampled = sample_descriptors(dense, np.array([[13.5, 11.5]], np.float32), HEIGHT)
+    np.testing.assert_allclose(
+        sampled, [np.array([2.25, 0.25]) / np.hypot(2.25, 0.25)], rtol=1e-6
+    )
+
+
+def test_a_finer_map_is_sampled_at_its_own_stride():
+    dense = np.zeros((2, 2 * HEIGHT, 2 * WIDTH), np.float32)
+    dense[0, 2, 3], dense[1, 3, 3] = 1, 1
+    # Stride 4: entry (2, 3) lies at pixel (13.5, 9.5), entry (3, 3) at (13.5, 13.5).
+    sampled = sample_descriptors(dense, np.array([[13.5, 10.5]], np.float32), HEIGHT)
+    np.testing.assert_allclose(
+        sampled, [np.array([0.75, 0.25]) / np.hypot(0.75, 0.25)], rtol=1e-6
+    )
+
+
+def test_the_border_of_the_map_is_repeated():
+    maps = make_maps(peaks())
+    sampled = sample_descriptors(
+        maps.descriptor_map, np.array([[0, 0], [47, 39]], np.float32), HEIGHT
+    )
+    corners = maps.descriptor_map[:, [0, -1], [0, -1]].T
+    expected = corners / np.linalg.norm(corners, axis=1, keepdims=True)
+    np.testing.assert_allclose(sampled, expected, rtol=1e-5)
+
+
+def test_descriptors_have_unit_length_and_zero_stays_zero():
+    maps = make_maps(peaks())
+    norms = np.linalg.norm(decode(maps, FRAME).descriptors, axis=1)
+    np.testing.assert_allclose(norms, 1, rtol=1e-6)
+    silent = maps._replace(descriptor_map=np.zeros_like(maps.descriptor_map))
+    np.testing.assert_array_equal(decode(silent, FRAME).descriptors, 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_sigmoid_of_extreme_logits():
+    logits = np.array([-1000, 0, 1000], np.float32)
+    np.testing.assert_array_equal(sigmoid(logits), [0, 0.5, 1])

@@ -1,0 +1,227 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from kpextract import Extractor, InvalidImageError, InvalidOptionError, ModelError, match
+
+# Pixels from the border within which the network can tell where an image ends: half the
+# receptive field of `small`, 87 px, and its cell.
+BORDER = 52
+
+
+def assert_same(features0, features1):
+    for name in ("keypoints", "scores", "descriptors"):
+        np.testing.assert_array_equal(
+            getattr(features0, name), getattr(features1, name), err_msg=name
+        )
+    assert features0.image_size == features1.image_size
+
+
+def test_detect_keeps_the_contract(extractor, photo):
+    features = extractor.detect(photo)
+    assert len(features) == 1024
+    assert features.image_size == (640, 480)
+    assert (np.diff(features.scores) <= 0).all()
+    assert (features.scores >= 0).all()
+    assert (features.scores <= 1).all()
+    assert (features.keypoints >= 0).all()
+    assert (features.keypoints <= [639, 479]).all()
+    norms = np.linalg.norm(features.descriptors, axis=1)
+    np.testing.assert_allclose(norms, 1, rtol=1e-5)
+
+
+def test_the_same_image_gives_the_same_bits(extractor, photo):
+    assert_same(extractor.detect(photo), extractor.detect(photo.copy()))
+
+
+TWINS = {
+    "BGRA": lambda bgr: np.dstack([bgr, bgr[:, :, 0]]),
+    "uint16": lambda bgr: bgr.astype(np.uint16) * 257,
+    "float64": lambda bgr: bgr / 255,
+    "float32": lambda bgr: (bgr / 255).astype(np.float32),
+    "not contiguous": lambda bgr: np.repeat(bgr, 2, axis=1)[:, ::2],
+    "Fortran order": np.asfortranarray,
+}
+
+
+@pytest.mark.parametrize("form", TWINS)
+def test_forms_of_an_image_agree_with_uint8_bgr(extractor, photo, form):
+    assert_same(extractor.detect(TWINS[form](photo)), extractor.detect(photo))
+
+
+def test_grey_agrees_with_its_bgr_twin(extractor, photo):
+    grey = photo[:, :, 1]
+    twin = np.dstack([grey] * 3)
+    assert_same(extractor.detect(grey), extractor.detect(twin))
+
+
+def test_rgb_agrees_with_bgr(extractor, photo):
+    rgb = Extractor(color="rgb").detect(photo[:, :, ::-1])
+    assert_same(rgb, extractor.detect(photo))
+
+
+def test_a_read_only_image_is_accepted_and_unchanged(extractor, photo):
+    image = photo.copy()
+    image.setflags(write=False)
+    extractor.detect(image)
+    np.testing.assert_array_equal(image, photo)
+
+
+def test_shifting_by_a_cell_shifts_interior_keypoints_by_a_cell(photo):
+    extractor = Extractor(max_keypoints=None)
+    here = extractor.detect(photo[8:472, 8:632])
+    there = extractor.detect(photo[:464, :624])
+    height, width = 464, 624
+    inner = (
+        (here.keypoints > BORDER).all(axis=1)
+        & (here.keypoints[:, 0] < width - BORDER - 8)
+        & (here.keypoints[:, 1] < height - BORDER - 8)
+    )
+    assert inner.sum() > 2000
+    shifted = here.keypoints[inner] + 8
+    distances = np.abs(shifted[:, None] - there.keypoints[None]).max(axis=2)
+    assert distances.min(axis=1).max() < 1e-3
+    partners = distances.argmin(axis=1)
+    cosines = (here.descriptors[inner] * there.descriptors[partners]).sum(axis=1)
+    assert cosines.min() > 1 - 1e-4
+
+
+@pytest.mark.parametrize(("bottom", "right"), [(1, 1), (7, 3), (0, 5)])
+def test_padding_moves_nothing(photo, bottom, right):
+    extractor = Extractor(max_keypoints=None)
+    height, width = 240 - bottom, 320 - right
+    cropped = photo[:height, :width]
+    padded = np.pad(cropped, ((0, bottom), (0, right), (0, 0)), mode="edge")
+    inside, whole = extractor.detect(cropped), extractor.detect(padded)
+    limit = [width - 1, height - 1]
+    np.testing.assert_array_equal(inside.keypoints, np.minimum(whole.keypoints, limit))
+    assert inside.image_size == (width, height)
+
+
+def test_batched_equals_single(extractor, photo, other_photo):
+    images = [photo, other_photo, photo[::-1], photo[:200, :300], photo[:197, :299]]
+    for batched, image in zip(extractor.detect_batch(images), images, strict=True):
+        single = extractor.detect(image)
+        np.testing.assert_allclose(batched.keypoints, single.keypoints, atol=1e-4)
+        np.testing.assert_allclose(batched.scores, single.scores, atol=1e-5)
+        np.testing.assert_allclose(batched.descriptors, single.descriptors, atol=1e-4)
+
+
+def test_a_batch_of_none_is_none(extractor):
+    assert extractor.detect_batch([]) == []
+
+
+def test_masks_must_be_as_many_as_images(extractor, photo):
+    with pytest.raises(InvalidImageError, match="2 images and 1 masks"):
+        extractor.detect_batch([photo, photo], [None])
+
+
+def test_the_mask_spends_the_budget_inside(extractor, photo):
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[100:300, 200:500] = 255
+    features = extractor.detect(photo, mask)
+    columns, rows = np.rint(features.keypoints).astype(int).T
+    assert mask[rows, columns].all()
+    everything = Extractor(max_keypoints=None).detect(photo)
+    columns, rows = np.rint(everything.keypoints).astype(int).T
+    assert len(features) == min(1024, (mask[rows, columns] > 0).sum())
+
+
+def test_a_mask_of_zeros_gives_an_empty_result(extractor, photo):
+    features = extractor.detect(photo, np.zeros(photo.shape[:2], np.uint8))
+    assert features.keypoints.shape == (0, 2)
+    assert features.descriptors.shape == (0, 64)
+
+
+def test_options_are_kept(photo):
+    assert len(Extractor(max_keypoints=7).detect(photo)) == 7
+    assert len(Extractor(max_keypoints=None).detect(photo)) == 60 * 80
+    strict = Extractor(min_score=0.6, max_keypoints=None).detect(photo)
+    assert 0 < len(strict) < 60 * 80
+    assert strict.scores.min() >= 0.6
+
+
+def test_max_size_answers_in_pixels_of_the_image_given(photo):
+    small = Extractor(max_size=320, max_keypoints=None).detect(photo)
+    assert len(small) == 30 * 40
+    assert small.image_size == (640, 480)
+    # Half the size: the outermost pixel centres lie at 0.5 and 638.5.
+    assert small.keypoints.min(axis=0).min() >= 0.5
+    assert (small.keypoints <= [638.5, 478.5]).all()
+    assert small.keypoints[:, 0].max() > 600
+
+
+def test_two_views_of_one_street_match(extractor, photo, other_photo):
+    import cv2
+
+    left, right = extractor.detect_batch([photo, other_photo])
+    pairs = match(left, right)
+    _, inliers = cv2.findHomography(
+        left.keypoints[pairs[:, 0]], right.keypoints[pairs[:, 1]], cv2.RANSAC, 3.0
+    )
+    assert inliers.sum() > 60
+
+
+def test_detect_and_compute_drops_into_code_for_orb(extractor, photo):
+    import cv2
+
+    keypoints, descriptors = extractor.detectAndCompute(photo, None)
+    assert isinstance(keypoints, tuple)
+    assert descriptors.shape == (len(keypoints), 64)
+    matches = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(descriptors, descriptors)
+    assert all(pair.queryIdx == pair.trainIdx for pair in matches)
+    assert cv2.drawKeypoints(photo, keypoints, None).shape == photo.shape
+
+
+def test_one_extractor_serves_many_threads(extractor, photo, other_photo):
+    images = [photo, other_photo, photo[:240], other_photo[:, :320]]
+    alone = [extractor.detect(image) for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(extractor.detect, images * 4))
+    for index, features in enumerate(together):
+        assert_same(features, alone[index % 4])
+
+
+FLAT = [np.zeros((64, 64, 3), np.uint8), np.full((17, 33), 255, np.uint8)]
+
+
+@pytest.mark.parametrize("image", FLAT)
+def test_an_image_without_texture_is_no_error(extractor, image):
+    features = extractor.detect(image)
+    assert np.isfinite(features.descriptors).all()
+    assert np.isfinite(features.keypoints).all()
+
+
+def test_info_tells_what_runs(extractor):
+    info = extractor.info
+    assert (info.backend, info.device, info.precision) == ("onnx-cpu", "CPU", "float32")
+    assert info.model == "small"
+    assert len(info.sha256) == 64
+
+
+BAD_OPTIONS = {
+    "max_keypoints": [0, -1, 1.5, True],
+    "min_score": [-0.1, 1.1, float("nan")],
+    "color": ["hsv"],
+    "max_size": [15],
+    "num_threads": [0],
+    "backend": ["onnx", "tensorrt"],
+}
+
+
+@pytest.mark.parametrize(("name", "values"), BAD_OPTIONS.items())
+def test_options_outside_their_values_are_refused(name, values):
+    for value in values:
+        with pytest.raises(InvalidOptionError, match=name):
+            Extractor(**{name: value})
+
+
+def test_an_unknown_option_is_a_type_error():
+    with pytest.raises(TypeError, match="max_keypoint"):
+        Extractor(max_keypoint=10)
+
+
+def test_an_unknown_model_names_the_known_ones():
+    with pytest.raises(ModelError, match=r"'large' is neither .*small.* nor a file"):
+        Extractor("large")

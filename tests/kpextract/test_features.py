@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from kpextract import FeatureFileError, Features
+
+
+def make_features(count=3):
+    generator = np.random.default_rng(0)
+    return Features(
+        keypoints=generator.uniform(0, 99, (count, 2)).astype(np.float32),
+        scores=np.linspace(1, 0.5, count, dtype=np.float32),
+        descriptors=generator.normal(size=(count, 8)).astype(np.float32),
+        image_size=(100, 80),
+    )
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_save_and_load_give_the_same_bits(tmp_path, count):
+    features = make_features(count)
+    path = tmp_path / "features.npz"
+    features.save(path)
+    loaded = Features.load(path)
+    for name in ("keypoints", "scores", "descriptors"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(features, name))
+        assert getattr(loaded, name).dtype == np.float32
+    assert loaded.image_size == (100, 80)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["features.npz"]
+
+
+def test_save_keeps_the_name_that_was_given(tmp_path):
+    make_features().save(tmp_path / "features.kp")
+    assert len(Features.load(tmp_path / "features.kp")) == 3
+
+
+def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "features.npz"
+    make_features().save(path)
+    before = path.read_bytes()
+
+    def full(file, **_):
+        file.write(b"half a fi")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space"):
+        make_features(0).save(path)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive", b"PK\x03\x04cut off"])
+def test_what_cannot_be_read_is_a_typed_error(tmp_path, content):
+    path = tmp_path / "features.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(FeatureFileError, match="features.npz"):
+        Features.load(path)
+
+
+def test_an_archive_of_something_else_is_a_typed_error(tmp_path):
+    np.savez(tmp_path / "other.npz", keypoints=np.zeros((1, 2)))
+    with pytest.raises(FeatureFileError, match="scores"):
+        Features.load(tmp_path / "other.npz")
+
+
+def test_pickles_are_not_executed(tmp_path):
+    np.savez(tmp_path / "evil.npz", keypoints=np.array([object()], dtype=object))
+    with pytest.raises(FeatureFileError, match="allow_pickle"):
+        Features.load(tmp_path / "evil.npz")
+
+
+def test_opencv_gets_positions_scores_and_cell_size():
+    features = make_features()
+    keypoints = features.to_cv2()
+    np.testing.assert_allclose([k.pt for k in keypoints], features.keypoints)
+    np.testing.assert_allclose([k.response for k in keypoints], features.scores)
+    assert {k.size for k in keypoints} == {8.0}
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r"\(3, 2\), \(2,\) and \(3, 8\)"):
+        Features(np.zeros((3, 2)), np.zeros(2), np.zeros((3, 8)), (10, 10))
+
+
+def test_features_are_frozen():
+    with pytest.raises(AttributeError):
+        make_features().scores = np.zeros(3)

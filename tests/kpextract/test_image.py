@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from kpextract.errors import InvalidImageError
+from kpextract.image import Frame, check_mask, fit_within, pad_to_stride, to_uint8_bgr
+
+GENERATOR = np.random.default_rng(0)
+BGR = GENERATOR.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+GREY = BGR[:, :, 0]
+GREY_BGR = np.dstack([GREY] * 3)
+
+EQUAL = {
+    "bgr": (BGR, "bgr", BGR),
+    "rgb": (BGR[:, :, ::-1], "rgb", BGR),
+    "bgra": (np.dstack([BGR, GREY]), "bgr", BGR),
+    "rgba": (np.dstack([BGR[:, :, ::-1], GREY]), "rgb", BGR),
+    "grey": (GREY, "bgr", GREY_BGR),
+    "one channel": (GREY[:, :, None], "rgb", GREY_BGR),
+    "uint16": (BGR.astype(np.uint16) * 257, "bgr", BGR),
+    "uint16, rounded": (BGR.astype(np.uint16) * 257 + (BGR < 255) * 100, "bgr", BGR),
+    "float64": (BGR / 255, "bgr", BGR),
+    "float32": ((BGR / 255).astype(np.float32), "bgr", BGR),
+    "not contiguous": (np.repeat(BGR, 2, axis=1)[:, ::2], "bgr", BGR),
+    "mirrored view": (BGR[::-1, ::-1][::-1, ::-1], "bgr", BGR),
+    "Fortran order": (np.asfortranarray(BGR), "bgr", BGR),
+}
+
+
+@pytest.mark.parametrize("case", EQUAL)
+def test_every_accepted_form_gives_the_same_bytes(case):
+    image, color, expected = EQUAL[case]
+    converted = to_uint8_bgr(image.astype(image.dtype), color)
+    assert converted.dtype == np.uint8
+    np.testing.assert_array_equal(converted, expected)
+
+
+def test_uint16_rounds_to_the_nearest():
+    image = np.full((16, 16), 128, np.uint16)
+    assert to_uint8_bgr(image)[0, 0, 0] == 0  # 128 / 257 = 0.498
+    assert to_uint8_bgr(image + 1)[0, 0, 0] == 1  # 129 / 257 = 0.502
+    assert to_uint8_bgr(np.full((16, 16), 65535, np.uint16))[0, 0, 0] == 255
+
+
+REFUSED = {
+    "None": (None, "imread return None"),
+    "list": ([[0]], "got list"),
+    "one dimension": (np.zeros(16, np.uint8), r"got \(16,\) uint8"),
+    "batch": (np.zeros((2, 16, 16, 3), np.uint8), "detect_batch"),
+    "channels first": (np.zeros((3, 16, 16), np.uint8), "channels last"),
+    "two channels": (np.zeros((16, 16, 2), np.uint8), r"\(16, 16, 2\)"),
+    "empty": (np.zeros((0, 16), np.uint8), "at least 16 pixels"),
+    "too small": (np.zeros((15, 99, 3), np.uint8), "at least 16 pixels"),
+    "int32": (np.zeros((16, 16), np.int32), "int32"),
+    "bool": (np.zeros((16, 16), bool), "bool"),
+    "float16": (np.zeros((16, 16), np.float16), "float16"),
+    "float to 255": (np.full((16, 16), 255.0), r"\[255, 255\]"),
+    "negative float": (np.full((16, 16), -0.1), r"\[0, 1\]"),
+    "NaN": (np.full((16, 16), np.nan), "nan"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals_say_what_was_given(case):
+    image, message = REFUSED[case]
+    with pytest.raises(InvalidImageError, match=message):
+        to_uint8_bgr(image)
+
+
+def test_padding_repeats_the_border_right_and_bottom():
+    padded = pad_to_stride(BGR)
+    assert padded.shape == (24, 24, 3)
+    np.testing.assert_array_equal(padded[:20, :24], BGR)
+    np.testing.assert_array_equal(padded[20:], np.repeat(BGR[-1:], 4, axis=0))
+
+
+def test_a_multiple_of_the_stride_is_not_copied():
+    image = np.zeros((16, 24, 3), np.uint8)
+    assert pad_to_stride(image) is image
+
+
+def test_fit_within_shrinks_and_never_enlarges():
+    image = np.zeros((300, 400, 3), np.uint8)
+    assert fit_within(image, 200).shape == (150, 200, 3)
+    assert fit_within(image, 400) is image
+    assert fit_within(image, None) is image
+
+
+def test_fit_within_refuses_a_sliver():
+    with pytest.raises(InvalidImageError, match="max_size=100 is 100x8"):
+        fit_within(np.zeros((32, 400, 3), np.uint8), 100)
+
+
+def test_points_come_back_through_the_resize():
+    points = np.array([[0, 0], [99, 49]], np.float32)
+    # The outer border of the first pixel stays the outer border: -0.5 maps to -0.5.
+    expected = [[0.5, 1.5], [198.5, 197.5]]
+    np.testing.assert_allclose(Frame((200, 200), (100, 50)).to_caller(points), expected)
+
+
+def test_points_of_an_unresized_image_are_untouched():
+    points = np.array([[1.25, 2.5]], np.float32)
+    assert Frame((20, 20), (20, 20)).to_caller(points) is points
+
+
+@pytest.mark.parametrize("mask", [np.ones((24, 20)), np.ones((20, 24, 3)), [[1]]])
+def test_a_mask_of_another_shape_is_refused(mask):
+    with pytest.raises(InvalidImageError, match=r"shape \(20, 24\)"):
+        check_mask(mask, (24, 20))
+
+
+def test_any_number_but_zero_allows():
+    mask = np.zeros((20, 24), np.uint8)
+    mask[3, 4], mask[5, 6] = 255, 1
+    assert check_mask(mask, (24, 20)).sum() == 2

@@ -1,0 +1,78 @@
+import json
+import shutil
+
+import pytest
+
+from kpextract import Extractor, ModelError
+from kpextract.modelfile import MODELS, bundled_models, find_model
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Path of a copy of the bundled model, its sidecar beside it."""
+    for suffix in (".onnx", ".json"):
+        shutil.copy(MODELS / f"small{suffix}", tmp_path)
+    return tmp_path / "small.onnx"
+
+
+def test_small_is_bundled():
+    assert "small" in bundled_models()
+
+
+def test_the_sidecar_describes_the_file():
+    found = find_model("small")
+    for key in ("name", "version", "sha256", "stride", "descriptor_dim", "input"):
+        assert key in found.sidecar
+    assert found.sidecar["sha256"] == found.sha256
+    assert found.sidecar["stride"] == 8
+
+
+def test_a_path_works_like_a_name(copied, photo):
+    features = Extractor(copied).detect(photo)
+    assert len(features) == 1024
+
+
+def test_a_path_works_without_a_sidecar(copied):
+    copied.with_suffix(".json").unlink()
+    assert Extractor(str(copied)).info.version == Extractor("small").info.version
+
+
+def test_one_changed_byte_is_found(copied):
+    content = bytearray(copied.read_bytes())
+    content[len(content) // 2] ^= 1
+    copied.write_bytes(content)
+    with pytest.raises(ModelError, match=r"damaged .*Reinstall"):
+        Extractor(copied)
+
+
+@pytest.mark.parametrize("sidecar", ["{", "[]", "3"])
+def test_a_broken_sidecar_is_an_error(copied, sidecar):
+    copied.with_suffix(".json").write_text(sidecar)
+    with pytest.raises(ModelError, match="JSON"):
+        Extractor(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"])
+def test_a_file_that_is_no_model_is_an_error(tmp_path, content):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="x.onnx"):
+        Extractor(path)
+
+
+def test_an_onnx_model_of_someone_else_is_an_error(copied):
+    import onnx
+
+    copied.with_suffix(".json").unlink()
+    model = onnx.load(copied)
+    del model.metadata_props[:]
+    onnx.save(model, copied)
+    with pytest.raises(ModelError, match="kpextract.kind"):
+        Extractor(copied)
+
+
+def test_a_given_path_must_exist(tmp_path):
+    with pytest.raises(ModelError, match=r"no\.onnx"):
+        Extractor(tmp_path / "no.onnx")
+
+
