@@ -90,7 +90,13 @@ class Features:
                 arrays = {field.name: file[field.name] for field in fields(cls)}
             width, height = (int(side) for side in arrays.pop("image_size"))
             return cls(**arrays, image_size=(width, height))
-        except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            EOFError,
+            LookupError,
+            ValueError,
+            zipfile.BadZipFile,
+        ) as error:
             raise FeatureFileError(
                 f"Features.load: {os.fspath(path)!r} is not a features file ({error}). "
                 "Write one with Features.save or `kpextract detect --out`."

@@ -68,7 +68,9 @@ def test_layers_of_the_runtime_import_one_way():
             parts = name.split(".")
             if parts[0] == "kpextract" and len(parts) > 1 and parts[1] in level:
                 imported = parts[1]
-                assert imported == own or level[imported] < level[own], f"{path}: {name}"
+                assert imported == own or level[imported] < level[own], (
+                    f"{path}: {name}"
+                )
 
 
 def test_every_module_of_the_runtime_has_its_layer():
@@ -156,7 +158,8 @@ def test_the_wheel_runs_in_a_fresh_environment(wheel, tmp_path):
         [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel],
         check=True,
     )
-    # The packages it depends on are those that the tests run with: no network is needed.
+    # The packages it depends on are those that the tests run with: no network is
+    # needed.
     site = next((environment / "lib").glob("python*/site-packages"))
     dependencies = Path(sys.modules["numpy"].__file__).parents[1]
     (site / "dependencies.pth").write_text(f"{dependencies}\n")

@@ -137,18 +137,6 @@ def decorrelation_loss(descriptors: Tensor) -> Tensor:
     return correlation.square().sum(dim=(1, 2)) - diagonal.square().sum(dim=1)
 
 
-def redundant(points: Tensor, scores: Tensor, radius: float) -> Tensor:
-    """(B, M) bool: does a better point of the same view lie within `radius`?
-
-    Args:
-        points: (B, M, 2) pixels.
-        scores: (B, M).
-    """
-    close = distance_matrix(points, points) < radius
-    better = scores[:, None, :] > scores[:, :, None]
-    return (close & better).any(dim=2)
-
-
 def contrastive_loss(
     descriptors0: Tensor,
     descriptors1: Tensor,

@@ -49,13 +49,12 @@ BASE = NetworkConfig(
 )
 SMALL = NetworkConfig(
     name="small",
-    stages=((), (16,), (24, 32), (96, 96, 96)),
+    stages=((), (16,), (32, 32), (96, 96, 96)),
     downsample="stride",
     score_width=32,
     position_width=32,
     descriptor_width=64,
     descriptor_dim=64,
-    descriptor_stride=4,
     position_reach=0.875,
     leak=0.0,  # plain ReLU: cheaper, and it quantises better
 )

@@ -25,7 +25,6 @@ PAPER_WEIGHTS = {
 DEFAULT_WEIGHTS = {"position": 1.0, "score": 2.0, "usp": 2.0, "contrastive": 1.0}
 TEMPERATURE = 0.1  # of the cosine in the dual softmax
 NEAR = 6.0  # pixels: neighbours that are no negatives
-REDUNDANT = 3.0  # pixels: of two points so near, the lesser one is of no use
 
 
 def points_of(output: DenseOutput) -> Tensor:
@@ -89,8 +88,7 @@ def default_objective(
       usp term would push the worse half of the pairs apart;
     - the cost of a point is its clamped distance *and* the probability that its
       descriptor fails to find it: a corner that repeats but looks like ten others is no
-      keypoint. A point that only doubles a better one costs as much again, since cells
-      that reach across their borders like to meet at one corner;
+      keypoint;
     - the partner's score and descriptor are read from view 1's maps at T p;
     - dual softmax in place of hinge and decorrelation; means in place of sums.
     """
@@ -120,9 +118,7 @@ def default_objective(
         temperature=TEMPERATURE,
         radius=NEAR,
     )
-    with torch.no_grad():
-        redundant = losses.redundant(points0, scores0, REDUNDANT)
-        costs = clamped0 / losses.EPSILON_CORRESPOND + 1 - found + redundant.float()
+    costs = clamped0.detach() / losses.EPSILON_CORRESPOND + 1 - found
     terms = {
         "position": losses.position_loss(clamped0, visible0) / count0
         + losses.position_loss(clamped1, visible1) / count1,

@@ -128,7 +128,7 @@ def train_step(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, progress.share(config))
     optimizer.step()
-    return terms
+    return {name: term.detach() for name, term in terms.items()}
 
 
 def train(
@@ -145,6 +145,7 @@ def train(
         NoPhotosError: no photo can be read.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    commit = _commit()  # before the run: the checkout may move on meanwhile
     torch.manual_seed(config.seed)
     network = UnsuperPoint(replace(CONFIGS[config.model], **config.network)).to(device)
     optimizer = torch.optim.AdamW(
@@ -163,7 +164,7 @@ def train(
     weights = out / f"{config.model}.safetensors"
     facts = {
         "config": asdict(config),
-        "commit": _commit(),
+        "commit": commit,
         "photos": len(photos),
         "held_out_photos": len(held_out_photos),
         "pairs": progress.step * config.batch,

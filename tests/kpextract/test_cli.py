@@ -100,7 +100,10 @@ def test_info(capsys):
 
 BAD_USE = {
     "missing photo": (["detect", "no.jpg"], "no.jpg: no such"),
-    "one file for many": (["detect", "{photos}", "--out", "x.npz"], "x.npz is one file"),
+    "one file for many": (
+        ["detect", "{photos}", "--out", "x.npz"],
+        "x.npz is one file",
+    ),
     "lost photo": (["detect", "{photo}", "--draw", "{photo}"], "would be lost"),
     "lost match": (["match", "{photo}", "{photo}", "--draw", "{photo}"], "be lost"),
     "no photo": (["detect", "{photos}/notes.txt"], "not an image"),

@@ -51,7 +51,9 @@ def test_saturated_scores_are_ranked_by_logit():
 
 def test_ties_keep_the_order_of_the_grid():
     features = decode(make_maps(np.zeros((HEIGHT, WIDTH))), FRAME, max_keypoints=8)
-    np.testing.assert_array_equal(features.keypoints[:, 0] // 8, [0, 1, 2, 3, 4, 5, 0, 1])
+    np.testing.assert_array_equal(
+        features.keypoints[:, 0] // 8, [0, 1, 2, 3, 4, 5, 0, 1]
+    )
     np.testing.assert_array_equal(features.keypoints[:, 1] // 8, [0] * 6 + [1] * 2)
 
 
@@ -118,8 +120,8 @@ def test_resizing_is_undone_with_the_half_pixels():
 def test_descriptors_are_bilinear_at_the_sub_pixel_point():
     dense = np.zeros((2, HEIGHT, WIDTH), np.float32)
     dense[0, 1, 1], dense[1, 1, 2] = 3, 1
-    # Map entry (1, 1) lies at pixel (11.5, 11.5), entry (1, 2) at (19.5, 11.5). A point a
-    # quarter of the way: (0.75 * 3, 0.25 * 1) before normalising.
+    # Map entry (1, 1) lies at pixel (11.5, 11.5), entry (1, 2) at (19.5, 11.5). A point
+    # a quarter of the way: (0.75 * 3, 0.25 * 1) before normalising.
     sampled = sample_descriptors(dense, np.array([[13.5, 11.5]], np.float32), HEIGHT)
     np.testing.assert_allclose(
         sampled, [np.array([2.25, 0.25]) / np.hypot(2.25, 0.25)], rtol=1e-6

@@ -3,7 +3,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from kpextract import Extractor, InvalidImageError, InvalidOptionError, ModelError, match
+from kpextract import (
+    Extractor,
+    InvalidImageError,
+    InvalidOptionError,
+    ModelError,
+    match,
+)
 
 # Pixels from the border within which the network can tell where an image ends: half the
 # receptive field of `small`, 87 px, and its cell.
@@ -169,7 +175,9 @@ def test_detect_and_compute_drops_into_code_for_orb(extractor, photo):
     keypoints, descriptors = extractor.detectAndCompute(photo, None)
     assert isinstance(keypoints, tuple)
     assert descriptors.shape == (len(keypoints), 64)
-    matches = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(descriptors, descriptors)
+    matches = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(
+        descriptors, descriptors
+    )
     assert all(pair.queryIdx == pair.trainIdx for pair in matches)
     assert cv2.drawKeypoints(photo, keypoints, None).shape == photo.shape
 

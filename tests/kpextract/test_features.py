@@ -53,7 +53,7 @@ def test_what_cannot_be_read_is_a_typed_error(tmp_path, content):
     path = tmp_path / "features.npz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(FeatureFileError, match="features.npz"):
+    with pytest.raises(FeatureFileError, match=r"features\.npz"):
         Features.load(path)
 
 

@@ -17,7 +17,11 @@ EQUAL = {
     "grey": (GREY, "bgr", GREY_BGR),
     "one channel": (GREY[:, :, None], "rgb", GREY_BGR),
     "uint16": (BGR.astype(np.uint16) * 257, "bgr", BGR),
-    "uint16, rounded": (BGR.astype(np.uint16) * 257 + (BGR < 255) * 100, "bgr", BGR),
+    "uint16, rounded": (
+        BGR.astype(np.uint16) * 257 + (BGR < 255) * np.uint16(100),
+        "bgr",
+        BGR,
+    ),
     "float64": (BGR / 255, "bgr", BGR),
     "float32": ((BGR / 255).astype(np.float32), "bgr", BGR),
     "not contiguous": (np.repeat(BGR, 2, axis=1)[:, ::2], "bgr", BGR),

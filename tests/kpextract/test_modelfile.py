@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import pytest
@@ -56,7 +55,7 @@ def test_a_broken_sidecar_is_an_error(copied, sidecar):
 def test_a_file_that_is_no_model_is_an_error(tmp_path, content):
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
-    with pytest.raises(ModelError, match="x.onnx"):
+    with pytest.raises(ModelError, match=r"x\.onnx"):
         Extractor(path)
 
 
@@ -67,12 +66,10 @@ def test_an_onnx_model_of_someone_else_is_an_error(copied):
     model = onnx.load(copied)
     del model.metadata_props[:]
     onnx.save(model, copied)
-    with pytest.raises(ModelError, match="kpextract.kind"):
+    with pytest.raises(ModelError, match=r"kpextract\.kind"):
         Extractor(copied)
 
 
 def test_a_given_path_must_exist(tmp_path):
     with pytest.raises(ModelError, match=r"no\.onnx"):
         Extractor(tmp_path / "no.onnx")
-
-

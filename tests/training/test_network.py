@@ -1,0 +1,102 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kpextract.decode import sample_descriptors as sample_numpy
+from training.network import (
+    BASE,
+    CONFIGS,
+    SMALL,
+    UnsuperPoint,
+    count_flop,
+    sample_descriptors,
+    sample_map,
+    to_pixels,
+    to_relative,
+)
+
+
+def test_base_is_the_network_of_the_paper():
+    parameters = sum(p.numel() for p in UnsuperPoint(BASE).parameters())
+    assert parameters == 3_542_947
+    assert count_flop(BASE, 480, 640) == pytest.approx(54.39e9, rel=1e-3)
+
+
+def test_small_stays_within_its_budget():
+    assert count_flop(SMALL, 480, 640) <= 4e9
+
+
+def test_flop_of_one_convolution_by_hand():
+    tiny = replace(SMALL, stages=((), (1,), (1,), (1,)), descriptor_stride=8)
+    tiny = replace(tiny, score_width=1, position_width=1, descriptor_width=1)
+    tiny = replace(tiny, descriptor_dim=1)
+    # 16x16 image: 8x8x27 + 4x4x9 + 2x2x9 MAC in the backbone; at 2x2: three hidden
+    # convolutions of 9 and outputs of 9, 18 and 9.
+    mac = 64 * 27 + 16 * 9 + 4 * 9 + 4 * (27 + 9 + 18 + 9)
+    assert count_flop(tiny, 16, 16) == 2 * mac
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("stride", [8, 4])
+def test_shapes_of_the_maps(name, stride):
+    config = replace(CONFIGS[name], descriptor_stride=stride)
+    output = UnsuperPoint(config).eval()(torch.rand(2, 3, 48, 64))
+    assert output.score_logits.shape == (2, 1, 6, 8)
+    assert output.positions.shape == (2, 2, 6, 8)
+    expected = (2, config.descriptor_dim, 48 // stride, 64 // stride)
+    assert output.descriptor_map.shape == expected
+
+
+def test_positions_in_pixels_by_hand():
+    relative = torch.zeros(1, 2, 3, 4)
+    relative[0, :, 2, 3] = torch.tensor([0.25, 0.75])
+    pixels = to_pixels(relative)
+    assert pixels[0, :, 2, 3].tolist() == [25.5, 21.5]
+    assert pixels[0, :, 0, 0].tolist() == [-0.5, -0.5]
+    torch.testing.assert_close(to_relative(pixels), relative)
+
+
+@pytest.mark.parametrize("reach", [0.5, 0.875])
+def test_positions_reach_as_far_as_configured(reach):
+    network = UnsuperPoint(replace(SMALL, position_reach=reach)).eval()
+    output_layer = network.position[1]
+    with torch.no_grad():
+        output_layer.weight.zero_()
+        output_layer.bias[:] = torch.tensor([100.0, -100.0])  # tanh: 1 and -1
+        positions = network(torch.rand(1, 3, 16, 16)).positions
+    relative = to_relative(positions)
+    assert relative[0, 0].unique().tolist() == pytest.approx([0.5 + reach])
+    assert relative[0, 1].unique().tolist() == pytest.approx([0.5 - reach])
+
+
+def test_a_reach_of_a_half_is_the_sigmoid_of_the_paper():
+    z = torch.linspace(-5, 5, 11, dtype=torch.float64)
+    torch.testing.assert_close(0.5 + 0.5 * torch.tanh(z), torch.sigmoid(2 * z))
+
+
+def test_sampling_a_map_by_hand():
+    dense = torch.arange(12.0).reshape(1, 1, 3, 4)
+    # Entry (row 1, column 2) = 6 lies at pixel (8 * 2 + 3.5, 8 * 1 + 3.5).
+    points = torch.tensor([[[19.5, 11.5], [23.5, 11.5], [19.5, 15.5], [-3.0, -3.0]]])
+    sampled = sample_map(dense, points, 8)
+    torch.testing.assert_close(sampled[0, :, 0], torch.tensor([6.0, 6.5, 8.0, 0.0]))
+
+
+@pytest.mark.parametrize("stride", [8, 4])
+def test_torch_and_numpy_sample_the_same_descriptors(stride):
+    generator = np.random.default_rng(0)
+    dense = generator.normal(size=(16, 48 // stride, 64 // stride)).astype(np.float32)
+    points = generator.uniform(0, [63, 47], (200, 2)).astype(np.float32)
+    reference = sample_descriptors(
+        torch.from_numpy(dense)[None], torch.from_numpy(points)[None], stride
+    )[0]
+    np.testing.assert_allclose(sample_numpy(dense, points, 6), reference, atol=1e-5)
+
+
+def test_descriptor_gradient_flows_to_the_positions():
+    points = torch.tensor([[[10.0, 12.0]]], requires_grad=True)
+    dense = torch.rand(1, 4, 4, 4)
+    sample_descriptors(dense, points, 8)[..., 0].sum().backward()
+    assert (points.grad != 0).all()

@@ -1,0 +1,102 @@
+import pytest
+import torch
+
+from training.homography import warp_points
+from training.network import SMALL, DenseOutput, UnsuperPoint, to_pixels
+from training.objective import OBJECTIVES, PAPER_WEIGHTS, points_of
+
+IDENTITY = torch.eye(3)[None]
+
+
+def make_output(seed=0, score=0.0):
+    generator = torch.Generator().manual_seed(seed)
+    relative = torch.rand(1, 2, 6, 8, generator=generator)
+    return DenseOutput(
+        torch.full((1, 1, 6, 8), score),
+        to_pixels(relative),
+        torch.randn(1, 16, 6, 8, generator=generator),
+    )
+
+
+def test_points_come_row_by_row():
+    points = points_of(make_output())
+    assert points.shape == (1, 48, 2)
+    assert (points[0, 1] // 8).tolist() == [1, 0]
+    assert (points[0, 8] // 8).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("recipe", OBJECTIVES)
+def test_equal_views_under_the_identity_have_no_point_loss(recipe):
+    output = make_output()
+    terms = OBJECTIVES[recipe](output, output, IDENTITY)
+    for name in ("position", "score", "usp"):
+        assert terms[name].item() == pytest.approx(0, abs=1e-4), name
+
+
+def test_the_paper_weighs_sums_as_published():
+    output = make_output()
+    terms = OBJECTIVES["paper"](output, output, IDENTITY)
+    assert set(terms) == set(PAPER_WEIGHTS)
+    assert PAPER_WEIGHTS == {
+        "position": 1,
+        "score": 2,
+        "usp": 1,
+        "uniformity": 100,
+        "descriptor": 0.001,
+        "decorrelation": 0.03,
+    }
+    # 48 points at random are nearly uniform; the sum over two views and two axes of
+    # squared distances stays far below that of points on a border, 4 * 48 / 3.
+    assert 0 < terms["uniformity"].item() / 100 < 4
+
+
+def test_ours_counts_points_without_a_partner():
+    output0, output1 = make_output(), make_output()
+    away = output1._replace(positions=output1.positions + 1000)
+    terms = OBJECTIVES["default"](output0, away, IDENTITY)
+    assert terms["position"].item() == pytest.approx(
+        4
+    )  # one direction, clamped at 4 px
+    assert OBJECTIVES["paper"](output0, away, IDENTITY)["position"].item() == 0
+
+
+def test_ours_raises_the_score_of_the_better_half():
+    output0, output1 = make_output(), make_output()
+    logits = output0.score_logits.clone().requires_grad_()
+    shifted = output1.positions.clone()
+    shifted[:, :, :3] += 2.5  # the upper half of the cells repeats badly
+    terms = OBJECTIVES["default"](
+        output0._replace(score_logits=logits),
+        output1._replace(positions=shifted),
+        IDENTITY,
+    )
+    terms["usp"].backward()
+    assert logits.grad[:, :, :3].mean() > 0 > logits.grad[:, :, 3:].mean()
+
+
+def test_usp_does_not_touch_positions_in_ours():
+    output0, output1 = make_output(0), make_output(1)
+    positions = output0.positions.clone().requires_grad_()
+    logits = output0.score_logits.clone().requires_grad_()
+    terms = OBJECTIVES["default"](
+        output0._replace(positions=positions, score_logits=logits), output1, IDENTITY
+    )
+    terms["usp"].backward()
+    assert logits.grad.any()
+    assert positions.grad is None or not positions.grad.any()
+
+
+@pytest.mark.parametrize("recipe", OBJECTIVES)
+def test_every_parameter_of_the_network_learns(recipe):
+    torch.manual_seed(0)
+    network = UnsuperPoint(SMALL)
+    homography = torch.tensor([[1.0, 0.02, 3], [-0.02, 1, -2], [0, 0, 1]])[None]
+    outputs = [network(torch.rand(1, 3, 64, 96)) for _ in range(2)]
+    assert (warp_points(homography, points_of(outputs[0])) < 100).any()
+    torch.stack(
+        list(OBJECTIVES[recipe](*outputs, homography).values())
+    ).sum().backward()
+    for name, parameter in network.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        if not name.endswith("0.0.bias") and ".0.bias" not in name:
+            assert parameter.grad.any(), name

@@ -1,0 +1,183 @@
+import json
+from dataclasses import asdict, replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from training import log
+from training.checkpoint import load_checkpoint, load_weights
+from training.network import CONFIGS, UnsuperPoint
+from training.train import (
+    Progress,
+    TrainConfig,
+    TrainingError,
+    learning_rate,
+    main,
+    train,
+    train_step,
+)
+
+CONFIG = TrainConfig(steps=6, height=64, width=96, batch=2)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, root):
+    """Folder with two photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    for side in ("left", "right"):
+        photo = cv2.imread(str(root / "examples" / f"street-{side}.jpg"))
+        cv2.imwrite(str(folder / f"{side}.png"), photo)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, photos):
+    """Folder of a run of six steps in one go."""
+    out = tmp_path_factory.mktemp("run")
+    train(photos, photos, out, CONFIG)
+    return out
+
+
+def test_a_resumed_run_ends_with_the_same_bits(photos, finished, tmp_path, monkeypatch):
+    from training import train as module
+
+    real_step, stop_at = module.train_step, 3
+
+    def stopping_step(*arguments):
+        if arguments[-1].step == stop_at:
+            raise KeyboardInterrupt
+        return real_step(*arguments)
+
+    monkeypatch.setattr(module, "train_step", stopping_step)
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "LOG_EVERY", 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, photos, tmp_path, CONFIG)
+    checkpoint = load_checkpoint(tmp_path / "checkpoint.pt", torch.device("cpu"))
+    assert checkpoint["progress"]["step"] == stop_at
+    monkeypatch.setattr(module, "train_step", real_step)
+    weights = train(photos, photos, tmp_path, CONFIG, resume=True)
+    resumed, _ = load_weights(weights)
+    straight, _ = load_weights(finished / "small.safetensors")
+    for name, tensor in straight.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+    rates = [r["lr"] for r in log.read(tmp_path / "log.jsonl") if "lr" in r]
+    assert rates == [learning_rate(CONFIG, step / 6) for step in range(6)]
+
+
+def test_a_run_leaves_weights_log_curves_and_checkpoint(finished, photos):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"checkpoint.pt", "small.safetensors", "log.jsonl", "curves.png"}
+    network, facts = load_weights(finished / "small.safetensors")
+    assert network.config == CONFIGS["small"]
+    assert facts["pairs"] == 12
+    assert facts["photos"] == 2
+    assert set(facts["validation"]) >= {"recall", "mean_distance", "repeatability"}
+    records = log.read(finished / "log.jsonl")
+    assert records[-1]["step"] == 6
+    assert any("losses" in record for record in records)
+    assert cv2.imread(str(finished / "curves.png")).shape[1] > 1000
+
+
+def test_training_lowers_the_loss(photos, tmp_path):
+    torch.manual_seed(0)
+    network = UnsuperPoint(CONFIGS["small"]).train()
+    optimizer = torch.optim.AdamW(network.parameters())
+    config = replace(CONFIG, steps=None, minutes=1.0)
+    from training.data import list_photos, load_cache
+
+    cache = load_cache(list_photos(photos), (120, 160), torch.device("cpu"))
+    progress = Progress(seconds=30.0)
+    totals = []
+    for _ in range(30):
+        progress.step = 0  # the same batch again
+        terms = train_step(network, optimizer, cache, config, progress)
+        totals.append(float(sum(terms.values())))
+    assert np.mean(totals[-3:]) < 0.9 * np.mean(totals[:3])
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
+    photos, finished, tmp_path
+):
+    network = UnsuperPoint(CONFIGS["small"])
+    optimizer = torch.optim.AdamW(network.parameters())
+    with torch.no_grad():
+        network.score[1].bias.fill_(float("nan"))
+    before = [parameter.clone() for parameter in network.parameters()]
+    cache = torch.randint(0, 256, (2, 3, 120, 160), dtype=torch.uint8)
+    with pytest.raises(TrainingError, match="not finite at step 0"):
+        train_step(network, optimizer, cache, CONFIG, Progress())
+    for old, new in zip(before, network.parameters(), strict=True):
+        assert torch.equal(old.nan_to_num(), new.nan_to_num())
+
+
+def test_the_learning_rate_warms_up_and_decays():
+    config = TrainConfig(steps=1000, learning_rate=1.0, warmup=0.1)
+    rates = [learning_rate(config, share / 1000) for share in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == rates[100] == pytest.approx(1.0)
+    assert rates[550] == pytest.approx(0.505)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+def test_minutes_measure_training_time():
+    config = TrainConfig(minutes=2)
+    assert Progress(step=10**6, seconds=60.0).share(config) == 0.5
+    assert Progress(seconds=500.0).share(config) == 1.0
+
+
+def test_a_finished_run_is_not_overwritten(photos, finished):
+    before = (finished / "small.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match="already holds a run"):
+        train(photos, photos, finished, CONFIG)
+    assert (finished / "small.safetensors").read_bytes() == before
+
+
+def test_resuming_with_other_options_is_refused(photos, finished):
+    with pytest.raises(TrainingError, match=r"'batch': \(2, 3\)"):
+        train(photos, photos, finished, replace(CONFIG, batch=3), resume=True)
+
+
+def test_resuming_nothing_is_refused(photos, tmp_path):
+    with pytest.raises(TrainingError, match=r"no .*checkpoint\.pt"):
+        train(photos, photos, tmp_path, CONFIG, resume=True)
+
+
+def test_the_log_is_cut_back_to_the_checkpoint(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for step in (50, 100, 150):
+        log.append(path, {"step": step})
+    with open(path, "a") as file:
+        file.write('{"step": 2')  # cut off by a kill
+    log.cut_back(path, 100)
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [50, 100]
+
+
+def test_a_checkpoint_is_plain_data(finished):
+    state = load_checkpoint(finished / "checkpoint.pt", torch.device("cpu"))
+    assert state["config"] == asdict(CONFIG)
+
+
+def test_the_command_line_trains(photos, tmp_path, capsys):
+    arguments = f"--data {photos} --steps 1 --batch 1 --height 64 --width 64"
+    changes = ["--network", "descriptor_stride=4", "position_reach=0.625"]
+    assert main([*arguments.split(), "--out", str(tmp_path), *changes]) == 0
+    weights = capsys.readouterr().out.strip()
+    network, _ = load_weights(weights)
+    assert network.config.position_reach == 0.625
+    assert network.config.descriptor_stride == 4
+
+
+def test_an_empty_folder_is_one_line_and_exit_code_1(tmp_path, capsys):
+    arguments = ["--data", str(tmp_path), "--steps", "1", "--out", str(tmp_path / "o")]
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_unknown_change_of_the_network_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--data", ".", "--steps", "1", "--network", "depth=3"])
+    assert "'depth' is none of" in capsys.readouterr().err
