@@ -1,0 +1,1 @@
+"""Accuracy and latency of kpextract and its peers, measured through public calls."""

@@ -27,6 +27,7 @@ LAYERS = [
     {"backends"},
     {"extractor", "matching", "draw", "photos"},
     {"cli"},
+    {"__main__"},
 ]
 ROOMS = {
     "kpextract": set(),

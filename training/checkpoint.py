@@ -1,7 +1,7 @@
-"""What a run leaves on disk: checkpoints to go on from, and weights to export."""
+"""What a run leaves on disk: a checkpoint to go on from, and weights to export."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,59 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from kpextract.files import replacing
+from training.config import Progress, TrainConfig, TrainingError
 from training.network import NetworkConfig, UnsuperPoint
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """`torch.save`, whole or not at all."""
+@dataclass
+class Run:
+    """All that changes while a run goes on."""
+
+    config: TrainConfig
+    network: UnsuperPoint
+    optimizer: torch.optim.Optimizer
+    progress: Progress
+
+
+def save_checkpoint(path: Path, run: Run) -> None:
+    """The state of a run, whole or not at all."""
+    state = {
+        "config": asdict(run.config),
+        "progress": asdict(run.progress),
+        "network": run.network.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+    }
     with replacing(path) as temporary:
         torch.save(state, temporary)
 
 
-def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Tensors and plain values only; a checkpoint cannot run code."""
-    return torch.load(path, map_location=device, weights_only=True)
+def load_checkpoint(path: Path, run: Run) -> None:
+    """Bring `run` to where the checkpoint was written.
+
+    Raises:
+        TrainingError: there is none, or it is of a run with another config.
+    """
+    if not path.exists():
+        raise TrainingError(
+            f"--resume: there is no {path}. Start the run without --resume."
+        )
+    device = next(run.network.parameters()).device
+    # Tensors and plain values only: a checkpoint cannot run code.
+    state = torch.load(path, map_location=device, weights_only=True)
+    given, stored = asdict(run.config), state["config"]
+    different = {
+        name: (stored[name], given[name])
+        for name in given
+        if given[name] != stored[name]
+    }
+    if different:
+        raise TrainingError(
+            f"--resume: {path} was trained with other options (stored, given): "
+            f"{different}. Give the same ones, or another --out."
+        )
+    run.network.load_state_dict(state["network"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.progress = Progress(**state["progress"])
 
 
 def save_weights(path: Path, network: UnsuperPoint, facts: dict[str, Any]) -> None:
@@ -33,7 +74,10 @@ def save_weights(path: Path, network: UnsuperPoint, facts: dict[str, Any]) -> No
     weights = {
         name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()
     }
-    header = {"network": json.dumps(asdict(network.config)), "facts": json.dumps(facts)}
+    header = {
+        "network": json.dumps(asdict(network.config)),
+        "facts": json.dumps(facts),
+    }
     with replacing(path) as temporary:
         save_file(weights, temporary, metadata=header)
 

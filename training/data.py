@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
+CACHE_SIZE = (360, 480)  # height and width of a cached photo, pixels
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 HOLD_OUT_EVERY = 25  # one photo in 25 is held out when no validation folder is given
 

@@ -7,11 +7,10 @@ log.jsonl and curves.png. The same command with --resume goes on after a stop.
 """
 
 import argparse
-import math
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training import log
-from training.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from training.data import NoPhotosError, list_photos, load_cache, split
+from training.checkpoint import Run, load_checkpoint, save_checkpoint, save_weights
+from training.config import Progress, TrainConfig, TrainingError, learning_rate
+from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache, split
 from training.network import CONFIGS, NetworkConfig, UnsuperPoint
 from training.objective import OBJECTIVES, Terms
 from training.pairs import make_pairs
@@ -30,56 +30,6 @@ from training.validate import validate
 CHECKPOINT_SECONDS = 60.0
 LOG_EVERY = 50  # steps
 VALIDATIONS = 10  # over the whole run
-CACHE_SIZE = (360, 480)  # height and width of a cached photo
-
-
-class TrainingError(Exception):
-    """A run that cannot start or go on; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """All that decides the weights besides the photos; steps or minutes is given."""
-
-    model: str = "small"
-    network: dict[str, float] = field(
-        default_factory=dict
-    )  # changes to the model's config
-    recipe: str = "default"
-    steps: int | None = None
-    minutes: float | None = None
-    height: int = 192  # of the views, pixels
-    width: int = 256
-    batch: int = 8  # pairs
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    warmup: float = 0.02  # share of the run
-    clip: float = 2.0  # norm of the gradient
-    seed: int = 0
-
-
-@dataclass
-class Progress:
-    """How far a run is; goes into each checkpoint."""
-
-    step: int = 0
-    seconds: float = 0.0
-    validation: dict[str, float] = field(default_factory=dict)
-
-    def share(self, config: TrainConfig) -> float:
-        """0 at the start, 1 at the end."""
-        if config.steps is not None:
-            return self.step / config.steps
-        assert config.minutes is not None
-        return min(1.0, self.seconds / (60 * config.minutes))
-
-
-def learning_rate(config: TrainConfig, share: float) -> float:
-    """Linear warm-up, then a half cosine down to 1 % of the peak."""
-    if share < config.warmup:
-        return config.learning_rate * (0.01 + 0.99 * share / config.warmup)
-    done = (share - config.warmup) / (1 - config.warmup)
-    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
 def draw_batch(
@@ -98,36 +48,31 @@ def draw_batch(
     return photos[indices], generator
 
 
-def train_step(
-    network: UnsuperPoint,
-    optimizer: torch.optim.Optimizer,
-    photos: Tensor,
-    config: TrainConfig,
-    progress: Progress,
-) -> Terms:
+def train_step(run: Run, photos: Tensor) -> Terms:
     """One update of the weights; returns the weighted loss terms.
 
     Raises:
         TrainingError: the loss is not finite; the weights are still those before.
     """
+    config, progress = run.config, run.progress
     batch, generator = draw_batch(photos, config, progress.step)
     pairs = make_pairs(batch, (config.height, config.width), generator)
     # Each view in a pass of its own: batch norm sees one view's statistics, as in use.
-    output0, output1 = network(pairs.images0), network(pairs.images1)
+    output0, output1 = run.network(pairs.images0), run.network(pairs.images1)
     terms = OBJECTIVES[config.recipe](output0, output1, pairs.homography)
     loss = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(loss):
-        values = {name: float(term) for name, term in terms.items()}
+        values = {name: float(term.detach()) for name, term in terms.items()}
         raise TrainingError(
             f"the loss is not finite at step {progress.step}: {values}. The last "
             "checkpoint is kept; lower --learning-rate and go on with --resume."
         )
-    optimizer.zero_grad(set_to_none=True)
+    run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-    for group in optimizer.param_groups:
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
+    for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config, progress.share(config))
-    optimizer.step()
+    run.optimizer.step()
     return {name: term.detach() for name, term in terms.items()}
 
 
@@ -140,26 +85,28 @@ def train(
 ) -> Path:
     """Run until the steps or minutes are spent; returns the path of the weights.
 
+    Args:
+        data: folder of photos to train on.
+        held_out: folder of photos to validate on; None holds out a part of `data`.
+        out: folder of the run.
+
     Raises:
         TrainingError: `out` holds another run, or the loss is not finite.
         NoPhotosError: no photo can be read.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     commit = _commit()  # before the run: the checkout may move on meanwhile
-    torch.manual_seed(config.seed)
-    network = UnsuperPoint(replace(CONFIGS[config.model], **config.network)).to(device)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
     out.mkdir(parents=True, exist_ok=True)
-    progress = _resume(out, network, optimizer, config) if resume else _start(out)
-    paths, held_out_paths = list_photos(data), list_photos(held_out) if held_out else []
-    if not held_out:
-        paths, held_out_paths = split(paths)
+    run = _open_run(out, config, resume, device)
+    paths, held_out_paths = (
+        (list_photos(data), list_photos(held_out))
+        if held_out
+        else split(list_photos(data))
+    )
     photos = load_cache(paths, CACHE_SIZE, device)
     held_out_photos = load_cache(held_out_paths, CACHE_SIZE, device)
 
-    _loop(network, optimizer, photos, held_out_photos, out, config, progress)
+    _loop(run, photos, held_out_photos, out)
 
     weights = out / f"{config.model}.safetensors"
     facts = {
@@ -167,111 +114,74 @@ def train(
         "commit": commit,
         "photos": len(photos),
         "held_out_photos": len(held_out_photos),
-        "pairs": progress.step * config.batch,
-        "hours": round(progress.seconds / 3600, 3),
+        "pairs": run.progress.step * config.batch,
+        "hours": round(run.progress.seconds / 3600, 3),
         "device": _device_name(device),
-        "validation": progress.validation,
+        "validation": run.progress.validation,
     }
-    save_weights(weights, network, facts)
+    save_weights(weights, run.network, facts)
     return weights
 
 
-def _loop(
-    network: UnsuperPoint,
-    optimizer: torch.optim.Optimizer,
-    photos: Tensor,
-    held_out_photos: Tensor,
-    out: Path,
-    config: TrainConfig,
-    progress: Progress,
-) -> None:
+def _open_run(
+    out: Path, config: TrainConfig, resume: bool, device: torch.device
+) -> Run:
+    """A new run, or the one that `out` holds."""
+    torch.manual_seed(config.seed)
+    network_config = replace(CONFIGS[config.model], **config.network)
+    network = UnsuperPoint(network_config).to(device)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    run = Run(config, network, optimizer, Progress())
+    if resume:
+        load_checkpoint(out / "checkpoint.pt", run)
+        log.cut_back(out / "log.jsonl", run.progress.step)
+    elif (out / "checkpoint.pt").exists():
+        raise TrainingError(
+            f"{out} already holds a run. Go on with --resume, or give another --out."
+        )
+    return run
+
+
+def _loop(run: Run, photos: Tensor, held_out_photos: Tensor, out: Path) -> None:
     """Steps, log lines, checkpoints and validations, in the order they happen."""
-    network.train()
+    progress = run.progress
+    run.network.train()
     last = last_checkpoint = time.monotonic()
     bar = tqdm(
         total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
     )
-    while progress.share(config) < 1:
-        terms = train_step(network, optimizer, photos, config, progress)
-        before = progress.share(config)
+    while progress.share(run.config) < 1:
+        before = progress.share(run.config)
+        terms = train_step(run, photos)
         progress.step += 1
         now = time.monotonic()
         progress.seconds, last = progress.seconds + now - last, now
-        share = progress.share(config)
+        share = progress.share(run.config)
         if progress.step % LOG_EVERY == 0 or share >= 1:
             losses = {name: round(float(term), 5) for name, term in terms.items()}
-            _record(
-                out, config, progress, losses=losses, lr=optimizer.param_groups[0]["lr"]
-            )
+            _record(out, run, losses=losses, lr=run.optimizer.param_groups[0]["lr"])
             bar.n = round(100 * share, 1)
             bar.set_postfix(step=progress.step, **losses)
         if int(share * VALIDATIONS) > int(before * VALIDATIONS):
-            progress.validation = validate(network, held_out_photos, (240, 320))
-            _record(out, config, progress, validation=progress.validation)
+            progress.validation = validate(run.network, held_out_photos)
+            _record(out, run, validation=progress.validation)
             log.plot(out / "log.jsonl", out / "curves.png")
             last = time.monotonic()  # validation is not training time
         if now - last_checkpoint > CHECKPOINT_SECONDS or share >= 1:
-            _save(out, network, optimizer, config, progress)
+            save_checkpoint(out / "checkpoint.pt", run)
             last_checkpoint = now
     bar.close()
 
 
-def _record(out: Path, config: TrainConfig, progress: Progress, **values: Any) -> None:
+def _record(out: Path, run: Run, **values: Any) -> None:
     record = {
-        "step": progress.step,
-        "pairs": progress.step * config.batch,
-        "seconds": round(progress.seconds, 1),
+        "step": run.progress.step,
+        "pairs": run.progress.step * run.config.batch,
+        "seconds": round(run.progress.seconds, 1),
     }
     log.append(out / "log.jsonl", record | values)
-
-
-def _start(out: Path) -> Progress:
-    if (out / "checkpoint.pt").exists():
-        raise TrainingError(
-            f"{out} already holds a run. Go on with --resume, or give another --out."
-        )
-    return Progress()
-
-
-def _save(out, network, optimizer, config, progress) -> None:  # type: ignore[no-untyped-def]
-    state = {
-        "config": asdict(config),
-        "progress": asdict(progress),
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    save_checkpoint(out / "checkpoint.pt", state)
-
-
-def _resume(
-    out: Path,
-    network: UnsuperPoint,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-) -> Progress:
-    """Load the checkpoint of `out` into network and optimizer."""
-    path = out / "checkpoint.pt"
-    if not path.exists():
-        raise TrainingError(
-            f"--resume: there is no {path}. Start the run without --resume."
-        )
-    state = load_checkpoint(path, next(network.parameters()).device)
-    given, stored = asdict(config), state["config"]
-    different = {
-        name: (stored[name], given[name])
-        for name in given
-        if given[name] != stored[name]
-    }
-    if different:
-        raise TrainingError(
-            f"--resume: {path} was trained with other options (stored, given): "
-            f"{different}. Give the same ones, or another --out."
-        )
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    progress = Progress(**state["progress"])
-    log.cut_back(out / "log.jsonl", progress.step)
-    return progress
 
 
 def _commit() -> str:

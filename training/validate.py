@@ -1,26 +1,28 @@
 """The network on held-out photos, decoded and matched by the code that users run."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from kpextract.decode import DenseMaps, decode
 from kpextract.features import Features
-from kpextract.image import Frame
+from kpextract.image import STRIDE, Frame
 from kpextract.matching import match
-from training.homography import Size
 from training.metrics import average, measure_pair
 from training.network import DenseOutput, UnsuperPoint
-from training.pairs import make_pairs
+from training.pairs import Pairs, make_pairs
 
 SEED = 20190709  # of the held-out pairs; training draws from small seeds
 KEYPOINTS = 300  # budget at 240x320, as in the paper's table
 BATCH = 10
+VIEW_SIZE = (240, 320)  # height and width of a view, pixels
 
 
 def to_features(output: DenseOutput, max_keypoints: int | None) -> list[Features]:
     """What the runtime makes of the network's maps."""
     maps = DenseMaps(*(tensor.cpu().numpy() for tensor in output))
-    height, width = (8 * side for side in maps.score_logits.shape[-2:])
+    height, width = (STRIDE * side for side in maps.score_logits.shape[-2:])
     frame = Frame((width, height), (width, height))
     return [
         decode(maps.image(index), frame, max_keypoints=max_keypoints)
@@ -28,8 +30,19 @@ def to_features(output: DenseOutput, max_keypoints: int | None) -> list[Features
     ]
 
 
+def held_out_pairs(photos: Tensor) -> Iterator[Pairs]:
+    """Batches with one pair of views of each photo, the same ones each time.
+
+    Args:
+        photos: (N, 3, H, W) uint8 BGR.
+    """
+    generator = torch.Generator(photos.device).manual_seed(SEED)
+    for batch in photos.split(BATCH):
+        yield make_pairs(batch, VIEW_SIZE, generator)
+
+
 @torch.no_grad()
-def validate(network: UnsuperPoint, photos: Tensor, size: Size) -> dict[str, float]:
+def validate(network: UnsuperPoint, photos: Tensor) -> dict[str, float]:
     """Mean figures over one pair of views of each photo, the same pairs each time.
 
     `mean_distance` is over all cells, as in the paper; everything else is over the best
@@ -37,13 +50,10 @@ def validate(network: UnsuperPoint, photos: Tensor, size: Size) -> dict[str, flo
 
     Args:
         photos: (N, 3, H, W) uint8 BGR.
-        size: (height, width) of the views.
     """
     network.eval()
-    generator = torch.Generator(photos.device).manual_seed(SEED)
     best, everywhere = [], []
-    for batch in photos.split(BATCH):
-        pairs = make_pairs(batch, size, generator)
+    for pairs in held_out_pairs(photos):
         views = [network(images) for images in (pairs.images0, pairs.images1)]
         homographies = pairs.homography.cpu().double().numpy()
         for budget, measured in ((KEYPOINTS, best), (None, everywhere)):

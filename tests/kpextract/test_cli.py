@@ -147,7 +147,7 @@ def test_photos_of_one_name_do_not_overwrite_each_other(photos, tmp_path, capsys
     assert not (tmp_path / "out").exists()
 
 
-def test_the_console_script_runs(root):
-    command = [sys.executable, "-m", "kpextract.cli", "--version"]
+def test_the_package_runs_as_a_module(root):
+    command = [sys.executable, "-m", "kpextract", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.startswith("kpextract ")

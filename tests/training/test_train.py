@@ -7,19 +7,20 @@ import pytest
 import torch
 
 from training import log
-from training.checkpoint import load_checkpoint, load_weights
+from training.checkpoint import Run, load_weights
+from training.config import Progress, TrainConfig, TrainingError, learning_rate
+from training.data import list_photos, load_cache
 from training.network import CONFIGS, UnsuperPoint
-from training.train import (
-    Progress,
-    TrainConfig,
-    TrainingError,
-    learning_rate,
-    main,
-    train,
-    train_step,
-)
+from training.train import main, train, train_step
 
 CONFIG = TrainConfig(steps=6, height=64, width=96, batch=2)
+CPU = torch.device("cpu")
+
+
+def make_run(config):
+    torch.manual_seed(0)
+    network = UnsuperPoint(CONFIGS["small"]).train()
+    return Run(config, network, torch.optim.AdamW(network.parameters()), Progress())
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_a_resumed_run_ends_with_the_same_bits(photos, finished, tmp_path, monke
     real_step, stop_at = module.train_step, 3
 
     def stopping_step(*arguments):
-        if arguments[-1].step == stop_at:
+        if arguments[0].progress.step == stop_at:
             raise KeyboardInterrupt
         return real_step(*arguments)
 
@@ -55,7 +56,7 @@ def test_a_resumed_run_ends_with_the_same_bits(photos, finished, tmp_path, monke
     monkeypatch.setattr(module, "LOG_EVERY", 1)
     with pytest.raises(KeyboardInterrupt):
         train(photos, photos, tmp_path, CONFIG)
-    checkpoint = load_checkpoint(tmp_path / "checkpoint.pt", torch.device("cpu"))
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert checkpoint["progress"]["step"] == stop_at
     monkeypatch.setattr(module, "train_step", real_step)
     weights = train(photos, photos, tmp_path, CONFIG, resume=True)
@@ -81,35 +82,25 @@ def test_a_run_leaves_weights_log_curves_and_checkpoint(finished, photos):
     assert cv2.imread(str(finished / "curves.png")).shape[1] > 1000
 
 
-def test_training_lowers_the_loss(photos, tmp_path):
-    torch.manual_seed(0)
-    network = UnsuperPoint(CONFIGS["small"]).train()
-    optimizer = torch.optim.AdamW(network.parameters())
-    config = replace(CONFIG, steps=None, minutes=1.0)
-    from training.data import list_photos, load_cache
-
-    cache = load_cache(list_photos(photos), (120, 160), torch.device("cpu"))
-    progress = Progress(seconds=30.0)
+def test_training_lowers_the_loss(photos):
+    run = make_run(replace(CONFIG, steps=None, minutes=1.0))
+    run.progress.seconds = 30.0
+    cache = load_cache(list_photos(photos), (120, 160), CPU)
     totals = []
-    for _ in range(30):
-        progress.step = 0  # the same batch again
-        terms = train_step(network, optimizer, cache, config, progress)
-        totals.append(float(sum(terms.values())))
+    for _ in range(30):  # the same batch each time, since the step does not move on
+        totals.append(float(sum(train_step(run, cache).values())))
     assert np.mean(totals[-3:]) < 0.9 * np.mean(totals[:3])
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
-    photos, finished, tmp_path
-):
-    network = UnsuperPoint(CONFIGS["small"])
-    optimizer = torch.optim.AdamW(network.parameters())
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change():
+    run = make_run(CONFIG)
     with torch.no_grad():
-        network.score[1].bias.fill_(float("nan"))
-    before = [parameter.clone() for parameter in network.parameters()]
+        run.network.score[1].bias.fill_(float("nan"))
+    before = [parameter.clone() for parameter in run.network.parameters()]
     cache = torch.randint(0, 256, (2, 3, 120, 160), dtype=torch.uint8)
     with pytest.raises(TrainingError, match="not finite at step 0"):
-        train_step(network, optimizer, cache, CONFIG, Progress())
-    for old, new in zip(before, network.parameters(), strict=True):
+        train_step(run, cache)
+    for old, new in zip(before, run.network.parameters(), strict=True):
         assert torch.equal(old.nan_to_num(), new.nan_to_num())
 
 
@@ -157,7 +148,7 @@ def test_the_log_is_cut_back_to_the_checkpoint(tmp_path):
 
 
 def test_a_checkpoint_is_plain_data(finished):
-    state = load_checkpoint(finished / "checkpoint.pt", torch.device("cpu"))
+    state = torch.load(finished / "checkpoint.pt", weights_only=True)
     assert state["config"] == asdict(CONFIG)
 
 

@@ -1,0 +1,7 @@
+"""python -m kpextract."""
+
+import sys
+
+from kpextract.cli import main
+
+sys.exit(main())

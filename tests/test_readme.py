@@ -1,0 +1,81 @@
+"""What the README promises: its commands, its Python, its figures."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accuracy import table
+from kpextract import __all__ as public_names
+from kpextract.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^(?:pip install .* && )?(kpextract .*)$", README, re.MULTILINE)
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder that looks like the checkout to a command, and can be written to."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_there_are_two_set_up_commands():
+    lines = [line for line in README.splitlines() if line.startswith("pip install")]
+    assert len(lines) == 2
+    assert lines[0].startswith('pip install ".[cpu]" && kpextract detect examples/')
+    assert lines[1] == 'pip install ".[cpu,dev]" && pytest'
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_commands_run(command, checkout, capsys):
+    arguments = shlex.split(command)[1:]
+    assert main(arguments) == 0
+    for argument in arguments:
+        if argument.endswith((".png", ".npz")):
+            assert (checkout / argument).stat().st_size > 1000
+
+
+def test_its_python_runs(checkout, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_its_pictures_exist():
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", README)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).is_file()
+
+
+@pytest.mark.parametrize("name", ["held-out.json", "eval.json"])
+def test_its_tables_are_the_committed_results(name):
+    result = json.loads((RESULTS / name).read_text())
+    assert table(result["figures"]) in README
+
+
+def test_the_figures_are_those_of_the_bundled_model():
+    sidecar = json.loads((ROOT / "models" / "small.json").read_text())
+    for name in ("held-out.json", "eval.json", "latency-small.json"):
+        text = (RESULTS / name).read_text()
+        assert sidecar["sha256"] in text
+    assert sidecar["sha256"][:12] in README
+
+
+def test_its_latency_is_the_committed_one():
+    for extractor in ("small", "ORB"):
+        result = json.loads((RESULTS / f"latency-{extractor}.json").read_text())
+        median = result["milliseconds"]["detect"]["p50"]
+        assert f"{median:.1f} ms" in README
+
+
+def test_it_imports_only_public_names():
+    for names in re.findall(r"from kpextract import (.*)", README):
+        assert {name.strip() for name in names.split(",")} <= set(public_names)

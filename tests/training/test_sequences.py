@@ -1,0 +1,31 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.accuracy import read_pairs
+from training.data import CACHE_SIZE, list_photos, load_cache
+from training.sequences import main
+from training.validate import held_out_pairs
+
+
+def test_files_are_the_pairs_that_training_validates_on(root, tmp_path, capsys):
+    photos, out = root / "examples", tmp_path / "sequences"
+    assert main(["--photos", str(photos), "--out", str(out)]) == 0
+    assert "wrote 3 sequences" in capsys.readouterr().out
+    cache = load_cache(list_photos(photos), CACHE_SIZE, torch.device("cpu"))
+    (expected,) = held_out_pairs(cache)
+    for index, pair in enumerate(read_pairs(out)):
+        image = torch.from_numpy(cv2.imread(str(pair.target))).permute(2, 0, 1) / 255
+        assert (image - expected.images1[index]).abs().max() <= 0.5 / 255 + 1e-6
+        np.testing.assert_allclose(
+            pair.homography, expected.homography[index], rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_an_existing_folder_and_an_empty_one_are_errors(root, tmp_path, capsys, made):
+    photos = root / "examples" if made else tmp_path
+    out = tmp_path if made else tmp_path / "new"
+    assert main(["--photos", str(photos), "--out", str(out)]) == 1
+    assert capsys.readouterr().err.startswith("sequences:")

@@ -1,0 +1,51 @@
+"""What decides a run, and how far it is."""
+
+import math
+from dataclasses import dataclass, field
+
+
+class TrainingError(Exception):
+    """A run that cannot start or go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that decides the weights besides the photos; steps or minutes is given."""
+
+    model: str = "small"
+    network: dict[str, float] = field(default_factory=dict)  # changes to its config
+    recipe: str = "default"
+    steps: int | None = None
+    minutes: float | None = None
+    height: int = 192  # of the views, pixels
+    width: int = 256
+    batch: int = 8  # pairs
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.02  # share of the run
+    clip: float = 2.0  # norm of the gradient
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """How far a run is; goes into each checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    validation: dict[str, float] = field(default_factory=dict)
+
+    def share(self, config: TrainConfig) -> float:
+        """0 at the start, 1 at the end."""
+        if config.steps is not None:
+            return self.step / config.steps
+        assert config.minutes is not None
+        return min(1.0, self.seconds / (60 * config.minutes))
+
+
+def learning_rate(config: TrainConfig, share: float) -> float:
+    """Linear warm-up, then a half cosine down to 1 % of the peak."""
+    if share < config.warmup:
+        return config.learning_rate * (0.01 + 0.99 * share / config.warmup)
+    done = (share - config.warmup) / (1 - config.warmup)
+    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)

@@ -1,0 +1,65 @@
+"""The held-out pairs as image files, for programs that read HPatches' layout.
+
+    python -m training.sequences --photos held_out/ --out sequences/
+
+Writes sequences/v_<number>/1.png, 2.png and H_1_2: the pairs that training validates
+on, rounded to 8 bits.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
+from training.validate import held_out_pairs
+
+
+def write_sequences(photos: Path, out: Path) -> int:
+    """Write one sequence a photo; returns how many.
+
+    Raises:
+        NoPhotosError: no photo can be read.
+        FileExistsError: `out` exists.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists. Give the name of a folder to make.")
+    cache = load_cache(list_photos(photos), CACHE_SIZE, torch.device("cpu"))
+    out.mkdir(parents=True)
+    index = 0
+    for pairs in held_out_pairs(cache):
+        for image0, image1, homography in zip(*pairs, strict=True):
+            folder = out / f"v_{index:04}"
+            folder.mkdir()
+            for name, image in (("1", image0), ("2", image1)):
+                pixels = torch.round(255 * image).byte().permute(1, 2, 0).numpy()
+                cv2.imwrite(str(folder / f"{name}.png"), np.ascontiguousarray(pixels))
+            np.savetxt(folder / "H_1_2", homography.double().numpy(), fmt="%.9g")
+            index += 1
+    return index
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.sequences",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    options = parser.parse_args(arguments)
+    try:
+        count = write_sequences(options.photos, options.out)
+    except (NoPhotosError, OSError) as error:
+        print(f"sequences: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {count} sequences to {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
