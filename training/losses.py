@@ -137,6 +137,22 @@ def decorrelation_loss(descriptors: Tensor) -> Tensor:
     return correlation.square().sum(dim=(1, 2)) - diagonal.square().sum(dim=1)
 
 
+def redundant(points: Tensor, offsets: Tensor, radius: float) -> Tensor:
+    """(B, M) bool: does another point of the view double this one, nearer to home?
+
+    Cells that may reach across their borders like to meet at one corner; the one that
+    reaches least keeps it.
+
+    Args:
+        points: (B, M, 2) pixels.
+        offsets: (B, M) how far each point is from the center of its own cell.
+        radius: pixels within which two points are one.
+    """
+    close = distance_matrix(points, points) < radius
+    nearer_home = offsets[:, None, :] < offsets[:, :, None]
+    return (close & nearer_home).any(dim=2)
+
+
 def contrastive_loss(
     descriptors0: Tensor,
     descriptors1: Tensor,

@@ -55,7 +55,7 @@ SMALL = NetworkConfig(
     position_width=32,
     descriptor_width=64,
     descriptor_dim=64,
-    position_reach=0.875,
+    position_reach=0.7,
     leak=0.0,  # plain ReLU: cheaper, and it quantises better
 )
 CONFIGS = {config.name: config for config in (BASE, SMALL)}

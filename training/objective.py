@@ -25,6 +25,8 @@ PAPER_WEIGHTS = {
 DEFAULT_WEIGHTS = {"position": 1.0, "score": 2.0, "usp": 2.0, "contrastive": 1.0}
 TEMPERATURE = 0.1  # of the cosine in the dual softmax
 NEAR = 6.0  # pixels: neighbours that are no negatives
+DOUBLE = 3.0  # pixels: two points so near are one
+DOUBLE_COST = 0.5  # of a point that doubles another; 1 is that of a point 4 px off
 
 
 def points_of(output: DenseOutput) -> Tensor:
@@ -86,9 +88,9 @@ def default_objective(
       without a partner is never told that it is bad;
     - positions learn from both directions, and from position_loss alone: the centred
       usp term would push the worse half of the pairs apart;
-    - the cost of a point is its clamped distance *and* the probability that its
-      descriptor fails to find it: a corner that repeats but looks like ten others is no
-      keypoint;
+    - the cost of a point is its clamped distance, *and* the probability that its
+      descriptor fails to find it (a corner that repeats but looks like ten others is no
+      keypoint), *and* a surcharge where it only doubles another cell's point;
     - the partner's score and descriptor are read from view 1's maps at T p;
     - dual softmax in place of hinge and decorrelation; means in place of sums.
     """
@@ -118,7 +120,11 @@ def default_objective(
         temperature=TEMPERATURE,
         radius=NEAR,
     )
-    costs = clamped0.detach() / losses.EPSILON_CORRESPOND + 1 - found
+    with torch.no_grad():
+        offsets = (to_relative(output0.positions) - 0.5).abs().amax(dim=1).flatten(1)
+        doubles = losses.redundant(points0, offsets, DOUBLE)
+        costs = clamped0 / losses.EPSILON_CORRESPOND + 1 - found
+        costs = costs + DOUBLE_COST * doubles
     terms = {
         "position": losses.position_loss(clamped0, visible0) / count0
         + losses.position_loss(clamped1, visible1) / count1,

@@ -74,6 +74,18 @@ def test_ours_raises_the_score_of_the_better_half():
     assert logits.grad[:, :, :3].mean() > 0 > logits.grad[:, :, 3:].mean()
 
 
+def test_ours_lowers_the_score_of_a_point_that_doubles_another():
+    relative = torch.full((1, 2, 6, 8), 0.5)
+    relative[0, 0, 2, 3] = 1.4  # 0.1 cells into the next cell, 0.1 from its point
+    output = make_output()._replace(positions=to_pixels(relative))
+    logits = output.score_logits.clone().requires_grad_()
+    single = output._replace(score_logits=logits)
+    OBJECTIVES["default"](single, output, IDENTITY)["usp"].backward()
+    gradient = logits.grad[0, 0]
+    assert gradient[2, 3] == gradient.max()
+    assert gradient[2, 3] > 2 * gradient[2, 4].abs()
+
+
 def test_usp_does_not_touch_positions_in_ours():
     output0, output1 = make_output(0), make_output(1)
     positions = output0.positions.clone().requires_grad_()
