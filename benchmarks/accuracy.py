@@ -27,6 +27,7 @@ FIGURES = {
     "localization_error": "LE",
     "matching_score": "MS",
     "matching_accuracy": "MMA",
+    "doubles": "doubles",
     "correct_matches": "correct",
 }
 

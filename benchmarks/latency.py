@@ -19,8 +19,6 @@ import numpy as np
 
 from benchmarks.extractors import open_candidate
 from benchmarks.machine import write_result
-from kpextract.backends import open_backend
-from kpextract.modelfile import find_model
 
 WARM_UP = 20  # calls
 CALLS = 200
@@ -57,12 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     image = cv2.imread(str(options.photo))
     height, width = image.shape[:2]
     candidate = open_candidate(options.extractor, options.max_keypoints)
-    milliseconds = {"detect": measure(lambda: candidate.detect(image))}
-    if candidate.sha256 and height % 8 == width % 8 == 0:
-        backend = open_backend("auto", find_model(options.extractor), None)
-        milliseconds["engine alone"] = measure(lambda: backend.run(image[None]))
-    for name, values in milliseconds.items():
-        print(f"{candidate.name}, {width}x{height}, {name}: {values} ms")
+    milliseconds = measure(lambda: candidate.detect(image))
+    print(f"{candidate.name}, {width}x{height}: {milliseconds} ms")
     if options.out:
         result = {
             "extractor": candidate.name,

@@ -5,13 +5,13 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from kpextract.files import replacing
+from training.provenance import checkout_commit
 
-PACKAGES = ("kpextract", "numpy", "onnxruntime", "opencv-python")
+PACKAGES = ("kpextract", "numpy", "onnxruntime", "opencv")
 
 
 def describe() -> dict[str, Any]:
@@ -22,8 +22,8 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "commit": _commit(),
+        "packages": _versions(),
+        "commit": checkout_commit(),
     }
 
 
@@ -36,17 +36,20 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
         )
 
 
+def _versions() -> dict[str, str]:
+    """Versions of what is installed; packages have more than one name."""
+    installed = {
+        name.lower(): distribution.version
+        for distribution in importlib.metadata.distributions()
+        if (name := distribution.metadata["Name"])
+    }
+    names = sorted(name for name in installed if name.startswith(PACKAGES))
+    return {name: installed[name] for name in names}
+
+
 def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    here = Path(__file__).parent
-    done = subprocess.run(
-        command, cwd=here, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+    """Linux tells the model; elsewhere the platform's own word must do."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+    return models[0] if models else platform.processor()

@@ -11,14 +11,17 @@ import argparse
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
-from export.artifact import refuse_existing, write_model
-from export.check import Agreement, ExportError, check
-from export.trace import trace
 from kpextract.files import replacing
 from kpextract.image import STRIDE
 from training.checkpoint import load_weights
 from training.data import list_photos
+from training.network import UnsuperPoint, count_flop
+
+from .artifact import refuse_existing, write_model
+from .check import Agreement, ExportError, check
+from .trace import trace
 
 LICENSE = "Apache-2.0"
 
@@ -36,7 +39,9 @@ def export(
     name = network.config.name
     target = out / f"{name}.onnx"
     copied = out / f"{name}.safetensors"
-    refuse_existing([target, target.with_suffix(".json"), copied], force)
+    in_place = weights.resolve() == copied.resolve()
+    written = [target, target.with_suffix(".json"), *([] if in_place else [copied])]
+    refuse_existing(written, force)
     content = weights.read_bytes()
     metadata = {
         "kpextract.kind": "dense",
@@ -47,24 +52,33 @@ def export(
     }
     model = trace(network, metadata)
     agreement = check(model, network, list_photos(images))
-    sidecar = {
-        "name": name,
-        "version": version,
+    out.mkdir(parents=True, exist_ok=True)
+    if not in_place:
+        with replacing(copied) as temporary:
+            temporary.write_bytes(content)
+    write_model(target, model.SerializeToString(), _sidecar(network, metadata, facts))
+    return target, agreement
+
+
+def _sidecar(
+    network: UnsuperPoint, metadata: dict[str, str], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """What the JSON beside the model says, besides the model's hash."""
+    config = network.config
+    return {
+        "name": config.name,
+        "version": metadata["kpextract.version"],
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "gflop_480x640": round(count_flop(config, 480, 640) / 1e9, 3),
         "stride": STRIDE,
-        "descriptor_dim": network.config.descriptor_dim,
-        "descriptor_stride": network.config.descriptor_stride,
+        "descriptor_dim": config.descriptor_dim,
+        "descriptor_stride": config.descriptor_stride,
         "input": "image uint8 [B, H, W, 3] BGR, H and W multiples of 8",
         "license": LICENSE,
         "card": "README.md",
         "weights_sha256": metadata["kpextract.sha256"],
         "training": facts,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    if weights.resolve() != copied.resolve():
-        with replacing(copied) as temporary:
-            temporary.write_bytes(content)
-    write_model(target, model.SerializeToString(), sidecar)
-    return target, agreement
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,10 +17,17 @@ from kpextract.draw import draw_keypoints, draw_matches
 from kpextract.errors import InvalidImageError, KpextractError
 from kpextract.extractor import Extractor
 from kpextract.features import Features, import_cv2
-from kpextract.files import replacing
 from kpextract.matching import match
 from kpextract.modelfile import bundled_models, find_model
-from kpextract.photos import UsageError, expand, output_paths, protect
+from kpextract.photos import (
+    PICTURES,
+    UsageError,
+    check_outputs,
+    expand,
+    output_paths,
+    read_photo,
+    write_picture,
+)
 
 RANSAC_THRESHOLD = 3.0  # pixels a match may be off the homography
 FAILED = 2
@@ -40,49 +47,59 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def detect(
-    photos: list[str],
-    draw: Path | None,
-    out: Path | None,
-    as_json: bool,
-    **options: Any,
+    photos: list[str], draw: str | None, out: str | None, as_json: bool, **options: Any
 ) -> int:
     """Keypoints of each photo; drawn and saved where asked for."""
+    paths = expand(photos)
+    drawings = output_paths(draw, paths, PICTURES)
+    files = output_paths(out, paths, (".npz",))
+    check_outputs(drawings + files, paths)
+    extractor = Extractor(**options)
+    results, skipped = _detect_all(extractor, paths, drawings, files)
+    if as_json:
+        report = {
+            "extractor": asdict(extractor.info),
+            "photos": results,
+            "skipped": skipped,
+        }
+        print(json.dumps(report, indent=2))
+    else:
+        _say(_summary(results, extractor))
+        _print_written(draw, out)
+    return FAILED if skipped else 0
+
+
+def _detect_all(
+    extractor: Extractor,
+    paths: list[Path],
+    drawings: list[Path | None],
+    files: list[Path | None],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """A result for each photo, and the photos that were skipped as unreadable."""
     from tqdm import tqdm
 
-    paths = expand(photos)
-    drawings = output_paths(draw, paths, ".png")
-    files = output_paths(out, paths, ".npz")
-    extractor = Extractor(**options)
-    results, skipped = [], 0
+    results: list[dict[str, Any]] = []
+    skipped = []
     bar = tqdm(paths, unit="photo", disable=len(paths) == 1)
     for path, drawing, file in zip(bar, drawings, files, strict=True):
         try:
-            image = _read(path)
+            image = read_photo(path)
             started = time.perf_counter()
             features = extractor.detect(image)
             milliseconds = 1000 * (time.perf_counter() - started)
         except InvalidImageError as error:
             if len(paths) == 1:
                 raise
-            skipped += 1
+            skipped.append(str(path))
             tqdm.write(f"kpextract: skipped {path}: {error}", file=sys.stderr)
             continue
         if drawing:
-            _write_image(drawing, draw_keypoints(image, features))
+            write_picture(drawing, draw_keypoints(image, features))
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
             features.save(file)
         results.append(_result(path, features, milliseconds))
-    if as_json:
-        print(
-            json.dumps(
-                {"extractor": asdict(extractor.info), "photos": results}, indent=2
-            )
-        )
-    else:
-        print(_summary(results, extractor))
-        _print_written(draw, out)
-    return FAILED if skipped else 0
+    return results, skipped
 
 
 def _result(path: Path, features: Features, milliseconds: float) -> dict[str, Any]:
@@ -115,20 +132,21 @@ def match_photos(
     photo0: Path, photo1: Path, draw: Path | None, as_json: bool, **options: Any
 ) -> int:
     """Mutual matches of two photos, and how many of them agree on one homography."""
-    if draw:
-        protect([draw], [photo0, photo1])
+    check_outputs([draw], [photo0, photo1])
+    if draw and draw.suffix.lower() not in PICTURES:
+        raise UsageError(f"--draw {draw} must end in one of {', '.join(PICTURES)}.")
     extractor = Extractor(**options)
-    images = [_read(path) for path in (photo0, photo1)]
+    images = [read_photo(path) for path in (photo0, photo1)]
     started = time.perf_counter()
     features0, features1 = (extractor.detect(image) for image in images)
     pairs = match(features0, features1)
     milliseconds = 1000 * (time.perf_counter() - started)
     inliers = homography_inliers(features0, features1, pairs)
     if draw:
-        _write_image(
-            draw,
-            draw_matches(images[0], features0, images[1], features1, pairs, inliers),
+        picture = draw_matches(
+            images[0], features0, images[1], features1, pairs, inliers
         )
+        write_picture(draw, picture)
     figures = {
         "keypoints": [len(features0), len(features1)],
         "matches": len(pairs),
@@ -188,29 +206,15 @@ def info(as_json: bool) -> int:
     return 0
 
 
-def _read(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of an image file."""
-    cv2 = import_cv2("kpextract")
-    if not path.is_file():
-        raise InvalidImageError(f"{path}: no such file.")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InvalidImageError(f"{path} is not an image that OpenCV can read.")
-    return image
+def _say(text: str) -> None:
+    """Print; a file name that is not Unicode is shown with escapes."""
+    print(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def _write_image(path: Path, image: np.ndarray) -> None:
-    cv2 = import_cv2("kpextract")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        if not cv2.imwrite(str(temporary), image):
-            raise OSError(f"cannot write the picture {path}.")
-
-
-def _print_written(*paths: Path | None) -> None:
+def _print_written(*paths: str | Path | None) -> None:
     for path in paths:
         if path:
-            print(f"wrote {path}")
+            _say(f"wrote {path}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -228,12 +232,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "photos", nargs="+", metavar="PHOTO", help="files, folders or globs"
     )
-    command.add_argument(
-        "--draw", type=Path, help="picture of one photo, or a folder for many"
-    )
-    command.add_argument(
-        "--out", type=Path, help=".npz file of one photo, or a folder for many"
-    )
+    command.add_argument("--draw", help="picture of one photo, or a folder")
+    command.add_argument("--out", help=".npz file of one photo, or a folder")
     _add_extractor_options(command)
 
     command = _command(

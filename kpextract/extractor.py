@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,8 +125,8 @@ class Extractor:
 
     def detect_batch(
         self,
-        images: Sequence[np.ndarray],
-        masks: Sequence[np.ndarray | None] | None = None,
+        images: Iterable[np.ndarray],
+        masks: Iterable[np.ndarray | None] | None = None,
     ) -> list[Features]:
         """Features of several images, in their order; sizes may differ.
 
@@ -141,7 +141,8 @@ class Extractor:
             InvalidImageError: an image or mask is none of these, or there are not as
                 many masks as images.
         """
-        masks = [None] * len(images) if masks is None else masks
+        images = list(images)
+        masks = [None] * len(images) if masks is None else list(masks)
         if len(masks) != len(images):
             raise InvalidImageError(
                 f"detect_batch: got {len(images)} images and {len(masks)} masks. "

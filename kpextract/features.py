@@ -14,6 +14,16 @@ from kpextract.files import replacing
 if TYPE_CHECKING:
     import cv2
 
+# What NumPy raises on files that are cut off, damaged or something else.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+)
 # Pixels across the cell that a keypoint speaks for; OpenCV draws it as the diameter.
 KEYPOINT_SIZE = 8.0
 
@@ -90,13 +100,7 @@ class Features:
                 arrays = {field.name: file[field.name] for field in fields(cls)}
             width, height = (int(side) for side in arrays.pop("image_size"))
             return cls(**arrays, image_size=(width, height))
-        except (
-            OSError,
-            EOFError,
-            LookupError,
-            ValueError,
-            zipfile.BadZipFile,
-        ) as error:
+        except _UNREADABLE as error:
             raise FeatureFileError(
                 f"Features.load: {os.fspath(path)!r} is not a features file ({error}). "
                 "Write one with Features.save or `kpextract detect --out`."

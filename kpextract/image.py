@@ -84,9 +84,10 @@ def _check_image(image: np.ndarray) -> None:
     if min(image.shape[:2]) < MIN_SIDE:
         raise InvalidImageError(f"{allowed}, {given}. Pass a larger image.")
     if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
-        raise InvalidImageError(
-            f"{allowed}, {given}. Convert it with image.astype(np.uint8)."
-        )
+        hint = "Scale it to 0..255 and convert it with image.astype(np.uint8)."
+        if image.dtype == np.float16:
+            hint = "Convert it with image.astype(np.float32)."
+        raise InvalidImageError(f"{allowed}, {given}. {hint}")
 
 
 def _to_uint8(image: np.ndarray) -> np.ndarray:
@@ -98,8 +99,8 @@ def _to_uint8(image: np.ndarray) -> np.ndarray:
     low, high = float(image.min()), float(image.max())
     if not (low >= 0.0 and high <= 1.0):  # NaN fails every comparison
         raise InvalidImageError(
-            f"a float image must lie in [0, 1] without NaN, got [{low:g}, {high:g}]. "
-            "Divide by its maximum, or pass uint8 or uint16."
+            "a float image must lie in [0, 1] without NaN, got values from "
+            f"{low!r} to {high!r}. Scale or clip it, or pass uint8 or uint16."
         )
     return np.rint(image * 255).astype(np.uint8)
 

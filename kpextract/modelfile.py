@@ -23,7 +23,7 @@ class ModelFile:
         name: bundled name, or the file's stem.
         content: the bytes that were hashed; load these, not the path again.
         sha256: of `content`, hexadecimal.
-        sidecar: the JSON beside a bundled model; empty when a path has none.
+        sidecar: the JSON beside the model; empty when a path given has none.
     """
 
     name: str
@@ -44,7 +44,8 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
     Raises:
         ModelError: no such model, or the file differs from its sidecar.
     """
-    path = MODELS / f"{model}.onnx" if str(model) in bundled_models() else Path(model)
+    bundled = str(model) in bundled_models()
+    path = MODELS / f"{model}.onnx" if bundled else Path(model)
     if not path.is_file():
         raise ModelError(
             f"model {os.fspath(model)!r} is neither a bundled name "
@@ -54,7 +55,13 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     sidecar = _read_sidecar(path)
-    if sidecar and sidecar.get("sha256") != sha256:
+    if sidecar is None and not bundled:
+        return ModelFile(path.stem, path, content, sha256, {})
+    if sidecar is None:
+        raise ModelError(
+            f"{path} lacks its sidecar {path.stem}.json. Reinstall kpextract."
+        )
+    if sidecar.get("sha256") != sha256:
         raise ModelError(
             f"{path} has sha256 {sha256}, but {path.stem}.json says "
             f"{sidecar.get('sha256')}: the file is damaged or was exchanged. "
@@ -63,10 +70,11 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
     return ModelFile(path.stem, path, content, sha256, sidecar)
 
 
-def _read_sidecar(model: Path) -> dict[str, Any]:
+def _read_sidecar(model: Path) -> dict[str, Any] | None:
+    """The JSON object beside a model; None without such a file."""
     path = model.with_suffix(".json")
     if not path.is_file():
-        return {}
+        return None
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

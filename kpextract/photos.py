@@ -1,9 +1,18 @@
-"""Which photos a command line means, and where their results go."""
+"""Which photos a command line means, how they are read, where their results go."""
 
 import glob
+import os
+from collections import Counter
 from pathlib import Path
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+import numpy as np
+
+from kpextract.errors import InvalidImageError
+from kpextract.features import import_cv2
+from kpextract.files import replacing
+
+PHOTOS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # that we write
 
 
 class UsageError(Exception):
@@ -19,55 +28,90 @@ def expand(arguments: list[str]) -> list[Path]:
     paths: list[Path] = []
     for argument in arguments:
         if Path(argument).is_dir():
-            found = sorted(
-                p for p in Path(argument).iterdir() if p.suffix.lower() in SUFFIXES
-            )
+            inside = Path(argument).iterdir()
+            found = sorted(path for path in inside if path.suffix.lower() in PHOTOS)
         elif Path(argument).exists():
             found = [Path(argument)]
         else:
-            found = sorted(Path(match) for match in glob.glob(argument, recursive=True))
+            matches = map(Path, glob.glob(argument, recursive=True))
+            found = sorted(path for path in matches if path.is_file())
         if not found:
             raise UsageError(f"{argument}: no such image, folder of images or pattern.")
         paths += found
     return list(dict.fromkeys(paths))
 
 
-def output_paths(
-    target: Path | None, photos: list[Path], suffix: str
-) -> list[Path | None]:
-    """Where the result of each photo goes: `target` itself for one photo, else inside
-    it.
+def read_photo(path: Path) -> np.ndarray:
+    """(H, W, 3) BGR of an image file, 8 or 16 bits as the file has them.
 
     Raises:
-        UsageError: many photos for one file, two photos of one name, or a result that
-            would replace a photo.
+        InvalidImageError: no such file, or OpenCV cannot read it.
+    """
+    cv2 = import_cv2("reading a photo")
+    if not path.is_file():
+        raise InvalidImageError(f"{path}: no such file.")
+    try:
+        # Not imread: it cannot open every name that the file system has.
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+        image = cv2.imdecode(np.fromfile(path, np.uint8), flags)
+    except cv2.error:  # empty, or more pixels than OpenCV allows
+        image = None
+    if image is None:
+        raise InvalidImageError(f"{path} is not an image that OpenCV can read.")
+    return np.asarray(image)
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """An image file in the format of its suffix, whole or not at all; makes its folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    cv2 = import_cv2("drawing")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, content = cv2.imencode(path.suffix, image)
+    if not done:
+        raise OSError(f"OpenCV cannot write {path}.")
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.tobytes())
+
+
+def output_paths(
+    target: str | None, photos: list[Path], suffixes: tuple[str, ...]
+) -> list[Path | None]:
+    """Where the result of each photo goes.
+
+    `target` is a file if it ends in one of `suffixes`, else a folder, in which each
+    result has its photo's name and the first of `suffixes`.
+
+    Raises:
+        UsageError: one file for many photos.
     """
     if target is None:
         return [None] * len(photos)
-    if len(photos) == 1 and target.suffix and not target.is_dir():
-        outputs = [target]
-    elif target.suffix and not target.is_dir():
+    path = Path(target)
+    is_folder = path.is_dir() or target.endswith(os.sep)
+    if is_folder or path.suffix.lower() not in suffixes:
+        return [path / f"{photo.stem}{suffixes[0]}" for photo in photos]
+    if len(photos) > 1:
         raise UsageError(
             f"{target} is one file for {len(photos)} photos. Give a folder."
         )
-    else:
-        outputs = [target / f"{photo.stem}{suffix}" for photo in photos]
-    clashes = {output for output in outputs if outputs.count(output) > 1}
-    if clashes:
-        raise UsageError(
-            f"several photos would be written to {min(clashes)}. Rename them."
-        )
-    protect(outputs, photos)
-    return list(outputs)
+    return [path]
 
 
-def protect(outputs: list[Path], photos: list[Path]) -> None:
-    """Raise if a result would take the place of a photo that was given.
+def check_outputs(outputs: list[Path | None], photos: list[Path]) -> None:
+    """Raise if a result would replace a photo that was given, or another result.
 
     Raises:
         UsageError: it would.
     """
-    inputs = {photo.resolve() for photo in photos}
-    for output in outputs:
-        if output.resolve() in inputs:
-            raise UsageError(f"{output} is a photo that was given; it would be lost.")
+    counted = Counter(output.resolve() for output in outputs if output)
+    for path, count in counted.items():
+        if count > 1:
+            raise UsageError(
+                f"several results would be written to {path}. Rename them."
+            )
+    for photo in photos:
+        if photo.resolve() in counted:
+            raise UsageError(f"{photo} is a photo that was given; it would be lost.")

@@ -45,7 +45,9 @@ def imports_of(path, everywhere=True):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
+            # export/ has two names, and imports its own by neither.
+            assert node.level == 0 or path.parent.name == "export"
+            assert node.module.split(".")[0] != "export"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
@@ -87,7 +89,7 @@ def test_files_and_functions_stay_short(path):
         if isinstance(node, ast.FunctionDef):
             documented = ast.get_docstring(node, clean=False) or ""
             lines = node.end_lineno - node.lineno + 1 - documented.count("\n")
-            assert lines <= 50, f"{node.name} has {lines} lines"
+            assert lines <= 40, f"{node.name} has {lines} lines without its docstring"
 
 
 def test_import_is_silent_light_and_fast():
@@ -111,7 +113,19 @@ def test_import_is_silent_light_and_fast():
 
 
 def test_public_names_are_the_documented_ones():
-    assert set(kpextract.__all__) <= set(dir(kpextract))
+    assert set(kpextract.__all__) == {
+        "Extractor",
+        "ExtractorInfo",
+        "Features",
+        "match",
+        "KpextractError",
+        "InvalidImageError",
+        "InvalidOptionError",
+        "ModelError",
+        "BackendUnavailableError",
+        "FeatureFileError",
+        "MissingPackageError",
+    }
     for name in kpextract.__all__:
         assert getattr(kpextract, name).__doc__
 
@@ -144,6 +158,7 @@ def test_the_wheel_holds_runtime_models_and_export_only(wheel):
         "py.typed",
         "models/small.onnx",
         "models/small.json",
+        "models/small.safetensors",
         "export/trace.py",
         "backends/onnxrt.py",
     ):
@@ -172,7 +187,8 @@ def test_the_wheel_runs_in_a_fresh_environment(wheel, tmp_path):
     )
     assert "1024 keypoints in" in done.stdout
     assert (tmp_path / "out.png").stat().st_size > 10_000
-    where = [python, "-c", "import kpextract; print(kpextract.__file__)"]
+    script = "import kpextract, kpextract.export.artifact; print(kpextract.__file__)"
+    where = [python, "-c", script]
     found = subprocess.run(
         where, cwd=tmp_path, env=clean, capture_output=True, text=True, check=True
     )

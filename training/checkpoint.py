@@ -13,6 +13,9 @@ from kpextract.files import replacing
 from training.config import Progress, TrainConfig, TrainingError
 from training.network import NetworkConfig, UnsuperPoint
 
+# What a resumed run may do differently: go on longer, or more carefully.
+MAY_CHANGE = {"steps", "minutes", "learning_rate"}
+
 
 @dataclass
 class Run:
@@ -22,6 +25,7 @@ class Run:
     network: UnsuperPoint
     optimizer: torch.optim.Optimizer
     progress: Progress
+    photos: str  # fingerprint of the photos that it is trained on
 
 
 def save_checkpoint(path: Path, run: Run) -> None:
@@ -29,6 +33,7 @@ def save_checkpoint(path: Path, run: Run) -> None:
     state = {
         "config": asdict(run.config),
         "progress": asdict(run.progress),
+        "photos": run.photos,
         "network": run.network.state_dict(),
         "optimizer": run.optimizer.state_dict(),
     }
@@ -40,7 +45,7 @@ def load_checkpoint(path: Path, run: Run) -> None:
     """Bring `run` to where the checkpoint was written.
 
     Raises:
-        TrainingError: there is none, or it is of a run with another config.
+        TrainingError: there is none, or it is of another run.
     """
     if not path.exists():
         raise TrainingError(
@@ -49,11 +54,12 @@ def load_checkpoint(path: Path, run: Run) -> None:
     device = next(run.network.parameters()).device
     # Tensors and plain values only: a checkpoint cannot run code.
     state = torch.load(path, map_location=device, weights_only=True)
-    given, stored = asdict(run.config), state["config"]
+    given = asdict(run.config) | {"photos": run.photos}
+    stored = state["config"] | {"photos": state["photos"]}
     different = {
         name: (stored[name], given[name])
         for name in given
-        if given[name] != stored[name]
+        if given[name] != stored[name] and name not in MAY_CHANGE
     }
     if different:
         raise TrainingError(

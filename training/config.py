@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
+from kpextract.image import STRIDE
+
 
 class TrainingError(Exception):
     """A run that cannot start or go on; the message says why and what to do."""
@@ -25,6 +27,22 @@ class TrainConfig:
     warmup: float = 0.02  # share of the run
     clip: float = 2.0  # norm of the gradient
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise TrainingError("give either steps or minutes.")
+        if not (self.steps or self.minutes or 0) > 0 or self.batch < 1:
+            raise TrainingError("steps or minutes, and batch, must be above zero.")
+        if self.height % STRIDE or self.width % STRIDE or min(self.view_size) < 1:
+            raise TrainingError(
+                f"height and width must be multiples of {STRIDE}, "
+                f"got {self.height} and {self.width}."
+            )
+
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """(height, width) of a view in pixels."""
+        return self.height, self.width
 
 
 @dataclass

@@ -13,6 +13,7 @@ from tqdm import tqdm
 logger = logging.getLogger(__name__)
 
 CACHE_SIZE = (360, 480)  # height and width of a cached photo, pixels
+MAX_PHOTOS = 16_000  # of the cache, 8.3 GB; --max-photos changes it
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 HOLD_OUT_EVERY = 25  # one photo in 25 is held out when no validation folder is given
 
@@ -36,6 +37,18 @@ def list_photos(folder: Path) -> list[Path]:
             "Give a folder of photos, COCO's train2017 for example; subfolders count."
         )
     return photos
+
+
+def thin_out(photos: list[Path], most: int) -> list[Path]:
+    """At most `most` photos, evenly spaced, so that no part of a folder is lost."""
+    if len(photos) <= most:
+        return photos
+    logger.warning(
+        "took %d of %d photos to fit the memory; --max-photos takes more",
+        most,
+        len(photos),
+    )
+    return [photos[index * len(photos) // most] for index in range(most)]
 
 
 def split(photos: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -62,23 +75,25 @@ def read_photo(path: Path, size: tuple[int, int]) -> np.ndarray | None:
 def load_cache(
     paths: list[Path], size: tuple[int, int], device: torch.device
 ) -> Tensor:
-    """All photos in memory: (N, 3, H, W) uint8 BGR on `device`.
+    """All photos in memory: (N, 3, H, W) uint8 BGR on `device`, channels last.
 
     A file that cannot be read is named in a warning and left out.
 
     Raises:
         NoPhotosError: none could be read.
     """
+    cache = torch.empty((len(paths), *size, 3), dtype=torch.uint8)
+    count = 0
     with ThreadPoolExecutor() as pool:
         reads = pool.map(lambda path: read_photo(path, size), paths)
-        photos = []
-        for path, photo in tqdm(zip(paths, reads, strict=True), "photos", len(paths)):
+        for path, photo in tqdm(
+            zip(paths, reads, strict=True), "photos", total=len(paths), unit="photo"
+        ):
             if photo is None:
                 logger.warning("skipped %s: not a readable image", path)
-            else:
-                photos.append(photo)
-    if not photos:
+                continue
+            cache[count] = torch.from_numpy(photo)
+            count += 1
+    if not count:
         raise NoPhotosError(f"none of {len(paths)} files could be read as an image.")
-    return (
-        torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous().to(device)
-    )
+    return cache[:count].permute(0, 3, 1, 2).to(device)

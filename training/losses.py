@@ -181,15 +181,14 @@ def contrastive_loss(
     """
     logits = descriptors0 @ descriptors1.transpose(1, 2) / temperature
     near = distance_matrix(points1.detach(), points1.detach()) < radius
-    near.diagonal(dim1=1, dim2=2).fill_(False)
     excluded = near | ~mask[:, :, None] | ~mask[:, None, :]
-    # A masked point keeps its own diagonal, or its row would be all -inf and the
-    # gradient NaN.
+    # The diagonal stays: it is what is looked for, and all that a masked point keeps,
+    # whose loss is thereby zero and its gradient not NaN.
     excluded.diagonal(dim1=1, dim2=2).fill_(False)
     logits = logits.masked_fill(excluded, -torch.inf)
     right = logits.diagonal(dim1=1, dim2=2)
     log_probability0 = right - logits.logsumexp(dim=2)
     log_probability1 = right - logits.logsumexp(dim=1)
-    loss = -((log_probability0 + log_probability1) / 2 * mask).sum(dim=1)
+    loss = -(log_probability0 + log_probability1).sum(dim=1) / 2
     probability = ((log_probability0 + log_probability1).exp() * mask).detach()
     return loss, probability

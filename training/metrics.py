@@ -9,6 +9,7 @@ from kpextract.features import Features
 
 CORRECT = 3.0  # pixels: HPatches' customary threshold
 EPSILON = 4.0  # pixels: a pair of points in the paper's sense
+DOUBLE = 2.0  # pixels: two points of one view so near are one
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,14 @@ class PairMetrics:
         mean_distance: mean distance d_k of point pairs, nearest and under 4 px; NaN
             without any. Points placed blindly give about 2.5.
         matches: mutual nearest neighbours of the descriptors.
-        correct_matches: those of them that are within 3 px of the truth.
+        correct_matches: those of them that both views can see and that are within 3 px
+            of the truth.
         matching_score: correct matches over the mean number of points seen by both
             views.
         matching_accuracy: correct matches over matches (MMA at 3 px); 0 without any.
         recall: correct matches over points that have a partner within 3 px.
+        doubles: share of the points of view 0 with another point of that view within
+            2 px; a budget spent twice on one place.
     """
 
     repeatability: float
@@ -37,6 +41,7 @@ class PairMetrics:
     matching_score: float
     matching_accuracy: float
     recall: float
+    doubles: float
 
 
 def warp_points(points: np.ndarray, homography: np.ndarray) -> np.ndarray:
@@ -72,7 +77,8 @@ def measure_pair(
     errors = np.linalg.norm(
         warped0[pairs[:, 0]] - features1.keypoints[pairs[:, 1]], axis=1
     )
-    correct = int((errors <= CORRECT).sum())
+    seen_by_both = seen0[pairs[:, 0]] & seen1[pairs[:, 1]]
+    correct = int((seen_by_both & (errors <= CORRECT)).sum())
     return PairMetrics(
         repeatability=_share(len(repeated), len(shared0) + len(shared1)),
         localization_error=_mean(repeated),
@@ -82,6 +88,7 @@ def measure_pair(
         matching_score=_share(2 * correct, len(shared0) + len(shared1)),
         matching_accuracy=_share(correct, len(pairs)),
         recall=_share(correct, int((nearest0 <= CORRECT).sum())),
+        doubles=_doubles(features0.keypoints.astype(np.float64)),
     )
 
 
@@ -91,6 +98,13 @@ def _nearest(points0: np.ndarray, points1: np.ndarray) -> tuple[np.ndarray, np.n
         return np.full(len(points0), np.inf), np.full(len(points1), np.inf)
     distances = np.linalg.norm(points0[:, None] - points1[None], axis=2)
     return distances.min(axis=1), distances.min(axis=0)
+
+
+def _doubles(points: np.ndarray) -> float:
+    """Share of points with another one within `DOUBLE` pixels."""
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    return _share(int((distances <= DOUBLE).any(axis=1).sum()), len(points))
 
 
 def _share(part: int, whole: int) -> float:

@@ -37,6 +37,17 @@ class NetworkConfig:
     position_reach: float = 0.5
     leak: float = 0.01  # slope of the leaky ReLU below zero
 
+    def __post_init__(self) -> None:
+        if self.downsample not in ("pool", "stride"):
+            raise ValueError(
+                f"downsample must be pool or stride, got {self.downsample}."
+            )
+        if self.descriptor_stride not in (STRIDE, STRIDE // 2):
+            raise ValueError(
+                f"descriptor_stride must be {STRIDE} or {STRIDE // 2}, "
+                f"got {self.descriptor_stride}."
+            )
+
 
 BASE = NetworkConfig(
     name="base",

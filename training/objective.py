@@ -50,6 +50,19 @@ def _descriptors(output: DenseOutput, points: Tensor) -> Tensor:
     return sample_descriptors(output.descriptor_map, points, stride)
 
 
+def _clamped_distances(points0: Tensor, points1: Tensor) -> Tensor:
+    """(B, M0) distances to the nearest point of the other view, at most epsilon."""
+    distances = losses.nearest_points(points0, points1)[1]
+    return distances.clamp(max=losses.EPSILON_CORRESPOND)
+
+
+@torch.no_grad()
+def _doubles(output: DenseOutput) -> Tensor:
+    """(B, M) bool: does a point double that of another cell?"""
+    offsets = (to_relative(output.positions) - 0.5).abs().amax(dim=1).flatten(1)
+    return losses.redundant(points_of(output), offsets, DOUBLE)
+
+
 def paper_objective(
     output0: DenseOutput, output1: DenseOutput, homography: Tensor
 ) -> Terms:
@@ -99,16 +112,9 @@ def default_objective(
     warped0 = warp_points(homography, points0)
     warped1 = warp_points(torch.linalg.inv(homography), points1)
     visible0, visible1 = inside(warped0, size), inside(warped1, size)
-    count0, count1 = (
-        visible.sum(dim=1).clamp(min=1) for visible in (visible0, visible1)
-    )
-    clamped0 = losses.nearest_points(warped0, points1)[1].clamp(
-        max=losses.EPSILON_CORRESPOND
-    )
-    clamped1 = losses.nearest_points(warped1, points0)[1].clamp(
-        max=losses.EPSILON_CORRESPOND
-    )
-
+    count0, count1 = (seen.sum(dim=1).clamp(min=1) for seen in (visible0, visible1))
+    clamped0 = _clamped_distances(warped0, points1)
+    clamped1 = _clamped_distances(warped1, points0)
     scores0 = scores_of(output0)
     score_map1 = torch.sigmoid(output1.score_logits)
     scores1 = sample_map(score_map1, warped0.detach(), STRIDE)[..., 0]
@@ -120,11 +126,8 @@ def default_objective(
         temperature=TEMPERATURE,
         radius=NEAR,
     )
-    with torch.no_grad():
-        offsets = (to_relative(output0.positions) - 0.5).abs().amax(dim=1).flatten(1)
-        doubles = losses.redundant(points0, offsets, DOUBLE)
-        costs = clamped0 / losses.EPSILON_CORRESPOND + 1 - found
-        costs = costs + DOUBLE_COST * doubles
+    costs = clamped0.detach() / losses.EPSILON_CORRESPOND + 1 - found
+    costs = costs + DOUBLE_COST * _doubles(output0)
     terms = {
         "position": losses.position_loss(clamped0, visible0) / count0
         + losses.position_loss(clamped1, visible1) / count1,

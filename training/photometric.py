@@ -31,7 +31,7 @@ class PhotometricRanges:
 def augment(
     images: Tensor, ranges: PhotometricRanges, generator: torch.Generator
 ) -> Tensor:
-    """Each image changed on its own: blur, gray, light, then sensor noise.
+    """Each image changed on its own: blur, grey, light, camera, then sensor noise.
 
     Args:
         images: (B, 3, H, W) float32 BGR in [0, 1].
@@ -48,16 +48,14 @@ def augment(
     grey = (images * luma).sum(dim=1, keepdim=True).expand_as(images)
     images = torch.where(uniform(0, 1) < ranges.grey, grey, images)
 
-    gain = uniform(*ranges.contrast) * (
-        1 + uniform(-ranges.color_gain, ranges.color_gain, 3, 1, 1)
-    )
-    shaded = gain * _shading(images, ranges, uniform)
-    images = (
-        (images - 0.5) * shaded + 0.5 + uniform(-ranges.brightness, ranges.brightness)
-    )
-    # A power needs a base above zero for its gradient and for a black pixel.
+    # The light on the scene and the white balance multiply what arrives ...
+    balance = 1 + uniform(-ranges.color_gain, ranges.color_gain, 3, 1, 1)
+    images = images * balance * _shading(images, ranges, uniform)
+    # ... the camera stretches it around the middle, shifts it and bends it.
+    images = (images - 0.5) * uniform(*ranges.contrast) + 0.5
+    images = images + uniform(-ranges.brightness, ranges.brightness)
     exponent = torch.exp(uniform(-ranges.log_gamma, ranges.log_gamma))
-    images = images.clamp(1e-4, 1) ** exponent
+    images = images.clamp(0, 1) ** exponent
     noise = torch.randn(images.shape, generator=generator, device=device)
     return (images + noise * uniform(0, ranges.noise)).clamp(0, 1)
 

@@ -7,7 +7,6 @@ log.jsonl and curves.png. The same command with --resume goes on after a stop.
 """
 
 import argparse
-import subprocess
 import sys
 import time
 from dataclasses import asdict, fields, replace
@@ -21,10 +20,19 @@ from tqdm import tqdm
 from training import log
 from training.checkpoint import Run, load_checkpoint, save_checkpoint, save_weights
 from training.config import Progress, TrainConfig, TrainingError, learning_rate
-from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache, split
+from training.data import (
+    CACHE_SIZE,
+    MAX_PHOTOS,
+    NoPhotosError,
+    list_photos,
+    load_cache,
+    split,
+    thin_out,
+)
 from training.network import CONFIGS, NetworkConfig, UnsuperPoint
 from training.objective import OBJECTIVES, Terms
 from training.pairs import make_pairs
+from training.provenance import checkout_commit, fingerprint
 from training.validate import validate
 
 CHECKPOINT_SECONDS = 60.0
@@ -52,24 +60,23 @@ def train_step(run: Run, photos: Tensor) -> Terms:
     """One update of the weights; returns the weighted loss terms.
 
     Raises:
-        TrainingError: the loss is not finite; the weights are still those before.
+        TrainingError: the gradient is not finite; the weights are still those before.
     """
     config, progress = run.config, run.progress
     batch, generator = draw_batch(photos, config, progress.step)
-    pairs = make_pairs(batch, (config.height, config.width), generator)
+    pairs = make_pairs(batch, config.view_size, generator)
     # Each view in a pass of its own: batch norm sees one view's statistics, as in use.
     output0, output1 = run.network(pairs.images0), run.network(pairs.images1)
     terms = OBJECTIVES[config.recipe](output0, output1, pairs.homography)
-    loss = torch.stack(list(terms.values())).sum()
-    if not torch.isfinite(loss):
+    run.optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
+    norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
+    if not torch.isfinite(norm):  # nor is the gradient, if the loss is not
         values = {name: float(term.detach()) for name, term in terms.items()}
         raise TrainingError(
-            f"the loss is not finite at step {progress.step}: {values}. The last "
-            "checkpoint is kept; lower --learning-rate and go on with --resume."
+            f"the gradient is not finite at step {progress.step}, losses {values}. The "
+            "last checkpoint is kept; go on with --resume and a lower --learning-rate."
         )
-    run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config, progress.share(config))
     run.optimizer.step()
@@ -77,8 +84,8 @@ def train_step(run: Run, photos: Tensor) -> Terms:
 
 
 def train(
-    data: Path,
-    held_out: Path | None,
+    paths: list[Path],
+    held_out: list[Path],
     out: Path,
     config: TrainConfig,
     resume: bool = False,
@@ -86,25 +93,20 @@ def train(
     """Run until the steps or minutes are spent; returns the path of the weights.
 
     Args:
-        data: folder of photos to train on.
-        held_out: folder of photos to validate on; None holds out a part of `data`.
+        paths: photos to train on.
+        held_out: photos to validate on.
         out: folder of the run.
 
     Raises:
-        TrainingError: `out` holds another run, or the loss is not finite.
+        TrainingError: `out` holds another run, or the gradient is not finite.
         NoPhotosError: no photo can be read.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    commit = _commit()  # before the run: the checkout may move on meanwhile
+    commit = checkout_commit()  # before the run: the checkout may move on meanwhile
     out.mkdir(parents=True, exist_ok=True)
-    run = _open_run(out, config, resume, device)
-    paths, held_out_paths = (
-        (list_photos(data), list_photos(held_out))
-        if held_out
-        else split(list_photos(data))
-    )
+    run = _open_run(out, config, fingerprint(paths), resume, device)
     photos = load_cache(paths, CACHE_SIZE, device)
-    held_out_photos = load_cache(held_out_paths, CACHE_SIZE, device)
+    held_out_photos = load_cache(held_out, CACHE_SIZE, torch.device("cpu"))
 
     _loop(run, photos, held_out_photos, out)
 
@@ -124,7 +126,7 @@ def train(
 
 
 def _open_run(
-    out: Path, config: TrainConfig, resume: bool, device: torch.device
+    out: Path, config: TrainConfig, photos: str, resume: bool, device: torch.device
 ) -> Run:
     """A new run, or the one that `out` holds."""
     torch.manual_seed(config.seed)
@@ -133,7 +135,7 @@ def _open_run(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    run = Run(config, network, optimizer, Progress())
+    run = Run(config, network, optimizer, Progress(), photos)
     if resume:
         load_checkpoint(out / "checkpoint.pt", run)
         log.cut_back(out / "log.jsonl", run.progress.step)
@@ -141,6 +143,8 @@ def _open_run(
         raise TrainingError(
             f"{out} already holds a run. Go on with --resume, or give another --out."
         )
+    else:  # a run that was stopped before its first checkpoint left no more than a log
+        (out / "log.jsonl").unlink(missing_ok=True)
     return run
 
 
@@ -184,24 +188,59 @@ def _record(out: Path, run: Run, **values: Any) -> None:
     log.append(out / "log.jsonl", record | values)
 
 
-def _commit() -> str:
-    """The commit of this checkout, with "-dirty" where files were changed."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    options = vars(_parser().parse_args(arguments))
+    data, held_out, most, resume = (
+        options.pop(name) for name in ("data", "held_out", "max_photos", "resume")
+    )
+    out = options.pop("out") or Path("runs") / options["model"]
+    options["network"] = dict(options["network"])
+    try:
+        config = TrainConfig(**options)
+        paths = thin_out(list_photos(data), most)
+        paths, held = (paths, list_photos(held_out)) if held_out else split(paths)
+        weights = train(paths, held, out, config, resume)
+    except (TrainingError, NoPhotosError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+    print(weights)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Defaults are those of `TrainConfig`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    default = {f.name: f.default for f in fields(TrainConfig)}
+    add("--data", type=Path, required=True, help="folder of JPEG/PNG photos")
+    add("--held-out", type=Path, help="photos to validate on (else 1 in 25)")
+    add("--max-photos", type=int, default=MAX_PHOTOS, help="that the memory holds")
+    add("--out", type=Path, help="folder of the run (default: runs/MODEL)")
+    add("--model", choices=CONFIGS, default=default["model"])
+    change = "change the model: position_reach=0.5 descriptor_stride=4"
+    add("--network", nargs="+", type=_change, default=[], metavar="K=V", help=change)
+    add("--recipe", choices=OBJECTIVES, default=default["recipe"])
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=float)
+    length.add_argument("--steps", type=int)
+    add("--height", type=int, default=default["height"], help="of a view, pixels")
+    add("--width", type=int, default=default["width"])
+    add("--batch", type=int, default=default["batch"], help="pairs a step")
+    add("--learning-rate", type=float, default=default["learning_rate"])
+    add("--seed", type=int, default=default["seed"])
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    return parser
 
 
 def _change(text: str) -> tuple[str, float]:
@@ -211,63 +250,6 @@ def _change(text: str) -> tuple[str, float]:
     if name not in numeric:
         raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(numeric)}")
     return name, float(value) if "." in value else int(value)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    defaults = TrainConfig()
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder of JPEG/PNG photos"
-    )
-    parser.add_argument(
-        "--held-out", type=Path, help="photos to validate on (else 1 in 25)"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="folder of the run (default: runs/MODEL)"
-    )
-    parser.add_argument("--model", choices=CONFIGS, default=defaults.model)
-    parser.add_argument(
-        "--network",
-        nargs="+",
-        type=_change,
-        default=[],
-        metavar="KEY=NUMBER",
-        help="change the model, for ablations: position_reach=0.5 descriptor_stride=8",
-    )
-    parser.add_argument("--recipe", choices=OBJECTIVES, default=defaults.recipe)
-    length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=float)
-    length.add_argument("--steps", type=int)
-    parser.add_argument(
-        "--height", type=int, default=defaults.height, help="of a view, pixels"
-    )
-    parser.add_argument("--width", type=int, default=defaults.width)
-    parser.add_argument(
-        "--batch", type=int, default=defaults.batch, help="pairs a step"
-    )
-    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
-    parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint in --out"
-    )
-    options = vars(parser.parse_args(arguments))
-    data, held_out, resume = (
-        options.pop(name) for name in ("data", "held_out", "resume")
-    )
-    options["network"] = dict(options["network"])
-    out = options.pop("out") or Path("runs") / options["model"]
-    try:
-        weights = train(data, held_out, out, TrainConfig(**options), resume)
-    except (TrainingError, NoPhotosError) as error:
-        print(f"training: {error}", file=sys.stderr)
-        return 1
-    print(weights)
-    return 0
 
 
 if __name__ == "__main__":

@@ -33,10 +33,12 @@ def to_features(output: DenseOutput, max_keypoints: int | None) -> list[Features
 def held_out_pairs(photos: Tensor) -> Iterator[Pairs]:
     """Batches with one pair of views of each photo, the same ones each time.
 
+    They are made on the CPU, since generators differ from device to device.
+
     Args:
-        photos: (N, 3, H, W) uint8 BGR.
+        photos: (N, 3, H, W) uint8 BGR, on the CPU.
     """
-    generator = torch.Generator(photos.device).manual_seed(SEED)
+    generator = torch.Generator().manual_seed(SEED)
     for batch in photos.split(BATCH):
         yield make_pairs(batch, VIEW_SIZE, generator)
 
@@ -49,12 +51,13 @@ def validate(network: UnsuperPoint, photos: Tensor) -> dict[str, float]:
     300 points.
 
     Args:
-        photos: (N, 3, H, W) uint8 BGR.
+        photos: (N, 3, H, W) uint8 BGR, on the CPU.
     """
     network.eval()
+    device = next(network.parameters()).device
     best, everywhere = [], []
     for pairs in held_out_pairs(photos):
-        views = [network(images) for images in (pairs.images0, pairs.images1)]
+        views = [network(images.to(device)) for images in pairs[:2]]
         homographies = pairs.homography.cpu().double().numpy()
         for budget, measured in ((KEYPOINTS, best), (None, everywhere)):
             for features0, features1, homography in zip(

@@ -14,7 +14,7 @@ BACKENDS = ("onnx-cpu",)  # best first
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """What really runs, as the runtime itself reports it."""
+    """What really runs; a backend checks it against what the runtime reports."""
 
     backend: str
     device: str

@@ -41,6 +41,7 @@ class OnnxCpuBackend:
                 f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
                 "Give an .onnx file written by `python -m export.run`."
             ) from error
+        self._check_provider()
         metadata = self._session.get_modelmeta().custom_metadata_map
         if metadata.get("kpextract.kind") != "dense":
             raise ModelError(
@@ -48,9 +49,17 @@ class OnnxCpuBackend:
                 f"metadata is {metadata.get('kpextract.kind')!r}. "
                 "Give an .onnx file written by `python -m export.run`."
             )
-        self.info = BackendInfo(
-            "onnx-cpu", "CPU", "float32", metadata["kpextract.version"]
-        )
+        version = metadata["kpextract.version"]
+        self.info = BackendInfo("onnx-cpu", "CPU", "float32", version)
+
+    def _check_provider(self) -> None:
+        """ONNX Runtime may take another provider than the one asked for."""
+        providers = self._session.get_providers()
+        if providers[:1] != [PROVIDER]:
+            raise BackendUnavailableError(
+                f"backend 'onnx-cpu' asked ONNX Runtime for {PROVIDER} and got "
+                f"{providers}. Reinstall it: pip install --force-reinstall onnxruntime."
+            )
 
     def run(self, images: np.ndarray) -> DenseMaps:
         """Dense maps of (B, H, W, 3) uint8 BGR, H and W multiples of 8."""

@@ -92,10 +92,11 @@ def test_the_table_by_hand():
         "localization_error": 1.25,
         "matching_score": 0.1,
         "matching_accuracy": 0.25,
+        "doubles": 0.125,
         "correct_matches": 12.34,
     }
     assert table({"x": figures}).splitlines() == [
-        "| extractor | Rep | LE | MS | MMA | correct |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| x | 0.500 | 1.250 | 0.100 | 0.250 | 12.3 |",
+        "| extractor | Rep | LE | MS | MMA | doubles | correct |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| x | 0.500 | 1.250 | 0.100 | 0.250 | 0.125 | 12.3 |",
     ]

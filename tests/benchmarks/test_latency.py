@@ -14,14 +14,14 @@ def test_percentiles_of_a_call_that_is_counted(monkeypatch):
     assert values == {"p50": 1.0, "p90": 1.0, "p99": 1.0}
 
 
-def test_the_engine_is_part_of_detect(root, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_what_it_measured(root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("benchmarks.latency.WARM_UP", 1)
     monkeypatch.setattr("benchmarks.latency.CALLS", 5)
     out = tmp_path / "latency.json"
     photo = str(root / "examples" / "blocks.jpg")
     assert main([photo, "--out", str(out)]) == 0
     result = json.loads(out.read_text())
-    assert set(result["milliseconds"]) == {"detect", "engine alone"}
+    assert set(result["milliseconds"]) == {"p50", "p90", "p99"}
     assert result["size"] == [256, 256]
     assert main([photo, "--extractor", "ORB"]) == 0
-    assert "detect" in capsys.readouterr().out
+    assert "p50" in capsys.readouterr().out

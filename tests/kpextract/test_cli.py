@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -71,6 +72,43 @@ def test_an_unreadable_photo_among_many_is_named_and_skipped(photos, tmp_path, c
     assert captured.out.startswith("2 photos")
 
 
+def test_skipped_photos_are_in_the_json(photos, capsys):
+    (photos / "huge.pgm").write_bytes(b"P5 40000 40000 255\n")
+    assert main(["detect", str(photos), "--json"]) == 2
+    report = json.loads(capsys.readouterr().out)
+    assert report["skipped"] == [str(photos / "huge.pgm")]
+    assert len(report["photos"]) == 2
+
+
+def test_odd_file_names_work(photos, tmp_path, capsys):
+    content = (photos / "blocks.jpg").read_bytes()
+    names = ["straße 1.jpg", os.fsdecode(b"bad\xff.jpg")]
+    for name in names:
+        (tmp_path / name).write_bytes(content)
+        assert main(["detect", str(tmp_path / name), "--out", str(tmp_path / "o")]) == 0
+    assert len(list((tmp_path / "o").iterdir())) == 2
+
+
+def test_sixteen_bits_of_a_file_are_used(photos, tmp_path, capsys):
+    grey = cv2.imread(str(photos / "street-left.jpg"), cv2.IMREAD_GRAYSCALE)
+    deep = grey.astype(np.uint16) * 257 - (grey > 0) * np.uint16(100)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    out = tmp_path / "deep.npz"
+    assert main(["detect", str(tmp_path / "deep.png"), "--out", str(out)]) == 0
+    np.testing.assert_array_equal(
+        Features.load(out).keypoints, Extractor().detect(deep).keypoints
+    )
+
+
+def test_a_target_without_a_known_suffix_is_a_folder(photos, tmp_path, capsys):
+    photo = str(photos / "blocks.jpg")
+    target = tmp_path / "features.v2"
+    assert main(["detect", photo, "--out", str(target)]) == 0
+    assert [path.name for path in target.iterdir()] == ["blocks.npz"]
+    assert main(["detect", str(photos), "--out", str(target)]) == 0
+    assert len(list(target.iterdir())) == 2
+
+
 def test_match_two_photos(root, tmp_path, capsys):
     pair = [str(root / "examples" / f"street-{side}.jpg") for side in ("left", "right")]
     picture = tmp_path / "matches.png"
@@ -105,6 +143,10 @@ BAD_USE = {
         "x.npz is one file",
     ),
     "lost photo": (["detect", "{photo}", "--draw", "{photo}"], "would be lost"),
+    "unknown picture": (
+        ["match", "{photo}", "{photo}", "--draw", "x.xyz"],
+        "x.xyz must",
+    ),
     "lost match": (["match", "{photo}", "{photo}", "--draw", "{photo}"], "be lost"),
     "no photo": (["detect", "{photos}/notes.txt"], "not an image"),
     "bad option": (["detect", "{photo}", "--min-score", "7"], "min_score must be"),
@@ -143,7 +185,7 @@ def test_photos_of_one_name_do_not_overwrite_each_other(photos, tmp_path, capsys
     twin.write_bytes((photos / "blocks.jpg").read_bytes())
     arguments = ["detect", str(photos), str(twin), "--out", str(tmp_path / "out")]
     assert main(arguments) == 2
-    assert "several photos" in capsys.readouterr().err
+    assert "several results" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -117,6 +117,29 @@ def test_resizing_is_undone_with_the_half_pixels():
     assert features.image_size == (96, 160)
 
 
+def test_a_resized_image_is_masked_and_clipped_in_its_own_pixels():
+    # The caller's image is twice as large; of the network's input the last two columns
+    # and one row are padding.
+    frame = Frame((92, 78), (46, 39))
+    maps = make_maps(peaks(), (0.95, 0.95))
+    points = decode(maps, frame).keypoints
+    np.testing.assert_array_equal(points.max(axis=0), [2 * 45.5 - 0.5, 2 * 38.5 - 0.5])
+    mask = np.zeros((78, 92), bool)
+    mask[:, 46:] = True
+    kept = decode(maps, frame, mask=mask).keypoints
+    assert (
+        len(kept) == HEIGHT * 4
+    )  # cells 2 to 5: x = 2 (8 (c + 0.95) - 0.5 + 0.5) - 0.5
+    assert kept[:, 0].min() > 45.5
+
+
+def test_descriptors_of_a_resized_image_are_those_of_the_network_input():
+    maps = make_maps(peaks())
+    plain = decode(maps, FRAME).descriptors
+    resized = decode(maps, Frame((96, 80), SIZE)).descriptors
+    np.testing.assert_array_equal(plain, resized)
+
+
 def test_descriptors_are_bilinear_at_the_sub_pixel_point():
     dense = np.zeros((2, HEIGHT, WIDTH), np.float32)
     dense[0, 1, 1], dense[1, 1, 2] = 3, 1

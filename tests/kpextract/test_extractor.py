@@ -118,6 +118,43 @@ def test_a_batch_of_none_is_none(extractor):
     assert extractor.detect_batch([]) == []
 
 
+def test_an_array_of_images_is_a_batch(extractor, photo, other_photo):
+    stacked = extractor.detect_batch(np.stack([photo, other_photo]))
+    for features, image in zip(stacked, (photo, other_photo), strict=True):
+        np.testing.assert_allclose(
+            features.keypoints, extractor.detect(image).keypoints, atol=1e-4
+        )
+
+
+def test_one_image_in_place_of_a_batch_is_refused(extractor, photo):
+    with pytest.raises(InvalidImageError, match="at least 16 pixels"):
+        extractor.detect_batch(photo)
+
+
+def test_each_image_of_a_mixed_batch_keeps_its_own_mask(extractor, photo):
+    images = [photo, photo[:240], photo, photo[:240, :320]]
+    masks = [np.zeros(image.shape[:2], np.uint8) for image in images]
+    corners = [(50, 100), (100, 200), (300, 400), (100, 50)]
+    for mask, (row, column) in zip(masks, corners, strict=True):
+        mask[row : row + 90, column : column + 90] = 1
+    for features, mask in zip(
+        extractor.detect_batch(images, masks), masks, strict=True
+    ):
+        columns, rows = np.rint(features.keypoints).astype(int).T
+        assert len(features) > 50
+        assert mask[rows, columns].all()
+
+
+def test_a_mask_is_in_pixels_of_the_image_given_when_it_is_shrunk(photo):
+    portrait = np.ascontiguousarray(photo[:473, :309])
+    mask = np.zeros(portrait.shape[:2], np.uint8)
+    mask[200:300, 100:250] = 1
+    features = Extractor(max_size=240, max_keypoints=None).detect(portrait, mask)
+    columns, rows = np.rint(features.keypoints).astype(int).T
+    assert mask[rows, columns].all()
+    assert 20 < len(features) < 100
+
+
 def test_masks_must_be_as_many_as_images(extractor, photo):
     with pytest.raises(InvalidImageError, match="2 images and 1 masks"):
         extractor.detect_batch([photo, photo], [None])

@@ -63,6 +63,24 @@ def test_an_archive_of_something_else_is_a_typed_error(tmp_path):
         Features.load(tmp_path / "other.npz")
 
 
+def test_an_array_that_is_no_archive_is_a_typed_error(tmp_path):
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(FeatureFileError, match="array"):
+        Features.load(tmp_path / "array.npy")
+
+
+def test_scalars_in_place_of_arrays_are_a_typed_error(tmp_path):
+    names = ("keypoints", "scores", "descriptors", "image_size")
+    np.savez(tmp_path / "scalars.npz", **dict.fromkeys(names, 1.0))
+    with pytest.raises(FeatureFileError, match="scalars"):
+        Features.load(tmp_path / "scalars.npz")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no/f\.npz: .*no is no folder"):
+        make_features().save(tmp_path / "no" / "f.npz")
+
+
 def test_pickles_are_not_executed(tmp_path):
     np.savez(tmp_path / "evil.npz", keypoints=np.array([object()], dtype=object))
     with pytest.raises(FeatureFileError, match="allow_pickle"):

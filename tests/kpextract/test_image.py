@@ -25,7 +25,8 @@ EQUAL = {
     "float64": (BGR / 255, "bgr", BGR),
     "float32": ((BGR / 255).astype(np.float32), "bgr", BGR),
     "not contiguous": (np.repeat(BGR, 2, axis=1)[:, ::2], "bgr", BGR),
-    "mirrored view": (BGR[::-1, ::-1][::-1, ::-1], "bgr", BGR),
+    "mirrored view": (BGR[::-1, ::-1].copy()[::-1, ::-1], "bgr", BGR),
+    "float, rounded": ((BGR + 0.4 * (BGR < 255)) / 255, "bgr", BGR),
     "Fortran order": (np.asfortranarray(BGR), "bgr", BGR),
 }
 
@@ -33,7 +34,8 @@ EQUAL = {
 @pytest.mark.parametrize("case", EQUAL)
 def test_every_accepted_form_gives_the_same_bytes(case):
     image, color, expected = EQUAL[case]
-    converted = to_uint8_bgr(image.astype(image.dtype), color)
+    image.setflags(write=False)
+    converted = to_uint8_bgr(image, color)
     assert converted.dtype == np.uint8
     np.testing.assert_array_equal(converted, expected)
 
@@ -56,9 +58,10 @@ REFUSED = {
     "too small": (np.zeros((15, 99, 3), np.uint8), "at least 16 pixels"),
     "int32": (np.zeros((16, 16), np.int32), "int32"),
     "bool": (np.zeros((16, 16), bool), "bool"),
-    "float16": (np.zeros((16, 16), np.float16), "float16"),
-    "float to 255": (np.full((16, 16), 255.0), r"\[255, 255\]"),
-    "negative float": (np.full((16, 16), -0.1), r"\[0, 1\]"),
+    "float16": (np.zeros((16, 16), np.float16), r"astype\(np.float32\)"),
+    "float to 255": (np.full((16, 16), 255.0), r"from 255\.0 to 255\.0"),
+    "float above 1": (np.full((16, 16), 1.0000001), r"from 1\.0000001"),
+    "negative float": (np.full((16, 16), -0.1), r"from -0\.1"),
     "NaN": (np.full((16, 16), np.nan), "nan"),
 }
 
@@ -85,8 +88,16 @@ def test_a_multiple_of_the_stride_is_not_copied():
 def test_fit_within_shrinks_and_never_enlarges():
     image = np.zeros((300, 400, 3), np.uint8)
     assert fit_within(image, 200).shape == (150, 200, 3)
+    assert fit_within(image.transpose(1, 0, 2), 200).shape == (200, 150, 3)
+    assert fit_within(image[:299], 199).shape == (149, 199, 3)
     assert fit_within(image, 400) is image
     assert fit_within(image, None) is image
+
+
+def test_fit_within_averages_what_it_drops():
+    checkered = np.indices((64, 64)).sum(axis=0) % 2 * 255
+    image = np.repeat(checkered[:, :, None].astype(np.uint8), 3, axis=2)
+    assert np.ptp(fit_within(image, 32)) <= 1
 
 
 def test_fit_within_refuses_a_sliver():
@@ -113,6 +124,6 @@ def test_a_mask_of_another_shape_is_refused(mask):
 
 
 def test_any_number_but_zero_allows():
-    mask = np.zeros((20, 24), np.uint8)
-    mask[3, 4], mask[5, 6] = 255, 1
+    mask = np.zeros((20, 24), np.int8)
+    mask[3, 4], mask[5, 6] = -1, 1
     assert check_mask(mask, (24, 20)).sum() == 2

@@ -44,6 +44,19 @@ def test_one_changed_byte_is_found(copied):
         Extractor(copied)
 
 
+def test_a_sidecar_without_a_hash_is_no_proof(copied):
+    copied.with_suffix(".json").write_text("{}")
+    with pytest.raises(ModelError, match="says None"):
+        Extractor(copied)
+
+
+def test_a_bundled_model_must_have_its_sidecar(copied, monkeypatch):
+    copied.with_suffix(".json").unlink()
+    monkeypatch.setattr("kpextract.modelfile.MODELS", copied.parent)
+    with pytest.raises(ModelError, match="lacks its sidecar"):
+        find_model("small")
+
+
 @pytest.mark.parametrize("sidecar", ["{", "[]", "3"])
 def test_a_broken_sidecar_is_an_error(copied, sidecar):
     copied.with_suffix(".json").write_text(sidecar)

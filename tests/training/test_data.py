@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from training.data import NoPhotosError, list_photos, load_cache, read_photo, split
+from training.data import (
+    NoPhotosError,
+    list_photos,
+    load_cache,
+    read_photo,
+    split,
+    thin_out,
+)
 
 CPU = torch.device("cpu")
 
@@ -76,6 +83,13 @@ def test_the_split_is_disjoint_and_stable(tmp_path):
     assert not set(kept) & set(held_out)
     assert set(kept) | set(held_out) == set(photos)
     assert split(photos) == (kept, held_out)
+
+
+def test_too_many_photos_are_thinned_out_evenly(tmp_path, caplog):
+    photos = [tmp_path / f"{index}.jpg" for index in range(10)]
+    assert thin_out(photos, 10) == photos
+    assert [path.stem for path in thin_out(photos, 4)] == ["0", "2", "5", "7"]
+    assert "4 of 10" in caplog.text
 
 
 def test_a_single_photo_is_trained_and_validated_on(tmp_path):

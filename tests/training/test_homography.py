@@ -78,6 +78,18 @@ def test_one_range_at_a_time_moves_as_named():
     assert shift.abs().max(dim=0).values.tolist() == pytest.approx([3, 2], rel=0.05)
 
 
+def test_corner_jitter_is_perspective():
+    crop = torch.tensor([[50.0, 40.0, 1.0]]).expand(500, 3)
+    ranges = WarpRanges((0, 0), 0, 0.1, 0)
+    homography = sample_homographies(crop, (20, 30), ranges, 1.0, generator())
+    corners = corner_points((20, 30), torch.device("cpu")).expand(500, 4, 2)
+    moved = warp_points(homography, corners) - (corners - corners.mean(dim=1)[:, None])
+    jitter = moved - crop[:, None, :2]
+    assert jitter.abs().amax(dim=(0, 1)).tolist() == pytest.approx([3, 2], rel=0.05)
+    together = torch.corrcoef(jitter[:, :, 0].T)  # corners move on their own
+    assert (together - torch.eye(4)).abs().max() < 0.2
+
+
 def test_crops_lie_inside_the_photo():
     crops = sample_crops(1000, (192, 256), (360, 480), generator())
     half = crops[:, 2:] * torch.tensor([256.0, 192.0]) / 2

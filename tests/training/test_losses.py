@@ -49,6 +49,20 @@ def test_score_loss_by_hand():
     assert loss.tolist() == [0.25 + 0 + 1]
 
 
+def test_score_loss_ignores_masked_pairs():
+    mask = torch.tensor([[True, False, False]])
+    loss = losses.score_loss(tensor([[1, 0.5, 0]]), tensor([[0.5, 0.9, 1]]), mask)
+    assert loss.tolist() == [0.25]
+
+
+def test_usp_loss_joins_both_scores():
+    # Joint scores 0.5, 0, 0: 0.5 (1 - 2).
+    distances, scores0 = tensor([[1, 2, 3]]), tensor([[0, 0, 0]])
+    scores1 = tensor([[1, 0, 0]])
+    assert losses.usp_loss(distances, scores0, scores1, ALL).tolist() == [-0.5]
+    assert losses.usp_loss(distances, scores1, scores0, ALL).tolist() == [-0.5]
+
+
 def test_usp_loss_by_hand():
     # Mean distance 2; joint scores 0.75, 0.5, 0.25; 0.75 (1 - 2) + 0.5 * 0 + 0.25 (3 -
     # 2)
@@ -114,6 +128,13 @@ def test_descriptor_loss_by_hand():
     assert loss.tolist() == [pytest.approx(100.6)]
 
 
+def test_descriptor_loss_asks_no_more_than_its_margins():
+    along, opposite = tensor([[[1.2, 0]]]), tensor([[[-1, 0]]])
+    near, far = tensor([[[0]]]), tensor([[[9]]])
+    assert losses.descriptor_loss(along, along, near).tolist() == [0]
+    assert losses.descriptor_loss(along, opposite, far).tolist() == [0]
+
+
 def test_decorrelation_loss_by_hand():
     # Columns a and -a correlate with -1, b with neither: two off-diagonal ones.
     a, b = [1.0, -1, 1, -1], [1.0, 1, -1, -1]
@@ -144,6 +165,32 @@ def test_contrastive_loss_by_hand():
     p = math.exp(2) / (math.exp(2) + 1)
     assert loss.tolist() == [pytest.approx(-2 * math.log(p))]
     assert probability.tolist() == [[pytest.approx(p * p)] * 2]
+
+
+def test_contrastive_loss_looks_both_ways():
+    # Logits (rows: view 0): [2, 2], [0, 2]. Forward: p = 1/2 and e^2 / (1 + e^2);
+    # backward, down the columns: e^2 / (e^2 + 1) and 1/2.
+    descriptors0 = tensor([[[1, 1], [0, 1]]])
+    descriptors1 = tensor([[[1, 0], [0, 1]]])
+    points = tensor([[[0, 0], [50, 0]]])
+    loss, probability = contrastive(descriptors0, descriptors1, points, ALL[:, :2])
+    p = math.exp(2) / (math.exp(2) + 1)
+    assert loss.item() == pytest.approx(-(2 * math.log(0.5) + 2 * math.log(p)) / 2)
+    assert probability.tolist() == [[pytest.approx(0.5 * p)] * 2]
+    # Three in view 0 like one of view 1: only the column tells.
+    crowd = tensor([[[1, 0], [1, 0], [1, 0]]])
+    mixed = tensor([[[1, 0], [0, 1], [0, -1]]])
+    spread = tensor([[[0, 0], [50, 0], [0, 50]]])
+    loss, _ = contrastive(crowd, mixed, spread, ALL)
+    forward = math.log(math.exp(2) / (math.exp(2) + 2)) + 2 * math.log(
+        1 / (math.exp(2) + 2)
+    )
+    assert loss.item() == pytest.approx(-(forward + 3 * math.log(1 / 3)) / 2)
+
+
+def test_contrastive_probability_carries_no_gradient():
+    _, probability = contrastive(random(1, 3, 4), random(1, 3, 4), random(1, 3, 2), ALL)
+    assert not probability.requires_grad
 
 
 def test_contrastive_loss_leaves_out_near_and_masked_points():

@@ -59,6 +59,27 @@ def test_a_planted_error_is_measured():
     assert measured.recall == 1
 
 
+def test_a_match_that_one_view_cannot_see_is_not_correct():
+    # (91, 5) moves to x = 101, out of view 1; its match at x = 99 is within 3 px.
+    view0, view1 = features_at((5, 5), (91, 5)), features_at((15, 5), (99, 5))
+    measured = measure_pair(view0, view1, np.array([[0, 0], [1, 1]]), SHIFT)
+    assert measured.correct_matches == 1
+    assert measured.matching_score <= 1
+    assert measured.recall == 1
+
+
+def test_view_sizes_may_differ():
+    wide = Features(np.array([[150.0, 5]]), np.ones(1), np.ones((1, 4)), (200, 80))
+    moved = np.array([[1.0, 0, 100], [0, 1, 0], [0, 0, 1]])
+    assert measure_pair(features_at((50, 5)), wide, NO_PAIRS, moved).repeatability == 1
+
+
+def test_doubles_are_points_of_one_view_within_two_pixels():
+    view0 = features_at((5, 5), (6, 6), (40, 40), (40, 42.1))
+    measured = measure_pair(view0, features_at((15, 5)), NO_PAIRS, SHIFT)
+    assert measured.doubles == 0.5
+
+
 def test_nothing_detected_is_zero_and_nan():
     measured = measure_pair(features_at(), features_at((5, 5)), NO_PAIRS, SHIFT)
     assert measured.repeatability == measured.matching_accuracy == 0

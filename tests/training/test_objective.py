@@ -86,6 +86,56 @@ def test_ours_lowers_the_score_of_a_point_that_doubles_another():
     assert gradient[2, 3] > 2 * gradient[2, 4].abs()
 
 
+SHIFTED = torch.tensor([[1.0, 0, 16], [0, 1, 8], [0, 0, 1]])[None]
+
+
+def shifted_views():
+    """Two views of one plane: view 1 is view 0 moved by two columns and one row."""
+    view0 = make_output(score=0.0)
+    ramp = torch.linspace(-3, 3, 48).reshape(1, 1, 6, 8)
+    view0 = view0._replace(score_logits=ramp)
+    roll = {"shifts": (1, 2), "dims": (2, 3)}
+    moved = view0.positions + torch.tensor([16.0, 8.0]).reshape(1, 2, 1, 1)
+    return view0, DenseOutput(
+        view0.score_logits.roll(**roll),
+        moved.roll(**roll),
+        view0.descriptor_map.roll(**roll),
+    )
+
+
+def test_ours_reads_view_1_where_the_homography_says():
+    view0, view1 = shifted_views()
+    right = OBJECTIVES["default"](view0, view1, SHIFTED)
+    for wrong in (IDENTITY, torch.linalg.inv(SHIFTED)):
+        terms = OBJECTIVES["default"](view0, view1, wrong)
+        assert terms["position"] > right["position"] + 1
+        assert terms["contrastive"] > right["contrastive"] + 0.5
+        assert terms["score"] > 4 * right["score"]
+    # Points that are visible in view 1 have their exact twin there.
+    assert right["position"].item() == pytest.approx(0, abs=1e-4)
+
+
+def test_the_paper_pairs_points_where_the_homography_says():
+    view0, view1 = shifted_views()
+    right = OBJECTIVES["paper"](view0, view1, SHIFTED)
+    # 5 rows and 6 columns overlap; a few of the rest pair by chance.
+    assert right["score"].item() < 0.2
+    wrong = OBJECTIVES["paper"](view0, view1, IDENTITY)
+    assert wrong["score"] > 5 * right["score"]
+    assert wrong["descriptor"] > right["descriptor"]
+
+
+def test_ours_calls_a_point_bad_whose_descriptor_is_common():
+    """All points repeat; the descriptors of the upper half are all alike."""
+    view0, _ = shifted_views()
+    common = view0.descriptor_map.clone()
+    common[:, :, :3] = 1.0
+    logits = torch.zeros(1, 1, 6, 8, requires_grad=True)
+    view = view0._replace(descriptor_map=common, score_logits=logits)
+    OBJECTIVES["default"](view, view, IDENTITY)["usp"].backward()
+    assert logits.grad[:, :, :2].mean() > 0 > logits.grad[:, :, 4:].mean()
+
+
 def test_usp_does_not_touch_positions_in_ours():
     output0, output1 = make_output(0), make_output(1)
     positions = output0.positions.clone().requires_grad_()

@@ -1,7 +1,12 @@
 import torch
 
-from training.homography import warp_images
-from training.pairs import make_pairs
+from training.homography import (
+    WarpRanges,
+    sample_crops,
+    sample_homographies,
+    warp_images,
+)
+from training.pairs import STRENGTHS, make_pairs
 from training.photometric import LUMA_BGR, PhotometricRanges, augment
 
 OFF = PhotometricRanges(
@@ -61,6 +66,18 @@ def test_one_generator_state_gives_one_batch():
         assert not torch.equal(a, c)
 
 
+def test_view_1_moves_more_than_view_0():
+    crop = sample_crops(200, (48, 64), (180, 240), generator())
+    angle0, angle1 = (
+        torch.atan2(to_photo[:, 1, 0], to_photo[:, 0, 0]).std()
+        for to_photo in (
+            sample_homographies(crop, (48, 64), WarpRanges(), strength, generator())
+            for strength in STRENGTHS
+        )
+    )
+    assert angle1 > 2 * angle0
+
+
 def test_views_are_changed_independently():
     photos = torch.full((64, 3, 60, 80), 128, dtype=torch.uint8)
     pairs = make_pairs(photos, (48, 64), generator())
@@ -99,6 +116,64 @@ def test_grey_is_the_luma_of_bgr():
     ranges = PhotometricRanges(**(vars(OFF) | {"grey": 1}))
     grey = augment(blue, ranges, generator())
     torch.testing.assert_close(grey, torch.full_like(grey, LUMA_BGR[0]))
+
+
+def only(**ranges):
+    return PhotometricRanges(**(vars(OFF) | ranges))
+
+
+def test_shading_is_light_that_falls_off_across_the_image():
+    flat = torch.full((50, 3, 16, 24), 0.2)
+    shaded = augment(flat, only(shading=0.4), generator())
+    across = shaded[:, 0, :, -1].mean(dim=1) - shaded[:, 0, :, 0].mean(dim=1)
+    down = shaded[:, 0, -1].mean(dim=1) - shaded[:, 0, 0].mean(dim=1)
+    for slope in (across, down):
+        # Gain from 1 - 0.2 to 1 + 0.2 at most, of a brightness of 0.2.
+        assert 0.06 < slope.abs().max() <= 0.2 * 0.4 + 1e-6
+    assert abs(torch.corrcoef(torch.stack((across, down)))[0, 1]) < 0.5
+    torch.testing.assert_close(shaded.mean(dim=(2, 3)), flat.mean(dim=(2, 3)))
+
+
+def test_color_gain_is_white_balance():
+    flat = torch.full((50, 3, 16, 16), 0.5)
+    colored = augment(flat, only(color_gain=0.2), generator()).mean(dim=(2, 3))
+    assert (colored.amax(dim=1) > colored.amin(dim=1)).all()
+    assert colored.min() >= 0.4
+    assert colored.max() <= 0.6
+
+
+def test_gamma_bends_and_keeps_black_and_white():
+    ramp = torch.linspace(0, 1, 16).expand(20, 3, 16, 16)
+    bent = augment(ramp, only(log_gamma=0.5), generator())
+    torch.testing.assert_close(bent[..., [0, -1]], ramp[..., [0, -1]])
+    assert (bent.diff(dim=-1) > 0).all()
+    assert bent[:, 0, 0, 8].std() > 0.05
+
+
+def test_contrast_turns_around_the_middle():
+    halves = torch.cat(
+        (torch.full((20, 3, 8, 16), 0.3), torch.full((20, 3, 8, 16), 0.7)), 2
+    )
+    changed = augment(halves, only(contrast=(0.5, 1.5)), generator())
+    torch.testing.assert_close(changed.mean(dim=2), torch.full((20, 3, 16), 0.5))
+    spread = changed[:, 0, -1, 0] - changed[:, 0, 0, 0]
+    assert 0.2 <= spread.min() < 0.3 < 0.5 < spread.max() <= 0.6
+
+
+def test_motion_blurs_along_one_direction():
+    dot = torch.zeros(30, 3, 21, 21)
+    dot[:, :, 10, 10] = 1
+    blurred = augment(dot, only(blur=1, blur_sigma=(0.5, 0.5)), generator())
+    y, x = torch.meshgrid(
+        torch.arange(21.0) - 10, torch.arange(21.0) - 10, indexing="ij"
+    )
+    moments = torch.stack(
+        [(blurred[:, 0] * w).sum(dim=(1, 2)) for w in (x * x, x * y, x * y, y * y)],
+        dim=-1,
+    ).reshape(-1, 2, 2)
+    across, along = torch.linalg.eigvalsh(moments).sqrt().unbind(-1)
+    assert across.max() < 0.7
+    assert along.max() > 1.5
 
 
 def test_noise_has_the_strength_that_is_asked_for():

@@ -20,17 +20,18 @@ CPU = torch.device("cpu")
 def make_run(config):
     torch.manual_seed(0)
     network = UnsuperPoint(CONFIGS["small"]).train()
-    return Run(config, network, torch.optim.AdamW(network.parameters()), Progress())
+    optimizer = torch.optim.AdamW(network.parameters())
+    return Run(config, network, optimizer, Progress(), "")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, root):
-    """Folder with two photos."""
+    """Two photos."""
     folder = tmp_path_factory.mktemp("photos")
     for side in ("left", "right"):
         photo = cv2.imread(str(root / "examples" / f"street-{side}.jpg"))
         cv2.imwrite(str(folder / f"{side}.png"), photo)
-    return folder
+    return list_photos(folder)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_a_run_leaves_weights_log_curves_and_checkpoint(finished, photos):
 def test_training_lowers_the_loss(photos):
     run = make_run(replace(CONFIG, steps=None, minutes=1.0))
     run.progress.seconds = 30.0
-    cache = load_cache(list_photos(photos), (120, 160), CPU)
+    cache = load_cache(photos, (120, 160), CPU)
     totals = []
     for _ in range(30):  # the same batch each time, since the step does not move on
         totals.append(float(sum(train_step(run, cache).values())))
@@ -126,9 +127,66 @@ def test_a_finished_run_is_not_overwritten(photos, finished):
     assert (finished / "small.safetensors").read_bytes() == before
 
 
-def test_resuming_with_other_options_is_refused(photos, finished):
-    with pytest.raises(TrainingError, match=r"'batch': \(2, 3\)"):
-        train(photos, photos, finished, replace(CONFIG, batch=3), resume=True)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"batch": 3}, r"'batch': \(2, 3\)"), ({"seed": 1}, r"'seed': \(0, 1\)")],
+)
+def test_resuming_with_other_options_is_refused(photos, finished, change, message):
+    with pytest.raises(TrainingError, match=message):
+        train(photos, photos, finished, replace(CONFIG, **change), resume=True)
+
+
+def test_resuming_with_other_photos_is_refused(photos, finished):
+    with pytest.raises(TrainingError, match="'photos'"):
+        train(photos[:1], photos, finished, CONFIG, resume=True)
+
+
+def test_a_run_may_go_on_longer_and_with_a_lower_rate(photos, finished, tmp_path):
+    for path in finished.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    longer = replace(CONFIG, steps=8, learning_rate=1e-4)
+    _, facts = load_weights(train(photos, photos, tmp_path, longer, resume=True))
+    assert facts["pairs"] == 16
+    rates = [r["lr"] for r in log.read(tmp_path / "log.jsonl") if "lr" in r]
+    assert rates[-1] < 1e-4
+
+
+def test_a_log_without_a_checkpoint_is_not_continued(photos, tmp_path):
+    log.append(tmp_path / "log.jsonl", {"step": 50, "losses": {}})
+    train(photos, photos, tmp_path, replace(CONFIG, steps=1))
+    assert {record["step"] for record in log.read(tmp_path / "log.jsonl")} == {1}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"steps": 1, "minutes": 1},
+        {"steps": 0},
+        {"minutes": -1},
+        {"steps": 1, "batch": 0},
+        {"steps": 1, "height": 100},
+        {"steps": 1, "width": 0},
+    ],
+)
+def test_options_that_cannot_train_are_refused(options):
+    with pytest.raises(TrainingError):
+        TrainConfig(**options)
+
+
+def test_the_gradient_is_clipped(photos, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        torch.optim.AdamW,
+        "step",
+        lambda self: seen.append(
+            torch.stack([p.grad.norm() for g in self.param_groups for p in g["params"]])
+        ),
+    )
+    train_step(
+        make_run(replace(CONFIG, clip=0.01)), load_cache(photos, (120, 160), CPU)
+    )
+    assert seen[0].norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
 def test_resuming_nothing_is_refused(photos, tmp_path):
@@ -153,7 +211,7 @@ def test_a_checkpoint_is_plain_data(finished):
 
 
 def test_the_command_line_trains(photos, tmp_path, capsys):
-    arguments = f"--data {photos} --steps 1 --batch 1 --height 64 --width 64"
+    arguments = f"--data {photos[0].parent} --steps 1 --batch 1 --height 64 --width 64"
     changes = ["--network", "descriptor_stride=4", "position_reach=0.625"]
     assert main([*arguments.split(), "--out", str(tmp_path), *changes]) == 0
     weights = capsys.readouterr().out.strip()
