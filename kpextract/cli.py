@@ -31,6 +31,7 @@ from kpextract.photos import (
 
 RANSAC_THRESHOLD = 3.0  # pixels a match may be off the homography
 FAILED = 2
+INTERRUPTED = 130  # as shells report Ctrl-C
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"kpextract: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def detect(

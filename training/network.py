@@ -67,7 +67,7 @@ SMALL = NetworkConfig(
     descriptor_width=64,
     descriptor_dim=64,
     position_reach=0.7,
-    leak=0.0,  # plain ReLU: cheaper, and it quantises better
+    leak=0.0,  # plain ReLU: cheaper in int8
 )
 CONFIGS = {config.name: config for config in (BASE, SMALL)}
 

@@ -130,7 +130,10 @@ def _open_run(
 ) -> Run:
     """A new run, or the one that `out` holds."""
     torch.manual_seed(config.seed)
-    network_config = replace(CONFIGS[config.model], **config.network)
+    try:
+        network_config = replace(CONFIGS[config.model], **config.network)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
     network = UnsuperPoint(network_config).to(device)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay

@@ -167,6 +167,14 @@ def test_bad_use_is_one_line_and_exit_code_2(photos, capsys, case):
     assert photo.read_bytes() == before
 
 
+def test_ctrl_c_is_no_traceback(photos, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kpextract.cli.read_photo", interrupted)
+    assert main(["detect", str(photos)]) == 130
+
+
 def test_debug_shows_the_traceback():
     with pytest.raises(Exception, match="no such"):
         main(["detect", "no.jpg", "--debug"])

@@ -226,6 +226,12 @@ def test_an_empty_folder_is_one_line_and_exit_code_1(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_change_that_no_network_allows_is_one_line(photos, tmp_path, capsys):
+    arguments = f"--data {photos[0].parent} --steps 1 --out {tmp_path}"
+    assert main([*arguments.split(), "--network", "descriptor_stride=3"]) == 1
+    assert "must be 8 or 4" in capsys.readouterr().err
+
+
 def test_an_unknown_change_of_the_network_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--data", ".", "--steps", "1", "--network", "depth=3"])
