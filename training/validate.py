@@ -1,6 +1,13 @@
-"""The network on held-out photos, decoded and matched by the code that users run."""
+"""The network on held-out photos, decoded and matched by the code that users run.
 
+python -m training.validate --weights models/small.safetensors --photos held_out/
+"""
+
+import argparse
+import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -9,6 +16,8 @@ from kpextract.decode import DenseMaps, decode
 from kpextract.features import Features
 from kpextract.image import STRIDE, Frame
 from kpextract.matching import match
+from training.checkpoint import load_weights
+from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
 from training.metrics import average, measure_pair
 from training.network import DenseOutput, UnsuperPoint
 from training.pairs import Pairs, make_pairs
@@ -69,3 +78,28 @@ def validate(network: UnsuperPoint, photos: Tensor) -> dict[str, float]:
                 measured.append(measure_pair(features0, features1, matches, homography))
     network.train()
     return average(best) | {"mean_distance": average(everywhere)["mean_distance"]}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.validate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--weights", type=Path, required=True, help=".safetensors")
+    parser.add_argument("--photos", type=Path, required=True, help="folder")
+    options = parser.parse_args(arguments)
+    try:
+        network, _ = load_weights(options.weights)
+        paths = list_photos(options.photos)
+        photos = load_cache(paths, CACHE_SIZE, torch.device("cpu"))
+    except (NoPhotosError, OSError) as error:
+        print(f"validate: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(validate(network, photos), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
