@@ -87,7 +87,7 @@ def draw_matches(
 def _radius(canvas: np.ndarray) -> tuple[int, int]:
     """Radius and line width in pixels that stay visible at the picture's size."""
     larger = max(canvas.shape[:2])
-    return max(2, round(larger / 320)), max(1, round(larger / 1280))
+    return max(3, round(larger / 320)), max(1, round(larger / 1280))
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:

@@ -1,0 +1,74 @@
+import numpy as np
+
+from kpextract import Features
+from kpextract.draw import INLIER, OUTLIER, draw_keypoints, draw_matches
+
+GREY = np.full((60, 80), 128, np.uint8)
+
+
+def features_at(*points):
+    count = len(points)
+    return Features(
+        np.array(points, np.float32).reshape(-1, 2),
+        np.linspace(1, 0, count, dtype=np.float32),
+        np.ones((count, 4), np.float32),
+        (80, 60),
+    )
+
+
+def changed(before, after):
+    """Rows and columns of the pixels that differ."""
+    return np.argwhere((before != after).any(axis=2))
+
+
+def test_a_circle_is_drawn_around_its_keypoint():
+    image = np.dstack([GREY] * 3)
+    drawn = draw_keypoints(image, features_at((40, 20)))
+    pixels = changed(image, drawn)
+    np.testing.assert_allclose(pixels.mean(axis=0), [20, 40], atol=0.2)
+    assert np.abs(pixels - [20, 40]).max() <= 5
+    assert (drawn[20, 40] == 128).all()  # the keypoint itself stays visible
+
+
+def test_the_best_is_red_and_the_last_is_blue():
+    drawn = draw_keypoints(GREY, features_at((20, 30), (60, 30)))
+    blue, _, red = drawn[:, :40].astype(int).sum(axis=(0, 1))
+    assert red > blue
+    blue, _, red = drawn[:, 40:].astype(int).sum(axis=(0, 1))
+    assert blue > red
+
+
+def test_the_image_given_is_not_drawn_on():
+    image = np.dstack([GREY] * 3)
+    image.setflags(write=False)
+    assert draw_keypoints(image, features_at((40, 20))) is not image
+    assert (image == 128).all()
+
+
+def test_no_keypoints_draw_nothing():
+    assert (draw_keypoints(GREY, features_at()) == 128).all()
+
+
+def test_matches_are_lines_in_the_color_of_their_verdict():
+    other = np.full((40, 50), 128, np.uint8)
+    features0, features1 = (
+        features_at((70, 10), (70, 30)),
+        features_at((10, 10), (10, 30)),
+    )
+    pairs = np.array([[0, 0], [1, 1]])
+    drawn = draw_matches(
+        GREY, features0, other, features1, pairs, np.array([True, False])
+    )
+    assert drawn.shape == (60, 130, 3)
+    # Half-way between x = 70 and x = 80 + 10; the lines are antialiased.
+    np.testing.assert_allclose(drawn[10, 80], INLIER, atol=10)
+    np.testing.assert_allclose(drawn[30, 80], OUTLIER, atol=10)
+    assert (drawn[45:, 80:] == 0).all()  # below the smaller image
+
+
+def test_no_match_is_both_images_side_by_side():
+    nothing = np.empty((0, 2), int)
+    drawn = draw_matches(
+        GREY, features_at((5, 5)), GREY, features_at(), nothing, np.zeros(0, bool)
+    )
+    assert (drawn == 128).all()
