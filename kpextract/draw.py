@@ -25,17 +25,8 @@ def draw_keypoints(image: np.ndarray, features: Features) -> np.ndarray:
     canvas = np.array(to_uint8_bgr(image), order="C")
     ranks = np.linspace(255, 0, max(len(features), 1)).astype(np.uint8)
     colors = cv2.applyColorMap(ranks[:, None], cv2.COLORMAP_TURBO)[:, 0].tolist()
-    radius, thickness = _radius(canvas)
     for point, color in reversed(list(zip(features.keypoints, colors, strict=False))):
-        cv2.circle(
-            canvas,
-            _fixed(point),
-            radius << SUBPIXEL_BITS,
-            color,
-            thickness,
-            cv2.LINE_AA,
-            SUBPIXEL_BITS,
-        )
+        _circle(canvas, point, color)
     return canvas
 
 
@@ -64,30 +55,29 @@ def draw_matches(
     canvas[: len(left), : left.shape[1]] = left
     canvas[: len(right), left.shape[1] :] = right
     shift = np.array([left.shape[1], 0], dtype=np.float32)
-    radius, thickness = _radius(canvas)
     for index in np.argsort(inliers, kind="stable"):
         first, second = pairs[index]
-        start = _fixed(features0.keypoints[first])
-        end = _fixed(features1.keypoints[second] + shift)
+        start = features0.keypoints[first]
+        end = features1.keypoints[second] + shift
         color = INLIER if inliers[index] else OUTLIER
-        cv2.line(canvas, start, end, color, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
-        for point in (start, end):
-            cv2.circle(
-                canvas,
-                point,
-                radius << SUBPIXEL_BITS,
-                color,
-                thickness,
-                cv2.LINE_AA,
-                SUBPIXEL_BITS,
-            )
+        line = (_thickness(canvas), cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.line(canvas, _fixed(start), _fixed(end), color, *line)
+        _circle(canvas, start, color)
+        _circle(canvas, end, color)
     return canvas
 
 
-def _radius(canvas: np.ndarray) -> tuple[int, int]:
-    """Radius and line width in pixels that stay visible at the picture's size."""
-    larger = max(canvas.shape[:2])
-    return max(3, round(larger / 320)), max(1, round(larger / 1280))
+def _circle(canvas: np.ndarray, point: np.ndarray, color: tuple[int, int, int]) -> None:
+    """A circle around a sub-pixel point, large enough to be seen in the picture."""
+    cv2 = import_cv2("drawing")
+    radius = max(3, round(max(canvas.shape) / 320)) << SUBPIXEL_BITS
+    line = (_thickness(canvas), cv2.LINE_AA, SUBPIXEL_BITS)
+    cv2.circle(canvas, _fixed(point), radius, color, *line)
+
+
+def _thickness(canvas: np.ndarray) -> int:
+    """Of lines, in pixels."""
+    return max(1, round(max(canvas.shape) / 1280))
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
