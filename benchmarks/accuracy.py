@@ -10,7 +10,6 @@ nearest neighbours.
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,27 +67,14 @@ def _image(folder: Path, stem: str) -> Path:
     return found[0]
 
 
-def read_images(
-    pairs: list[Pair],
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Reference, target (uint8 BGR) and homography of each pair."""
-    for pair in pairs:
-        yield (
-            cv2.imread(str(pair.reference)),
-            cv2.imread(str(pair.target)),
-            pair.homography,
-        )
-
-
 def evaluate(candidate: Candidate, pairs: list[Pair]) -> dict[str, float]:
     """Mean figures of one extractor over all pairs."""
     measured = []
-    for image0, image1, homography in tqdm(
-        read_images(pairs), candidate.name, len(pairs)
-    ):
-        features0, features1 = candidate.detect(image0), candidate.detect(image1)
+    for pair in tqdm(pairs, candidate.name):
+        features0 = candidate.detect(cv2.imread(str(pair.reference)))
+        features1 = candidate.detect(cv2.imread(str(pair.target)))
         matches = candidate.match(features0, features1)
-        measured.append(measure_pair(features0, features1, matches, homography))
+        measured.append(measure_pair(features0, features1, matches, pair.homography))
     return average(measured)
 
 

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import torch
 
 from kpextract.decode import DenseMaps
-from kpextract.image import pad_to_stride
+from kpextract.image import pad_to_stride, to_uint8_bgr
+from kpextract.photos import read_photo
 from training.network import UnsuperPoint
 
 # Float32 sums in another order: folding batch norm moves a logit of 10 by some 1e-5.
@@ -40,6 +40,7 @@ def check(
 
     Raises:
         ExportError: a difference is above its bound.
+        InvalidImageError: a photo cannot be read.
     """
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -47,14 +48,15 @@ def check(
     generator = np.random.default_rng(0)
     shapes = [(1, 64, 96, 3), (2, 128, 72, 3), (3, 240, 320, 3)]
     batches = [generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
-    batches += [pad_to_stride(_read(photo))[None] for photo in photos]
+    images = [pad_to_stride(to_uint8_bgr(read_photo(photo))) for photo in photos]
+    batches += [image[None] for image in images]
     errors = []
     for batch in batches:
         names = list(DenseMaps._fields)
         ours = DenseMaps(*session.run(names, {"image": batch}))
         with torch.no_grad():
-            images = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
-            reference = DenseMaps(*(tensor.numpy() for tensor in network(images)))
+            pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
+            reference = DenseMaps(*(tensor.numpy() for tensor in network(pixels)))
         errors.append(_compare(ours, reference))
     logit_error, position_error, cosine = zip(*errors, strict=True)
     agreement = Agreement(
@@ -82,10 +84,3 @@ def _compare(ours: DenseMaps, reference: DenseMaps) -> tuple[float, float, float
         float(np.abs(ours.positions - reference.positions).max()),
         float(((first * second).sum(axis=1) / norms).min()),
     )
-
-
-def _read(photo: Path) -> np.ndarray:
-    image = cv2.imread(str(photo), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ExportError(f"{photo} is not an image that OpenCV can read.")
-    return image

@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kpextract.errors import KpextractError
 from kpextract.files import replacing
 from kpextract.image import STRIDE
 from training.checkpoint import load_weights
-from training.data import list_photos
+from training.data import NoPhotosError, list_photos
 from training.network import UnsuperPoint, count_flop
 
 from .artifact import refuse_existing, write_model
@@ -96,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         target, agreement = export(**vars(options))
-    except (ExportError, OSError) as error:
+    except (ExportError, KpextractError, NoPhotosError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
     print(f"{target}: {agreement}")

@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -196,7 +195,8 @@ def info(as_json: bool) -> int:
             "sha256": found.sha256,
             "license": found.sidecar["license"],
         }
-    facts = {"kpextract": __version__, "models": models, "backends": backend_status()}
+    backends = backend_status()
+    facts = {"kpextract": __version__, "models": models, "backends": backends}
     if as_json:
         print(json.dumps(facts, indent=2))
         return 0
@@ -204,7 +204,7 @@ def info(as_json: bool) -> int:
     for name, model in models.items():
         short = model["sha256"][:12]
         print(f"model {name} {model['version']}: sha256 {short}, {model['license']}")
-    for name, status in backend_status().items():
+    for name, status in backends.items():
         print(f"backend {name}: {status}")
     return 0
 
@@ -274,7 +274,7 @@ def _command(
 def _add_extractor_options(command: argparse.ArgumentParser) -> None:
     """The constructor's options, with its defaults where none is given."""
     add = command.add_argument
-    unset: Iterable[Any] = argparse.SUPPRESS
+    unset = argparse.SUPPRESS
     add("--model", default=unset, help="bundled name or path of an .onnx file")
     add("--backend", choices=("auto", *BACKENDS), default=unset)
     add("--max-keypoints", type=int, default=unset, help="budget of a photo")

@@ -41,9 +41,8 @@ def decode(
 ) -> Features:
     """Keypoints of one image, best first.
 
-    Cells are ranked by logit, since scores saturate: in float32 the sigmoid is exactly
-        1
-    from a logit of 17 on. Ties keep the order of the grid, row by row.
+    Cells are ranked by logit, since scores saturate: from a logit of 17 on, the sigmoid
+    is exactly 1 in float32. Ties keep the order of the grid, row by row.
 
     Args:
         maps: one image's maps (`DenseMaps.image`).

@@ -96,7 +96,7 @@ class Extractor:
         self._min_score = min_score
         self._max_size = max_size
         found = find_model(model)
-        self._backend = open_backend(backend, found, num_threads)
+        self._backend = open_backend(found, num_threads)
         runs = self._backend.info
         self.info = ExtractorInfo(
             runs.backend,
@@ -155,7 +155,7 @@ class Extractor:
             None if mask is None else check_mask(mask, frame.image_size)
             for mask, frame in zip(masks, frames, strict=True)
         ]
-        features: list[Features | None] = [None] * len(images)
+        features: dict[int, Features] = {}
         for shape in dict.fromkeys(pixels.shape for pixels in inputs):
             members = [i for i, pixels in enumerate(inputs) if pixels.shape == shape]
             maps = self._backend.run(np.stack([inputs[i] for i in members]))
@@ -167,7 +167,7 @@ class Extractor:
                     min_score=self._min_score,
                     mask=allowed[i],
                 )
-        return [found for found in features if found is not None]
+        return [features[i] for i in range(len(images))]
 
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
         self, image: np.ndarray, mask: np.ndarray | None = None

@@ -72,7 +72,7 @@ def _check_image(image: np.ndarray) -> None:
         hint = (
             "Did cv2.imread return None? Check the path."
             if image is None
-            else ("Convert it with numpy.asarray.")
+            else "Convert it with numpy.asarray."
         )
         raise InvalidImageError(f"{allowed}, got {type(image).__name__}. {hint}")
     given = f"got {image.shape} {image.dtype}"

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from kpextract.errors import InvalidImageError
+from kpextract.image import to_uint8_bgr
+from kpextract.photos import read_photo
+
 logger = logging.getLogger(__name__)
 
 CACHE_SIZE = (360, 480)  # height and width of a cached photo, pixels
@@ -57,11 +61,15 @@ def split(photos: list[Path]) -> tuple[list[Path], list[Path]]:
     return sorted(set(photos) - set(held_out)) or held_out, held_out
 
 
-def read_photo(path: Path, size: tuple[int, int]) -> np.ndarray | None:
-    """(H, W, 3) uint8 BGR that fills `size` = (height, width), its middle cut out."""
-    photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if photo is None:
-        return None
+def read_filling(path: Path, size: tuple[int, int]) -> np.ndarray | InvalidImageError:
+    """(H, W, 3) uint8 BGR that fills `size` = (height, width), its middle cut out.
+
+    The error is returned, not raised: a pool of threads raises at the first one.
+    """
+    try:
+        photo = to_uint8_bgr(read_photo(path))
+    except InvalidImageError as error:
+        return error
     scale = max(size[0] / photo.shape[0], size[1] / photo.shape[1])
     height, width = (
         max(round(side * scale), size[i]) for i, side in enumerate(photo.shape[:2])
@@ -85,12 +93,12 @@ def load_cache(
     cache = torch.empty((len(paths), *size, 3), dtype=torch.uint8)
     count = 0
     with ThreadPoolExecutor() as pool:
-        reads = pool.map(lambda path: read_photo(path, size), paths)
+        reads = pool.map(lambda path: read_filling(path, size), paths)
         for path, photo in tqdm(
             zip(paths, reads, strict=True), "photos", total=len(paths), unit="photo"
         ):
-            if photo is None:
-                logger.warning("skipped %s: not a readable image", path)
+            if isinstance(photo, InvalidImageError):
+                logger.warning("skipped %s: %s", path, photo)
                 continue
             cache[count] = torch.from_numpy(photo)
             count += 1

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-EPSILON_CORRESPOND = 4.0  # pixels: the paper's epsilon_correspond
 DESCRIPTOR_RADIUS = 8.0  # pixels: c_ij = 1 up to this distance
 POSITIVE_MARGIN = 1.0  # m_p
 NEGATIVE_MARGIN = 0.2  # m_n
@@ -30,7 +29,7 @@ def nearest_points(points0: Tensor, points1: Tensor) -> tuple[Tensor, Tensor]:
     """The point of view 1 nearest to each point of view 0, both in one frame.
 
     The paper's point pairs: neither injective (several points may choose one) nor
-    mutual. A pair counts while its distance is below `EPSILON_CORRESPOND`.
+    mutual. A pair counts while its distance is below `metrics.EPSILON_CORRESPOND`.
 
     Args:
         points0: (B, M0, 2), already moved into the frame of `points1`.

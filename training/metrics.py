@@ -8,7 +8,7 @@ import numpy as np
 from kpextract.features import Features
 
 CORRECT = 3.0  # pixels: HPatches' customary threshold
-EPSILON = 4.0  # pixels: a pair of points in the paper's sense
+EPSILON_CORRESPOND = 4.0  # pixels: a pair of points in the paper's sense
 DOUBLE = 2.0  # pixels: two points of one view so near are one
 
 
@@ -82,7 +82,7 @@ def measure_pair(
     return PairMetrics(
         repeatability=_share(len(repeated), len(shared0) + len(shared1)),
         localization_error=_mean(repeated),
-        mean_distance=_mean(nearest0[nearest0 < EPSILON]),
+        mean_distance=_mean(nearest0[nearest0 < EPSILON_CORRESPOND]),
         matches=len(pairs),
         correct_matches=correct,
         matching_score=_share(2 * correct, len(shared0) + len(shared1)),

@@ -8,6 +8,7 @@ from torch import Tensor
 from kpextract.image import STRIDE
 from training import losses
 from training.homography import inside, warp_points
+from training.metrics import EPSILON_CORRESPOND
 from training.network import DenseOutput, sample_descriptors, sample_map, to_relative
 
 Terms = dict[str, Tensor]  # weighted terms by name, each the mean over the batch
@@ -53,7 +54,7 @@ def _descriptors(output: DenseOutput, points: Tensor) -> Tensor:
 def _clamped_distances(points0: Tensor, points1: Tensor) -> Tensor:
     """(B, M0) distances to the nearest point of the other view, at most epsilon."""
     distances = losses.nearest_points(points0, points1)[1]
-    return distances.clamp(max=losses.EPSILON_CORRESPOND)
+    return distances.clamp(max=EPSILON_CORRESPOND)
 
 
 @torch.no_grad()
@@ -71,7 +72,7 @@ def paper_objective(
     scores0, scores1 = scores_of(output0), scores_of(output1)
     warped0 = warp_points(homography, points0)
     indices, distances = losses.nearest_points(warped0, points1)
-    paired = distances < losses.EPSILON_CORRESPOND
+    paired = distances < EPSILON_CORRESPOND
     paired_scores1 = torch.gather(scores1, 1, indices)
     descriptors0 = _descriptors(output0, points0)
     descriptors1 = _descriptors(output1, points1)
@@ -126,7 +127,7 @@ def default_objective(
         temperature=TEMPERATURE,
         radius=NEAR,
     )
-    costs = clamped0.detach() / losses.EPSILON_CORRESPOND + 1 - found
+    costs = clamped0.detach() / EPSILON_CORRESPOND + 1 - found
     costs = costs + DOUBLE_COST * _doubles(output0)
     terms = {
         "position": losses.position_loss(clamped0, visible0) / count0

@@ -1,6 +1,8 @@
 """The network on held-out photos, decoded and matched by the code that users run.
 
-python -m training.validate --weights models/small.safetensors --photos held_out/
+    python -m training.validate --weights models/small.safetensors --photos held_out/
+
+Prints the figures as JSON.
 """
 
 import argparse
@@ -67,7 +69,7 @@ def validate(network: UnsuperPoint, photos: Tensor) -> dict[str, float]:
     best, everywhere = [], []
     for pairs in held_out_pairs(photos):
         views = [network(images.to(device)) for images in pairs[:2]]
-        homographies = pairs.homography.cpu().double().numpy()
+        homographies = pairs.homography.double().numpy()
         for budget, measured in ((KEYPOINTS, best), (None, everywhere)):
             for features0, features1, homography in zip(
                 *(to_features(view, budget) for view in views),

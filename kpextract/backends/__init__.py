@@ -44,18 +44,16 @@ def check_backend(name: str) -> None:
         )
 
 
-def open_backend(name: str, model: ModelFile, num_threads: int | None) -> Backend:
-    """The backend of that name, with the model loaded.
+def open_backend(model: ModelFile, num_threads: int | None) -> Backend:
+    """The only backend of this version, with the model loaded.
 
     Args:
-        name: one of `BACKENDS`, or "auto" for the best that is present.
         num_threads: of one call; None leaves it to the runtime.
 
     Raises:
         BackendUnavailableError: it cannot run here; the message has the install line.
         ModelError: the file is not a model that it can run.
     """
-    check_backend(name)
     from kpextract.backends.onnxrt import OnnxCpuBackend
 
     return OnnxCpuBackend(model, num_threads)

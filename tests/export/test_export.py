@@ -158,6 +158,18 @@ def test_a_check_that_fails_writes_nothing(weights, tmp_path, root, monkeypatch)
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.parametrize("content", [None, b"no photo"])
+def test_photos_that_cannot_be_read_are_one_line(weights, tmp_path, capsys, content):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    if content:
+        (photos / "broken.png").write_bytes(content)
+    arguments = f"--weights {weights} --out {tmp_path}/o --version 1 --images {photos}"
+    assert main(arguments.split()) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
 def test_the_bundled_model_is_what_its_weights_say(root):
     from training.checkpoint import load_weights
 

@@ -9,7 +9,7 @@ from training.data import (
     NoPhotosError,
     list_photos,
     load_cache,
-    read_photo,
+    read_filling,
     split,
     thin_out,
 )
@@ -52,7 +52,7 @@ def test_a_photo_fills_the_cache_without_distortion(tmp_path):
     image = np.zeros((30, 60, 3), np.uint8)
     image[10:20, 25:35] = 255  # a centred square
     cv2.imwrite(str(tmp_path / "square.png"), image)
-    photo = read_photo(tmp_path / "square.png", (60, 60))
+    photo = read_filling(tmp_path / "square.png", (60, 60))
     white = np.argwhere(photo[:, :, 0] > 127)
     height, width = white.max(axis=0) - white.min(axis=0) + 1
     assert (height, width) == (20, 20)
