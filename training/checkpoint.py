@@ -23,6 +23,7 @@ class Run:
 
     config: TrainConfig
     network: UnsuperPoint
+    siamese: torch.nn.Module  # the network as a step calls it
     optimizer: torch.optim.Optimizer
     progress: Progress
     photos: str  # fingerprint of the photos that it is trained on
@@ -92,8 +93,6 @@ def load_weights(path: Path) -> tuple[UnsuperPoint, dict[str, Any]]:
     """The network in evaluation mode, and the facts about its weights."""
     with safe_open(path, framework="pt") as file:
         header = file.metadata()
-    config = json.loads(header["network"])
-    config["stages"] = tuple(tuple(widths) for widths in config["stages"])
-    network = UnsuperPoint(NetworkConfig(**config))
+    network = UnsuperPoint(NetworkConfig(**json.loads(header["network"])))
     network.load_state_dict(load_file(path), strict=True)
     return network.eval(), json.loads(header["facts"])

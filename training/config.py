@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from kpextract.image import STRIDE
 
@@ -15,16 +16,19 @@ class TrainConfig:
     """All that decides the weights besides the photos; steps or minutes is given."""
 
     model: str = "small"
-    network: dict[str, float] = field(default_factory=dict)  # changes to its config
+    network: dict[str, Any] = field(default_factory=dict)  # changes to its config
     recipe: str = "default"
+    loss_weights: dict[str, float] = field(default_factory=dict)  # changes to them
     steps: int | None = None
     minutes: float | None = None
     height: int = 192  # of the views, pixels
     width: int = 256
-    batch: int = 8  # pairs
+    batch: int = 8  # pairs, in each process
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: float = 0.02  # share of the run
+    ramp: float = 0.3  # share of the run in which rotation grows to its full range
+    finish: float = 0.0  # share of the run, at its end, with views of twice the side
     clip: float = 2.0  # norm of the gradient
     seed: int = 0
 
@@ -50,6 +54,7 @@ class Progress:
     """How far a run is; goes into each checkpoint."""
 
     step: int = 0
+    pairs: int = 0
     seconds: float = 0.0
     validation: dict[str, float] = field(default_factory=dict)
 

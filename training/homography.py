@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Size = tuple[int, int]
+HALVINGS = 2  # of a photo, at most, for views that shrink it
 
 
 @dataclass(frozen=True)
 class WarpRanges:
     """How far a view may move. Lengths are shares of the view's sides."""
 
-    log_scale: tuple[float, float] = (-0.45, 0.35)  # natural logarithm, uniform
-    rotation_std: float = 20.0  # degrees, normal
+    log_scale: tuple[float, float] = (-0.6, 0.6)  # natural logarithm, uniform
+    rotation_std: float = 30.0  # degrees, normal
     corner_jitter: float = 0.13  # perspective and skew: each corner moves, uniform
     translation: float = 0.12  # uniform
 
@@ -132,10 +133,12 @@ def warp_images(photos: Tensor, to_photo: Tensor, size: Size) -> Tensor:
     """Views of photos, bilinear; beyond its border a photo is mirrored.
 
     A mirrored photo is still one plane seen through one homography, so every point of a
-    view has a true counterpart; black corners would have none.
+    view has a true counterpart; black corners would have none. A view that shrinks its
+    photo is sampled from a smaller copy: bilinear sampling alone would skip pixels and
+    give detail that no lens gives.
 
     Args:
-        photos: (B, C, H, W) float32.
+        photos: (B, C, H, W) float32; H and W multiples of 4.
         to_photo: (B, 3, 3) view to photo.
         size: of the views.
     """
@@ -148,10 +151,24 @@ def warp_images(photos: Tensor, to_photo: Tensor, size: Size) -> Tensor:
     )
     pixels = torch.stack((x, y), dim=-1).reshape(1, -1, 2).expand(len(photos), -1, 2)
     sides = torch.tensor(photos.shape[:-3:-1], dtype=torch.float32, device=device)
-    grid = (2 * warp_points(to_photo, pixels) + 1) / sides - 1
-    return F.grid_sample(
-        photos,
-        grid.reshape(len(photos), height, width, 2),
-        padding_mode="reflection",
-        align_corners=False,
-    )
+    grid = ((2 * warp_points(to_photo, pixels) + 1) / sides - 1).unflatten(1, size)
+    views = photos.new_empty(len(photos), photos.shape[1], height, width)
+    halvings = torch.log2(_magnification(to_photo, size)).round().clamp(0, HALVINGS)
+    for times in range(HALVINGS + 1):
+        chosen = torch.nonzero(halvings == times)[:, 0]
+        if len(chosen):
+            smaller = F.avg_pool2d(photos[chosen], 2**times)
+            views[chosen] = F.grid_sample(
+                smaller, grid[chosen], padding_mode="reflection", align_corners=False
+            )
+    return views
+
+
+def _magnification(to_photo: Tensor, size: Size) -> Tensor:
+    """(B,) photo pixels per view pixel at the center of the view."""
+    height, width = size
+    center = to_photo.new_tensor([(width - 1) / 2, (height - 1) / 2, 1])
+    depth = to_photo[:, 2] @ center
+    # The determinant of the Jacobian of a homography is det H / depth^3.
+    area = torch.linalg.det(to_photo) / depth**3
+    return area.abs().sqrt()

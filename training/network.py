@@ -27,10 +27,12 @@ class NetworkConfig:
     stages: tuple[tuple[int, ...], ...]  # widths of the 3x3 convs at strides 1, 2, 4, 8
     # "pool": 2x2 max-pool before a stage; "stride": its first conv has stride 2.
     downsample: str
-    score_width: int  # hidden width of each head
+    score_width: int  # hidden channels of each head
     position_width: int
     descriptor_width: int
     descriptor_dim: int
+    shared_hidden: bool = False  # each head reads the hidden channels of all three
+    head_kernel: int = 3  # of the last convolution of a head
     descriptor_stride: int = 8  # 4: upsampled and joined with the stage at stride 4
     # Half the range of a position, in cells, around its cell's centre. 0.5 keeps a
     # point in its own cell (the paper's sigmoid); more lets it cross the border (KP2D).
@@ -38,6 +40,13 @@ class NetworkConfig:
     leak: float = 0.01  # slope of the leaky ReLU below zero
 
     def __post_init__(self) -> None:
+        stages = tuple(tuple(widths) for widths in self.stages)  # JSON gives lists
+        object.__setattr__(self, "stages", stages)
+        if len(self.stages) != 4 or not self.stages[2] or not self.stages[3]:
+            raise ValueError(
+                "stages must be four, with layers at strides 4 and 8, "
+                f"got {self.stages}."
+            )
         if self.downsample not in ("pool", "stride"):
             raise ValueError(
                 f"downsample must be pool or stride, got {self.downsample}."
@@ -87,26 +96,55 @@ class DenseOutput(NamedTuple):
 
 
 class ConvBlock(nn.Sequential):
-    """3x3 convolution, batch norm, (leaky) ReLU."""
+    """Convolution, batch norm, (leaky) ReLU.
+
+    3x3; at a stride of 4 a kernel of 7, so that neighbouring windows overlap.
+    """
 
     def __init__(
         self, channels_in: int, channels_out: int, leak: float, stride: int = 1
     ):
+        kernel = 3 if stride <= 2 else 2 * stride - 1
         super().__init__(
-            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1),
+            nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2),
             nn.BatchNorm2d(channels_out),
             nn.LeakyReLU(leak, inplace=True) if leak else nn.ReLU(inplace=True),
         )
 
 
-class Head(nn.Sequential):
-    """Hidden 3x3 block, then a 3x3 convolution without activation."""
+class Heads(nn.Module):
+    """Hidden 3x3 block of all heads in one, then a convolution for each map.
 
-    def __init__(self, channels_in: int, width: int, channels_out: int, leak: float):
-        super().__init__(
-            ConvBlock(channels_in, width, leak),
-            nn.Conv2d(width, channels_out, 3, padding=1),
+    As in the paper each head reads its own share of the hidden channels; one wide
+    convolution is the same arithmetic as three narrow ones, and faster.
+    """
+
+    def __init__(self, channels: int, config: NetworkConfig):
+        super().__init__()
+        own = (config.score_width, config.position_width, config.descriptor_width)
+        self.shares = None if config.shared_hidden else own
+        self.hidden = ConvBlock(channels, sum(own), config.leak)
+        score, position, descriptor = (sum(own),) * 3 if config.shared_hidden else own
+        kernel = config.head_kernel
+        self.score = nn.Conv2d(score, 1, kernel, padding=kernel // 2)
+        self.position = nn.Conv2d(position, 2, kernel, padding=kernel // 2)
+        self.descriptor = nn.Conv2d(
+            descriptor, config.descriptor_dim, kernel, padding=kernel // 2
         )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C, h, w) to score logits, raw positions and descriptors."""
+        hidden = self.hidden(x)
+        if self.shares is None:
+            score = position = descriptor = hidden
+        else:
+            score, position, descriptor = hidden.split(self.shares, dim=1)
+        # Logits and positions stay float32 under autocast: half a float16 step is
+        # 0.25 px beyond 512 px, and bfloat16 is coarser still.
+        with torch.autocast(x.device.type, enabled=False):
+            logits = self.score(score.float())
+            raw = self.position(position.float())
+        return logits, raw, self.descriptor(descriptor)
 
 
 class Upsampler(nn.Module):
@@ -133,23 +171,18 @@ class UnsuperPoint(nn.Module):
         super().__init__()
         self.config = config
         self.stages = nn.ModuleList()
-        channels = 3
+        channels, stride = 3, 1
         for index, widths in enumerate(config.stages):
             blocks: list[nn.Module] = []
             if index and config.downsample == "pool":
                 blocks.append(nn.MaxPool2d(2))
-            for depth, width in enumerate(widths):
-                halve = index and not depth and config.downsample == "stride"
-                blocks.append(
-                    ConvBlock(channels, width, config.leak, 2 if halve else 1)
-                )
-                channels = width
+            elif index:
+                stride *= 2  # a stage without layers leaves it to the next one
+            for width in widths:
+                blocks.append(ConvBlock(channels, width, config.leak, stride))
+                channels, stride = width, 1
             self.stages.append(nn.Sequential(*blocks))
-        self.score = Head(channels, config.score_width, 1, config.leak)
-        self.position = Head(channels, config.position_width, 2, config.leak)
-        self.descriptor = Head(
-            channels, config.descriptor_width, config.descriptor_dim, config.leak
-        )
+        self.heads = Heads(channels, config)
         self.upsample = (
             Upsampler(config.descriptor_dim, config.stages[2][-1])
             if config.descriptor_stride == STRIDE // 2
@@ -170,15 +203,11 @@ class UnsuperPoint(nn.Module):
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        descriptor_map = self.descriptor(x)
+        logits, raw, descriptor_map = self.heads(x)
         if self.upsample is not None:
             descriptor_map = self.upsample(descriptor_map, features[2])
-        # Positions and logits stay float32 under autocast: float16 steps are 0.5 px
-        # beyond 512 px.
-        relative = 0.5 + self.config.position_reach * torch.tanh(
-            self.position(x).float()
-        )
-        return DenseOutput(self.score(x).float(), to_pixels(relative), descriptor_map)
+        relative = 0.5 + self.config.position_reach * torch.tanh(raw)
+        return DenseOutput(logits, to_pixels(relative), descriptor_map)
 
 
 def to_pixels(relative: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ log.jsonl and curves.png. The same command with --resume goes on after a stop.
 """
 
 import argparse
+import json
 import sys
 import time
 from dataclasses import asdict, fields, replace
@@ -17,9 +18,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from training import log
+from training import log, parallel
 from training.checkpoint import Run, load_checkpoint, save_checkpoint, save_weights
-from training.config import Progress, TrainConfig, TrainingError, learning_rate
+from training.config import Progress, TrainConfig, TrainingError
 from training.data import (
     CACHE_SIZE,
     MAX_PHOTOS,
@@ -29,58 +30,16 @@ from training.data import (
     split,
     thin_out,
 )
+from training.device import choose_device, device_name, keep_freed_memory
 from training.network import CONFIGS, NetworkConfig, UnsuperPoint
-from training.objective import OBJECTIVES, Terms
-from training.pairs import make_pairs
+from training.objective import OBJECTIVES, WEIGHTS, choose_objective
 from training.provenance import checkout_commit, fingerprint
+from training.step import Siamese, train_step
 from training.validate import validate
 
 CHECKPOINT_SECONDS = 60.0
 LOG_EVERY = 50  # steps
 VALIDATIONS = 10  # over the whole run
-
-
-def draw_batch(
-    photos: Tensor, config: TrainConfig, step: int
-) -> tuple[Tensor, torch.Generator]:
-    """The photos of one step, and the generator of its warps and noise.
-
-    Both depend on seed and step alone, so a resumed run sees what it would have seen.
-    """
-    generator = torch.Generator(photos.device)
-    generator.manual_seed(config.seed * 1_000_003 + step)
-    shape = (config.batch,)
-    indices = torch.randint(
-        len(photos), shape, generator=generator, device=photos.device
-    )
-    return photos[indices], generator
-
-
-def train_step(run: Run, photos: Tensor) -> Terms:
-    """One update of the weights; returns the weighted loss terms.
-
-    Raises:
-        TrainingError: the gradient is not finite; the weights are still those before.
-    """
-    config, progress = run.config, run.progress
-    batch, generator = draw_batch(photos, config, progress.step)
-    pairs = make_pairs(batch, config.view_size, generator)
-    # Each view in a pass of its own: batch norm sees one view's statistics, as in use.
-    output0, output1 = run.network(pairs.images0), run.network(pairs.images1)
-    terms = OBJECTIVES[config.recipe](output0, output1, pairs.homography)
-    run.optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
-    norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
-    if not torch.isfinite(norm):  # nor is the gradient, if the loss is not
-        values = {name: float(term.detach()) for name, term in terms.items()}
-        raise TrainingError(
-            f"the gradient is not finite at step {progress.step}, losses {values}. The "
-            "last checkpoint is kept; go on with --resume and a lower --learning-rate."
-        )
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(config, progress.share(config))
-    run.optimizer.step()
-    return {name: term.detach() for name, term in terms.items()}
 
 
 def train(
@@ -101,7 +60,8 @@ def train(
         TrainingError: `out` holds another run, or the gradient is not finite.
         NoPhotosError: no photo can be read.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
+    keep_freed_memory()
     commit = checkout_commit()  # before the run: the checkout may move on meanwhile
     out.mkdir(parents=True, exist_ok=True)
     run = _open_run(out, config, fingerprint(paths), resume, device)
@@ -110,15 +70,18 @@ def train(
 
     _loop(run, photos, held_out_photos, out)
 
+    if parallel.rank():
+        return out
     weights = out / f"{config.model}.safetensors"
     facts = {
         "config": asdict(config),
         "commit": commit,
         "photos": len(photos),
         "held_out_photos": len(held_out_photos),
-        "pairs": run.progress.step * config.batch,
+        "pairs": run.progress.pairs,
         "hours": round(run.progress.seconds / 3600, 3),
-        "device": _device_name(device),
+        "device": device_name(device),
+        "processes": parallel.world_size(),
         "validation": run.progress.validation,
     }
     save_weights(weights, run.network, facts)
@@ -132,13 +95,15 @@ def _open_run(
     torch.manual_seed(config.seed)
     try:
         network_config = replace(CONFIGS[config.model], **config.network)
-    except ValueError as error:
+        choose_objective(config.recipe, config.loss_weights)
+    except (TypeError, ValueError) as error:
         raise TrainingError(str(error)) from error
-    network = UnsuperPoint(network_config).to(device)
+    network = UnsuperPoint(network_config).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    run = Run(config, network, optimizer, Progress(), photos)
+    siamese = parallel.share_gradients(Siamese(network))
+    run = Run(config, network, siamese, optimizer, Progress(), photos)
     if resume:
         load_checkpoint(out / "checkpoint.pt", run)
         log.cut_back(out / "log.jsonl", run.progress.step)
@@ -153,19 +118,20 @@ def _open_run(
 
 def _loop(run: Run, photos: Tensor, held_out_photos: Tensor, out: Path) -> None:
     """Steps, log lines, checkpoints and validations, in the order they happen."""
-    progress = run.progress
+    progress, config, writes = run.progress, run.config, parallel.rank() == 0
     run.network.train()
     last = last_checkpoint = time.monotonic()
-    bar = tqdm(
-        total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
-    )
-    while progress.share(run.config) < 1:
-        before = progress.share(run.config)
+    form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    bar = tqdm(total=100, unit="%", bar_format=form, disable=not writes)
+    while progress.share(config) < 1:
+        before = progress.share(config)
         terms = train_step(run, photos)
-        progress.step += 1
         now = time.monotonic()
-        progress.seconds, last = progress.seconds + now - last, now
-        share = progress.share(run.config)
+        progress.seconds = parallel.agree(progress.seconds + now - last, photos.device)
+        last = now
+        share = progress.share(config)
+        if not writes:
+            continue
         if progress.step % LOG_EVERY == 0 or share >= 1:
             losses = {name: round(float(term), 5) for name, term in terms.items()}
             _record(out, run, losses=losses, lr=run.optimizer.param_groups[0]["lr"])
@@ -185,16 +151,10 @@ def _loop(run: Run, photos: Tensor, held_out_photos: Tensor, out: Path) -> None:
 def _record(out: Path, run: Run, **values: Any) -> None:
     record = {
         "step": run.progress.step,
-        "pairs": run.progress.step * run.config.batch,
+        "pairs": run.progress.pairs,
         "seconds": round(run.progress.seconds, 1),
     }
     log.append(out / "log.jsonl", record | values)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -204,7 +164,9 @@ def main(arguments: list[str] | None = None) -> int:
         options.pop(name) for name in ("data", "held_out", "max_photos", "resume")
     )
     out = options.pop("out") or Path("runs") / options["model"]
-    options["network"] = dict(options["network"])
+    for changes in ("network", "loss_weights"):
+        options[changes] = dict(options[changes])
+    parallel.join()
     try:
         config = TrainConfig(**options)
         paths = thin_out(list_photos(data), most)
@@ -213,6 +175,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (TrainingError, NoPhotosError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
+    finally:
+        parallel.leave()
     print(weights)
     return 0
 
@@ -231,28 +195,55 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-photos", type=int, default=MAX_PHOTOS, help="that the memory holds")
     add("--out", type=Path, help="folder of the run (default: runs/MODEL)")
     add("--model", choices=CONFIGS, default=default["model"])
-    change = "change the model: position_reach=0.5 descriptor_stride=4"
+    change = "change the model: position_reach=0.5 'stages=[[],[16],[32],[64,64]]'"
     add("--network", nargs="+", type=_change, default=[], metavar="K=V", help=change)
     add("--recipe", choices=OBJECTIVES, default=default["recipe"])
+    change = "change the recipe's weights: usp=0"
+    add(
+        "--loss-weights",
+        nargs="+",
+        type=_weight,
+        default=[],
+        metavar="K=V",
+        help=change,
+    )
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float)
     length.add_argument("--steps", type=int)
     add("--height", type=int, default=default["height"], help="of a view, pixels")
     add("--width", type=int, default=default["width"])
-    add("--batch", type=int, default=default["batch"], help="pairs a step")
+    add("--batch", type=int, default=default["batch"], help="pairs a step and process")
+    add(
+        "--finish",
+        type=float,
+        default=default["finish"],
+        help="share of the run, at its end, with views of twice the side",
+    )
     add("--learning-rate", type=float, default=default["learning_rate"])
     add("--seed", type=int, default=default["seed"])
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
     return parser
 
 
-def _change(text: str) -> tuple[str, float]:
-    """KEY=NUMBER of a field of the network's config."""
+def _change(text: str) -> tuple[str, Any]:
+    """KEY=VALUE of a field of the network's config, the value in JSON."""
     name, _, value = text.partition("=")
-    numeric = [f.name for f in fields(NetworkConfig) if f.type in (int, float)]
-    if name not in numeric:
-        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(numeric)}")
-    return name, float(value) if "." in value else int(value)
+    known = [f.name for f in fields(NetworkConfig) if f.name != "name"]
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _weight(text: str) -> tuple[str, float]:
+    """KEY=NUMBER of a recipe's weights."""
+    name, _, value = text.partition("=")
+    known = sorted(set().union(*WEIGHTS.values()))
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+    return name, float(value)
 
 
 if __name__ == "__main__":

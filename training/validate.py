@@ -20,6 +20,7 @@ from kpextract.image import STRIDE, Frame
 from kpextract.matching import match
 from training.checkpoint import load_weights
 from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
+from training.homography import WarpRanges
 from training.metrics import average, measure_pair
 from training.network import DenseOutput, UnsuperPoint
 from training.pairs import Pairs, make_pairs
@@ -28,6 +29,8 @@ SEED = 20190709  # of the held-out pairs; training draws from small seeds
 KEYPOINTS = 300  # budget at 240x320, as in the paper's table
 BATCH = 10
 VIEW_SIZE = (240, 320)  # height and width of a view, pixels
+# What the held-out pairs are stays what it is when training learns to turn further.
+WARP = WarpRanges(log_scale=(-0.45, 0.35), rotation_std=20.0)
 
 
 def to_features(output: DenseOutput, max_keypoints: int | None) -> list[Features]:
@@ -51,7 +54,7 @@ def held_out_pairs(photos: Tensor) -> Iterator[Pairs]:
     """
     generator = torch.Generator().manual_seed(SEED)
     for batch in photos.split(BATCH):
-        yield make_pairs(batch, VIEW_SIZE, generator)
+        yield make_pairs(batch, VIEW_SIZE, generator, WARP)
 
 
 @torch.no_grad()

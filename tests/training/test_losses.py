@@ -144,13 +144,6 @@ def test_decorrelation_loss_by_hand():
     assert losses.decorrelation_loss(descriptors + 7).tolist() == [pytest.approx(2)]
 
 
-def test_redundant_marks_the_one_of_two_near_points_that_is_farther_from_home():
-    points = tensor([[[0, 0], [2, 0], [10, 0], [13.1, 0]]])
-    offsets = tensor([[0.6, 0.2, 0.1, 0.7]])
-    marked = losses.redundant(points, offsets, 3.0)
-    assert marked.tolist() == [[True, False, False, False]]
-
-
 def contrastive(descriptors0, descriptors1, points, mask, radius=1.0):
     return losses.contrastive_loss(
         descriptors0, descriptors1, points, mask, temperature=0.5, radius=radius

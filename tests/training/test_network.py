@@ -61,7 +61,7 @@ def test_positions_in_pixels_by_hand():
 @pytest.mark.parametrize("reach", [0.5, 0.875])
 def test_positions_reach_as_far_as_configured(reach):
     network = UnsuperPoint(replace(SMALL, position_reach=reach)).eval()
-    output_layer = network.position[1]
+    output_layer = network.heads.position
     with torch.no_grad():
         output_layer.weight.zero_()
         output_layer.bias[:] = torch.tensor([100.0, -100.0])  # tanh: 1 and -1
@@ -100,3 +100,53 @@ def test_descriptor_gradient_flows_to_the_positions():
     dense = torch.rand(1, 4, 4, 4)
     sample_descriptors(dense, points, 8)[..., 0].sum().backward()
     assert (points.grad != 0).all()
+
+
+def test_one_hidden_convolution_is_three_of_the_paper():
+    network = UnsuperPoint(BASE).eval()
+    x = torch.randn(1, 256, 4, 5)
+    heads = network.heads
+    with torch.no_grad():
+        apart = []
+        for part, output in zip(
+            range(3), (heads.score, heads.position, heads.descriptor), strict=True
+        ):
+            own = slice(256 * part, 256 * (part + 1))
+            convolution, norm, activation = heads.hidden
+            hidden = torch.nn.functional.conv2d(
+                x, convolution.weight[own], convolution.bias[own], padding=1
+            )
+            hidden = (hidden - norm.running_mean[own, None, None]) / torch.sqrt(
+                norm.running_var[own, None, None] + norm.eps
+            )
+            apart.append(output(activation(hidden)))
+        for ours, reference in zip(heads(x), apart, strict=True):
+            torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-4)
+
+
+def test_shared_heads_read_all_hidden_channels():
+    config = replace(SMALL, shared_hidden=True, head_kernel=1)
+    hidden = config.score_width + config.position_width + config.descriptor_width
+    heads = UnsuperPoint(config).heads
+    assert heads.position.weight.shape == (2, hidden, 1, 1)
+
+
+def test_a_stage_without_layers_leaves_its_stride_to_the_next():
+    config = replace(SMALL, stages=((), (), (32,), (64,)))
+    network = UnsuperPoint(config).eval()
+    stem = network.stages[2][0][0]
+    assert (stem.kernel_size, stem.stride) == ((7, 7), (4, 4))
+    assert network(torch.rand(1, 3, 32, 48)).score_logits.shape == (1, 1, 4, 6)
+
+
+@pytest.mark.parametrize("stages", [((8,), (8,), (8,)), ((), (8,), (), (8,))])
+def test_stages_that_the_heads_cannot_read_are_refused(stages):
+    with pytest.raises(ValueError, match="strides 4 and 8"):
+        replace(SMALL, stages=stages)
+
+
+def test_logits_and_positions_are_float32_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        output = UnsuperPoint(SMALL)(torch.rand(2, 3, 32, 32))
+    assert output.score_logits.dtype == output.positions.dtype == torch.float32
+    assert output.descriptor_map.dtype == torch.bfloat16

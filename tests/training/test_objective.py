@@ -3,9 +3,14 @@ import torch
 
 from training.homography import warp_points
 from training.network import SMALL, DenseOutput, UnsuperPoint, to_pixels
-from training.objective import OBJECTIVES, PAPER_WEIGHTS, points_of
+from training.objective import OBJECTIVES, WEIGHTS, choose_objective, points_of
 
 IDENTITY = torch.eye(3)[None]
+
+
+def evaluate(recipe, output0, output1, homography, **changes):
+    objective, weights = choose_objective(recipe, changes)
+    return objective(output0, output1, homography, weights)
 
 
 def make_output(seed=0, score=0.0):
@@ -28,16 +33,16 @@ def test_points_come_row_by_row():
 @pytest.mark.parametrize("recipe", OBJECTIVES)
 def test_equal_views_under_the_identity_have_no_point_loss(recipe):
     output = make_output()
-    terms = OBJECTIVES[recipe](output, output, IDENTITY)
+    terms = evaluate(recipe, output, output, IDENTITY)
     for name in ("position", "score", "usp"):
         assert terms[name].item() == pytest.approx(0, abs=1e-4), name
 
 
 def test_the_paper_weighs_sums_as_published():
     output = make_output()
-    terms = OBJECTIVES["paper"](output, output, IDENTITY)
-    assert set(terms) == set(PAPER_WEIGHTS)
-    assert PAPER_WEIGHTS == {
+    terms = evaluate("paper", output, output, IDENTITY)
+    assert set(terms) == set(WEIGHTS["paper"])
+    assert WEIGHTS["paper"] == {
         "position": 1,
         "score": 2,
         "usp": 1,
@@ -53,11 +58,11 @@ def test_the_paper_weighs_sums_as_published():
 def test_ours_counts_points_without_a_partner():
     output0, output1 = make_output(), make_output()
     away = output1._replace(positions=output1.positions + 1000)
-    terms = OBJECTIVES["default"](output0, away, IDENTITY)
+    terms = evaluate("default", output0, away, IDENTITY)
     assert terms["position"].item() == pytest.approx(
         4
     )  # one direction, clamped at 4 px
-    assert OBJECTIVES["paper"](output0, away, IDENTITY)["position"].item() == 0
+    assert evaluate("paper", output0, away, IDENTITY)["position"].item() == 0
 
 
 def test_ours_raises_the_score_of_the_better_half():
@@ -65,7 +70,8 @@ def test_ours_raises_the_score_of_the_better_half():
     logits = output0.score_logits.clone().requires_grad_()
     shifted = output1.positions.clone()
     shifted[:, :, :3] += 2.5  # the upper half of the cells repeats badly
-    terms = OBJECTIVES["default"](
+    terms = evaluate(
+        "default",
         output0._replace(score_logits=logits),
         output1._replace(positions=shifted),
         IDENTITY,
@@ -80,7 +86,7 @@ def test_ours_lowers_the_score_of_a_point_that_doubles_another():
     output = make_output()._replace(positions=to_pixels(relative))
     logits = output.score_logits.clone().requires_grad_()
     single = output._replace(score_logits=logits)
-    OBJECTIVES["default"](single, output, IDENTITY)["usp"].backward()
+    evaluate("default", single, output, IDENTITY)["usp"].backward()
     gradient = logits.grad[0, 0]
     assert gradient[2, 3] == gradient.max()
     assert gradient[2, 3] > 2 * gradient[2, 4].abs()
@@ -105,9 +111,9 @@ def shifted_views():
 
 def test_ours_reads_view_1_where_the_homography_says():
     view0, view1 = shifted_views()
-    right = OBJECTIVES["default"](view0, view1, SHIFTED)
+    right = evaluate("default", view0, view1, SHIFTED)
     for wrong in (IDENTITY, torch.linalg.inv(SHIFTED)):
-        terms = OBJECTIVES["default"](view0, view1, wrong)
+        terms = evaluate("default", view0, view1, wrong)
         assert terms["position"] > right["position"] + 1
         assert terms["contrastive"] > right["contrastive"] + 0.5
         assert terms["score"] > 4 * right["score"]
@@ -117,10 +123,10 @@ def test_ours_reads_view_1_where_the_homography_says():
 
 def test_the_paper_pairs_points_where_the_homography_says():
     view0, view1 = shifted_views()
-    right = OBJECTIVES["paper"](view0, view1, SHIFTED)
+    right = evaluate("paper", view0, view1, SHIFTED)
     # 5 rows and 6 columns overlap; a few of the rest pair by chance.
     assert right["score"].item() < 0.2
-    wrong = OBJECTIVES["paper"](view0, view1, IDENTITY)
+    wrong = evaluate("paper", view0, view1, IDENTITY)
     assert wrong["score"] > 5 * right["score"]
     assert wrong["descriptor"] > right["descriptor"]
 
@@ -132,7 +138,7 @@ def test_ours_calls_a_point_bad_whose_descriptor_is_common():
     common[:, :, :3] = 1.0
     logits = torch.zeros(1, 1, 6, 8, requires_grad=True)
     view = view0._replace(descriptor_map=common, score_logits=logits)
-    OBJECTIVES["default"](view, view, IDENTITY)["usp"].backward()
+    evaluate("default", view, view, IDENTITY)["usp"].backward()
     assert logits.grad[:, :, :2].mean() > 0 > logits.grad[:, :, 4:].mean()
 
 
@@ -140,8 +146,11 @@ def test_usp_does_not_touch_positions_in_ours():
     output0, output1 = make_output(0), make_output(1)
     positions = output0.positions.clone().requires_grad_()
     logits = output0.score_logits.clone().requires_grad_()
-    terms = OBJECTIVES["default"](
-        output0._replace(positions=positions, score_logits=logits), output1, IDENTITY
+    terms = evaluate(
+        "default",
+        output0._replace(positions=positions, score_logits=logits),
+        output1,
+        IDENTITY,
     )
     terms["usp"].backward()
     assert logits.grad.any()
@@ -155,9 +164,7 @@ def test_every_parameter_of_the_network_learns(recipe):
     homography = torch.tensor([[1.0, 0.02, 3], [-0.02, 1, -2], [0, 0, 1]])[None]
     outputs = [network(torch.rand(1, 3, 64, 96)) for _ in range(2)]
     assert (warp_points(homography, points_of(outputs[0])) < 100).any()
-    torch.stack(
-        list(OBJECTIVES[recipe](*outputs, homography).values())
-    ).sum().backward()
+    torch.stack(list(evaluate(recipe, *outputs, homography).values())).sum().backward()
     for name, parameter in network.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
         if not name.endswith("0.0.bias") and ".0.bias" not in name:

@@ -11,7 +11,8 @@ from training.checkpoint import Run, load_weights
 from training.config import Progress, TrainConfig, TrainingError, learning_rate
 from training.data import list_photos, load_cache
 from training.network import CONFIGS, UnsuperPoint
-from training.train import main, train, train_step
+from training.step import Siamese, train_step
+from training.train import main, train
 
 CONFIG = TrainConfig(steps=6, height=64, width=96, batch=2)
 CPU = torch.device("cpu")
@@ -21,7 +22,7 @@ def make_run(config):
     torch.manual_seed(0)
     network = UnsuperPoint(CONFIGS["small"]).train()
     optimizer = torch.optim.AdamW(network.parameters())
-    return Run(config, network, optimizer, Progress(), "")
+    return Run(config, network, Siamese(network), optimizer, Progress(), "")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,8 @@ def test_training_lowers_the_loss(photos):
     run.progress.seconds = 30.0
     cache = load_cache(photos, (120, 160), CPU)
     totals = []
-    for _ in range(30):  # the same batch each time, since the step does not move on
+    for _ in range(30):
+        run.progress.step = 0  # the same batch each time
         totals.append(float(sum(train_step(run, cache).values())))
     assert np.mean(totals[-3:]) < 0.9 * np.mean(totals[:3])
 
@@ -96,7 +98,7 @@ def test_training_lowers_the_loss(photos):
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change():
     run = make_run(CONFIG)
     with torch.no_grad():
-        run.network.score[1].bias.fill_(float("nan"))
+        run.network.heads.score.bias.fill_(float("nan"))
     before = [parameter.clone() for parameter in run.network.parameters()]
     cache = torch.randint(0, 256, (2, 3, 120, 160), dtype=torch.uint8)
     with pytest.raises(TrainingError, match="not finite at step 0"):
