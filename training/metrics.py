@@ -1,5 +1,6 @@
 """How good are the keypoints of two views of one plane? NumPy and OpenCV only."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -56,6 +57,66 @@ def inside(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return ((points >= -0.5) & (points < np.array(image_size) - 0.5)).all(axis=1)
 
 
+def seen_by_both(
+    features0: Features, features1: Features, homography: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N0,) and (N1,) bool: which points of each view lie on the other view too?"""
+    warped0 = warp_points(features0.keypoints, homography)
+    warped1 = warp_points(features1.keypoints, np.linalg.inv(homography))
+    return (
+        inside(warped0, features1.image_size),
+        inside(warped1, features0.image_size),
+    )
+
+
+def nearest_distances(
+    features0: Features, features1: Features, homography: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of each point seen by both views to the nearest such point of the other.
+
+    Returns:
+        (K0,) and (K1,) pixels in view 1; infinite where the other view has no point.
+    """
+    seen0, seen1 = seen_by_both(features0, features1, homography)
+    points0 = warp_points(features0.keypoints, homography)[seen0]
+    points1 = features1.keypoints[seen1].astype(np.float64)
+    if not len(points0) or not len(points1):
+        return np.full(len(points0), np.inf), np.full(len(points1), np.inf)
+    distances = np.linalg.norm(points0[:, None] - points1[None], axis=2)
+    return distances.min(axis=1), distances.min(axis=0)
+
+
+def repeatability(nearest0: np.ndarray, nearest1: np.ndarray) -> float:
+    """Share of the points seen by both views that repeat; from `nearest_distances`."""
+    both = np.concatenate((nearest0, nearest1))
+    return _share(int((both <= CORRECT).sum()), len(both))
+
+
+def localization_error(nearest0: np.ndarray, nearest1: np.ndarray) -> float:
+    """Mean distance of the points that repeat, pixels; NaN without any."""
+    both = np.concatenate((nearest0, nearest1))
+    return _mean(both[both <= CORRECT])
+
+
+def match_errors(
+    features0: Features, features1: Features, pairs: np.ndarray, homography: np.ndarray
+) -> np.ndarray:
+    """How far is each match from the truth?
+
+    Args:
+        pairs: (M, 2) matched indices.
+        homography: (3, 3), pixels of view 0 to pixels of view 1.
+
+    Returns:
+        (M,) pixels in view 1; infinite for a match with a point that one of the views
+        cannot see.
+    """
+    seen0, seen1 = seen_by_both(features0, features1, homography)
+    warped0 = warp_points(features0.keypoints[pairs[:, 0]], homography)
+    errors = np.linalg.norm(warped0 - features1.keypoints[pairs[:, 1]], axis=1)
+    return np.where(seen0[pairs[:, 0]] & seen1[pairs[:, 1]], errors, np.inf)
+
+
 def measure_pair(
     features0: Features, features1: Features, pairs: np.ndarray, homography: np.ndarray
 ) -> PairMetrics:
@@ -65,43 +126,25 @@ def measure_pair(
         pairs: (M, 2) matched indices.
         homography: (3, 3), pixels of view 0 to pixels of view 1.
     """
-    warped0 = warp_points(features0.keypoints, homography)
-    seen0 = inside(warped0, features1.image_size)
-    back1 = warp_points(features1.keypoints, np.linalg.inv(homography))
-    seen1 = inside(back1, features0.image_size)
-    shared0, shared1 = warped0[seen0], features1.keypoints[seen1].astype(np.float64)
-    nearest0, nearest1 = _nearest(shared0, shared1)
-    repeated = np.concatenate(
-        (nearest0[nearest0 <= CORRECT], nearest1[nearest1 <= CORRECT])
-    )
-    errors = np.linalg.norm(
-        warped0[pairs[:, 0]] - features1.keypoints[pairs[:, 1]], axis=1
-    )
-    seen_by_both = seen0[pairs[:, 0]] & seen1[pairs[:, 1]]
-    correct = int((seen_by_both & (errors <= CORRECT)).sum())
+    nearest0, nearest1 = nearest_distances(features0, features1, homography)
+    errors = match_errors(features0, features1, pairs, homography)
+    correct = int((errors <= CORRECT).sum())
     return PairMetrics(
-        repeatability=_share(len(repeated), len(shared0) + len(shared1)),
-        localization_error=_mean(repeated),
+        repeatability=repeatability(nearest0, nearest1),
+        localization_error=localization_error(nearest0, nearest1),
         mean_distance=_mean(nearest0[nearest0 < EPSILON_CORRESPOND]),
         matches=len(pairs),
         correct_matches=correct,
-        matching_score=_share(2 * correct, len(shared0) + len(shared1)),
+        matching_score=_share(2 * correct, len(nearest0) + len(nearest1)),
         matching_accuracy=_share(correct, len(pairs)),
         recall=_share(correct, int((nearest0 <= CORRECT).sum())),
-        doubles=_doubles(features0.keypoints.astype(np.float64)),
+        doubles=doubles(features0),
     )
 
 
-def _nearest(points0: np.ndarray, points1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of each point to the nearest of the other set; infinite without any."""
-    if not len(points0) or not len(points1):
-        return np.full(len(points0), np.inf), np.full(len(points1), np.inf)
-    distances = np.linalg.norm(points0[:, None] - points1[None], axis=2)
-    return distances.min(axis=1), distances.min(axis=0)
-
-
-def _doubles(points: np.ndarray) -> float:
-    """Share of points with another one within `DOUBLE` pixels."""
+def doubles(features: Features) -> float:
+    """Share of points with another one of the same view within `DOUBLE` pixels."""
+    points = features.keypoints.astype(np.float64)
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     return _share(int((distances <= DOUBLE).any(axis=1).sum()), len(points))
@@ -115,9 +158,7 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def average(measured: list[PairMetrics]) -> dict[str, float]:
+def average(measured: Sequence[PairMetrics | Mapping[str, float]]) -> dict[str, float]:
     """The mean of each figure over pairs; NaN marks a pair without that figure."""
-    return {
-        name: float(np.nanmean([getattr(pair, name) for pair in measured]))
-        for name in PairMetrics.__dataclass_fields__
-    }
+    rows = [row if isinstance(row, Mapping) else vars(row) for row in measured]
+    return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}

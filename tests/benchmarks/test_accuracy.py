@@ -4,72 +4,85 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import evaluate, main, read_pairs, table
-from benchmarks.extractors import Candidate, open_candidate
-from kpextract import Features, match
+from benchmarks.accuracy import (
+    compare,
+    evaluate,
+    main,
+    read_pairs,
+    report,
+    split,
+    table,
+)
+from benchmarks.extractors import Candidate
+from benchmarks.protocol import SETTINGS
+from kpextract import Features
+
+SHIFTS = {"i_same": [0], "v_moved": [16, 8]}  # pixels to the right, an image each
 
 
 @pytest.fixture
 def sequences(tmp_path, photo):
-    """Two sequences of one pair: the photo and itself, moved by 16 px."""
-    for name, shift in (("i_same", 0), ("v_moved", 16)):
+    """The photo and itself, moved; 624x480."""
+    for name, shifts in SHIFTS.items():
         folder = tmp_path / "sequences" / name
         folder.mkdir(parents=True)
         cv2.imwrite(str(folder / "1.png"), photo[:, 16:])
-        cv2.imwrite(str(folder / "2.png"), photo[:, 16 - shift : 640 - shift])
-        np.savetxt(folder / "H_1_2", [[1, 0, shift], [0, 1, 0], [0, 0, 1]])
+        for number, shift in enumerate(shifts, 2):
+            moved = photo[:, 16 - shift : 640 - shift]
+            cv2.imwrite(str(folder / f"{number}.png"), moved)
+            homography = [[1, 0, shift], [0, 1, 0], [0, 0, 1]]
+            np.savetxt(folder / f"H_1_{number}", homography)
     return tmp_path / "sequences"
 
 
 def test_pairs_are_read_in_order(sequences):
     pairs = read_pairs(sequences)
-    assert [pair.reference.parent.name for pair in pairs] == ["i_same", "v_moved"]
-    assert pairs[1].target.name == "2.png"
-    assert pairs[1].homography[0, 2] == 16
+    names = [pair.reference.parent.name for pair in pairs]
+    assert names == ["i_same", "v_moved", "v_moved"]
+    assert [pair.target.name for pair in pairs] == ["2.png", "2.png", "3.png"]
+    assert [pair.homography[0, 2] for pair in pairs] == [0, 16, 8]
 
 
-def test_a_folder_without_sequences_is_an_error(tmp_path):
+def test_a_folder_without_sequences_is_an_error(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match="HPatches"):
         read_pairs(tmp_path)
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("accuracy: ")
 
 
-def test_a_perfect_extractor_scores_one(sequences):
+def test_pairs_are_split_by_the_names_of_their_sequences(sequences):
+    pairs = read_pairs(sequences)
+    expected = {"all": [0, 1, 2], "illumination": [0], "viewpoint": [1, 2]}
+    assert split(pairs) == expected
+    # Where all are of one kind, its table would only repeat the first.
+    assert split(pairs[1:]) == {"all": [0, 1]}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_perfect_extractor_scores_one_in_stretched_images(sequences, setting):
     """Its points move with the image; their descriptors are their names."""
-    names = np.eye(20, dtype=np.float32)
+    width, height = setting.image_size
+    shifts = iter([0, 0, 0, 16, 8])  # of the images in the order that they are shown
+    shapes = []
 
     def detect(image):
-        moved = float(np.abs(image.astype(int) - first).sum() > 0) * 16
-        points = [(100 + 20 * i + moved, 50 + 7 * i) for i in range(20)]
+        shapes.append(image.shape)
+        moved = next(shifts) * width / 624
+        points = [(width / 5 + 5 * i + moved, height / 9 + 7 * i) for i in range(20)]
+        names = np.eye(20, dtype=np.float32)
         points = np.array(points, np.float32)
-        return Features(points, np.ones(20), names, (624, 480))
+        return Features(points, np.ones(20), names, setting.image_size)
 
     pairs = read_pairs(sequences)
-    first = cv2.imread(str(pairs[0].reference)).astype(int)
-    figures = evaluate(Candidate("perfect", detect, match), pairs)
-    assert figures["repeatability"] == figures["matching_score"] == 1
-    assert figures["localization_error"] == 0
-    assert figures["correct_matches"] == 20
+    measured = evaluate(Candidate("perfect", detect), pairs, setting)
+    assert shapes == [(height, width, 3)] * 5  # a reference is looked at once
+    for figures in measured:
+        assert figures["repeatability"] == figures["matching_score"] == 1
+        assert figures["localization_error"] == pytest.approx(0, abs=1e-4)
+        assert figures["correct_matches"] == 20
 
 
-@pytest.mark.parametrize("name", ["ORB", "SIFT", "small"])
-def test_every_candidate_keeps_its_budget_and_order(name, photo):
-    candidate = open_candidate(name, 100)
-    features = candidate.detect(photo)
-    assert 90 < len(features) <= 100
-    assert (np.diff(features.scores) <= 0).all()
-    own = candidate.match(features, features)
-    assert (own[:, 0] == own[:, 1]).mean() > 0.9
-
-
-@pytest.mark.parametrize("name", ["ORB", "SIFT"])
-def test_opencv_without_keypoints_is_an_empty_result(name):
-    candidate = open_candidate(name, 100)
-    empty = candidate.detect(np.zeros((64, 64, 3), np.uint8))
-    assert len(empty) == 0
-    assert candidate.match(empty, empty).shape == (0, 2)
-
-
-def test_the_command_prints_a_table_and_writes_what_it_measured(
+def test_the_command_prints_tables_and_writes_what_it_measured(
     sequences, tmp_path, capsys
 ):
     out = tmp_path / "result.json"
@@ -77,13 +90,26 @@ def test_the_command_prints_a_table_and_writes_what_it_measured(
     assert main(arguments) == 0
     printed = capsys.readouterr().out.strip()
     result = json.loads(out.read_text())
-    assert table(result["figures"]) == printed
-    assert result["pairs"] == 2
+    assert report(result) == printed
+    assert result["pairs"] == {"all": 3, "illumination": 1, "viewpoint": 2}
     assert result["machine"]["commit"]
     (sha256,) = result["models"].values()
     assert len(sha256) == 64
-    for figures in result["figures"].values():
-        assert figures["repeatability"] > 0.8
+    assert list(result["figures"]) == ["320x240, 300 points", "640x480, 1000 points"]
+    for parts in result["figures"].values():
+        assert set(parts) == set(result["pairs"])
+        for name, figures in parts["all"].items():
+            assert figures["repeatability"] > 0.8
+            kinds = [parts[part][name] for part in ("illumination", "viewpoint")]
+            for key in ("repeatability", "matching_accuracy_3"):
+                mean = (kinds[0][key] + 2 * kinds[1][key]) / 3
+                assert figures[key] == pytest.approx(mean)
+        assert table(parts["all"]) in printed
+
+
+def test_the_same_images_give_the_same_figures(sequences):
+    first, second = (compare(["ORB"], sequences)["figures"] for _ in range(2))
+    assert first == second
 
 
 def test_the_table_by_hand():
@@ -91,12 +117,12 @@ def test_the_table_by_hand():
         "repeatability": 0.5,
         "localization_error": 1.25,
         "matching_score": 0.1,
-        "matching_accuracy": 0.25,
-        "doubles": 0.125,
+        "matching_accuracy_2": 0.3,  # for the plot, not for the table
+        "matching_accuracy_3": 0.25,
         "correct_matches": 12.34,
     }
     assert table({"x": figures}).splitlines() == [
-        "| extractor | Rep | LE | MS | MMA | doubles | correct |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        "| x | 0.500 | 1.250 | 0.100 | 0.250 | 0.125 | 12.3 |",
+        "| extractor | Rep | LE | MS | MMA@3 | correct |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| x | 0.500 | 1.250 | 0.100 | 0.250 | 12.3 |",
     ]

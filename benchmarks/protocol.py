@@ -1,0 +1,218 @@
+"""HPatches as UnsuperPoint and KP2D measure it: the figures of one pair of images.
+
+Images are stretched to the size of the setting; no keypoint is dropped for its score.
+Repeatability, localization error and homography accuracy look at the best keypoints of
+the region that both images show: first that region, then the budget. Matching score
+and matching accuracy look at the best keypoints of the whole image. Within 3 px is
+correct.
+"""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from kpextract import Features
+from training.metrics import (
+    CORRECT,
+    doubles,
+    inside,
+    localization_error,
+    match_errors,
+    nearest_distances,
+    repeatability,
+    seen_by_both,
+    warp_points,
+)
+
+HOMOGRAPHY_THRESHOLDS = (1, 3, 5)  # pixels, mean distance of the corners
+MATCHING_THRESHOLDS = tuple(range(1, 11))  # pixels
+RANSAC_THRESHOLD = 3.0  # pixels
+RANSAC_ITERATIONS = 5000
+FEWEST_MATCHES = 4  # that determine a homography
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Images of (width, height) pixels and a budget of keypoints."""
+
+    image_size: tuple[int, int]
+    max_keypoints: int
+
+    @property
+    def name(self) -> str:
+        width, height = self.image_size
+        return f"{width}x{height}, {self.max_keypoints} points"
+
+
+SETTINGS = (Setting((320, 240), 300), Setting((640, 480), 1000))
+
+
+def stretch(
+    image: np.ndarray, image_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The image at (width, height), and the (3, 3) scale of its coordinates.
+
+    The scale has no half-pixel term, for KP2D has none: figures stay comparable.
+    """
+    height, width = image.shape[:2]
+    scale = np.diag([image_size[0] / width, image_size[1] / height, 1.0])
+    return cv2.resize(image, image_size), scale
+
+
+def select(features: Features, rows: np.ndarray | slice) -> Features:
+    """The keypoints of `rows` with their scores and descriptors."""
+    return replace(
+        features,
+        keypoints=features.keypoints[rows],
+        scores=features.scores[rows],
+        descriptors=features.descriptors[rows],
+    )
+
+
+def nearest_neighbors(query: Features, train: Features, norm: int) -> np.ndarray:
+    """Each query's nearest descriptor, (N, 2) indices; (0, 2) where one has none.
+
+    Args:
+        norm: of the descriptors' distance, cv2.NORM_L2 or cv2.NORM_HAMMING.
+    """
+    if not len(query) or not len(train):
+        return np.empty((0, 2), dtype=np.intp)
+    found = cv2.BFMatcher(norm).match(query.descriptors, train.descriptors)
+    return np.array([(match.queryIdx, match.trainIdx) for match in found])
+
+
+def mutual(pairs01: np.ndarray, pairs10: np.ndarray) -> np.ndarray:
+    """Those of `pairs01`, (M, 2), whose second's nearest neighbor is the first."""
+    back = dict(pairs10.tolist())
+    kept = [back[index1] == index0 for index0, index1 in pairs01.tolist()]
+    return pairs01[np.array(kept, dtype=bool)]
+
+
+def measure(
+    features0: Features,
+    features1: Features,
+    homography: np.ndarray,
+    *,
+    max_keypoints: int,
+    norm: int,
+) -> dict[str, float]:
+    """All figures of one pair, by name.
+
+    Args:
+        features0, features1: all that the extractor finds, best first.
+        homography: (3, 3), pixels of image 0 to pixels of image 1.
+    """
+    budget = slice(max_keypoints)
+    seen0, seen1 = seen_by_both(features0, features1, homography)
+    shared0 = select(features0, np.flatnonzero(seen0)[budget])
+    shared1 = select(features1, np.flatnonzero(seen1)[budget])
+    whole0, whole1 = select(features0, budget), select(features1, budget)
+    return {
+        "keypoints": (len(whole0) + len(whole1)) / 2,
+        **_detection(shared0, shared1, homography),
+        **_estimation(shared0, shared1, homography, norm),
+        **_matching(whole0, whole1, homography, norm),
+        "doubles": doubles(whole0),
+    }
+
+
+def _detection(
+    features0: Features, features1: Features, homography: np.ndarray
+) -> dict[str, float]:
+    nearest = nearest_distances(features0, features1, homography)
+    return {
+        "repeatability": repeatability(*nearest),
+        "localization_error": localization_error(*nearest),
+    }
+
+
+def _estimation(
+    features0: Features, features1: Features, homography: np.ndarray, norm: int
+) -> dict[str, float]:
+    pairs = mutual(
+        nearest_neighbors(features0, features1, norm),
+        nearest_neighbors(features1, features0, norm),
+    )
+    points0 = features0.keypoints[pairs[:, 0]]
+    points1 = features1.keypoints[pairs[:, 1]]
+    error = corner_error(points0, points1, homography, features0.image_size)
+    return {
+        f"homography_accuracy_{threshold}": float(error <= threshold)
+        for threshold in HOMOGRAPHY_THRESHOLDS
+    }
+
+
+def _matching(
+    features0: Features, features1: Features, homography: np.ndarray, norm: int
+) -> dict[str, float]:
+    pairs01 = nearest_neighbors(features0, features1, norm)
+    pairs10 = nearest_neighbors(features1, features0, norm)
+    pairs = mutual(pairs01, pairs10)
+    errors = match_errors(features0, features1, pairs, homography)
+    score0 = _share_of_correct(features0, features1, pairs01, np.linalg.inv(homography))
+    score1 = _share_of_correct(features1, features0, pairs10, homography)
+    accuracy = {
+        f"matching_accuracy_{threshold}": _share(errors <= threshold)
+        for threshold in MATCHING_THRESHOLDS
+    }
+    return {
+        "matching_score": (score0 + score1) / 2,
+        **accuracy,
+        "correct_matches": int((errors <= CORRECT).sum()),
+    }
+
+
+def corner_error(
+    points0: np.ndarray,
+    points1: np.ndarray,
+    homography: np.ndarray,
+    image_size: tuple[int, int],
+) -> float:
+    """Mean distance of the corners under the homography that RANSAC finds.
+
+    Args:
+        points0, points1: (M, 2) float32, matched.
+        homography: (3, 3), the true one, pixels of image 0 to pixels of image 1.
+        image_size: (width, height) of image 0.
+
+    Returns:
+        Pixels in image 1; infinite where the matches give no homography.
+    """
+    if len(points0) < FEWEST_MATCHES:
+        return np.inf
+    cv2.setRNGSeed(0)  # the same samples each time
+    found, _ = cv2.findHomography(
+        points0,
+        points1,
+        cv2.RANSAC,
+        ransacReprojThreshold=RANSAC_THRESHOLD,
+        maxIters=RANSAC_ITERATIONS,
+    )
+    if found is None:
+        return np.inf
+    right, bottom = image_size[0] - 1, image_size[1] - 1
+    corners = np.array([[0, 0], [right, 0], [0, bottom], [right, bottom]])
+    moved = warp_points(corners, found) - warp_points(corners, homography)
+    return float(np.linalg.norm(moved, axis=1).mean())
+
+
+def _share_of_correct(
+    query: Features, train: Features, pairs: np.ndarray, homography: np.ndarray
+) -> float:
+    """KP2D's matching score, one way: of the nearest neighbors that lie on the query's
+    image, the share within 3 px of the query.
+
+    Args:
+        pairs: (N, 2) from `nearest_neighbors`.
+        homography: (3, 3), pixels of `train` to pixels of `query`.
+    """
+    truth = warp_points(train.keypoints[pairs[:, 1]], homography)
+    visible = inside(truth, query.image_size)
+    errors = np.linalg.norm(truth - query.keypoints[pairs[:, 0]], axis=1)
+    return _share(errors[visible] <= CORRECT)
+
+
+def _share(hits: np.ndarray) -> float:
+    """Mean of (N,) bool; 0 without any."""
+    return float(hits.mean()) if len(hits) else 0.0
