@@ -11,7 +11,7 @@ from typing import Any
 from kpextract.files import replacing
 from training.provenance import checkout_commit
 
-PACKAGES = ("kpextract", "numpy", "onnxruntime", "opencv")
+PACKAGES = ("kornia", "kpextract", "numpy", "onnxruntime", "opencv", "torch")
 
 
 def describe() -> dict[str, Any]:
