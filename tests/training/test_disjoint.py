@@ -1,4 +1,4 @@
-"""Copies of photos are found, others are not, and the weights saw no evaluation image."""
+"""Copies are found, other photos are not, and evaluation images were never seen."""
 
 import os
 from pathlib import Path
