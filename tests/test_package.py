@@ -33,7 +33,7 @@ ROOMS = {
     "kpextract": set(),
     "training": {"kpextract"},
     "export": {"kpextract", "training"},
-    "benchmarks": {"kpextract", "training"},
+    "benchmarks": {"kpextract", "training", "export"},
 }
 
 

@@ -14,7 +14,7 @@ from training.config import Progress, TrainConfig, TrainingError
 from training.network import NetworkConfig, UnsuperPoint
 
 # What a resumed run may do differently: go on longer, or more carefully.
-MAY_CHANGE = {"steps", "minutes", "learning_rate"}
+MAY_CHANGE = {"steps", "minutes", "learning_rate", "finish", "compile"}
 
 
 @dataclass

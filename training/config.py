@@ -30,7 +30,9 @@ class TrainConfig:
     ramp: float = 0.3  # share of the run in which rotation grows to its full range
     finish: float = 0.0  # share of the run, at its end, with views of twice the side
     clip: float = 2.0  # norm of the gradient
+    validations: int = 10  # over the run, evenly
     seed: int = 0
+    compile: bool = False  # the network by torch.compile; needs a C++ compiler
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):

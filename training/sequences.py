@@ -15,11 +15,13 @@ import numpy as np
 import torch
 
 from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
-from training.validate import held_out_pairs
+from training.validate import WARPS, held_out_pairs
 
 
-def write_sequences(photos: Path, out: Path) -> int:
+def write_sequences(photos: Path, out: Path, warp: str = "moderate") -> int:
     """Write one sequence a photo; returns how many.
+
+    `warp` is a name in `training.validate.WARPS`.
 
     Raises:
         NoPhotosError: no photo can be read.
@@ -30,7 +32,7 @@ def write_sequences(photos: Path, out: Path) -> int:
     cache = load_cache(list_photos(photos), CACHE_SIZE, torch.device("cpu"))
     out.mkdir(parents=True)
     index = 0
-    for pairs in held_out_pairs(cache):
+    for pairs in held_out_pairs(cache, warp):
         for image0, image1, homography in zip(*pairs, strict=True):
             folder = out / f"v_{index:04}"
             folder.mkdir()
@@ -51,9 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    moves = "how far the views move: turned is up to large rotation and zoom"
+    parser.add_argument("--warp", choices=WARPS, default="moderate", help=moves)
     options = parser.parse_args(arguments)
     try:
-        count = write_sequences(options.photos, options.out)
+        count = write_sequences(options.photos, options.out, options.warp)
     except (NoPhotosError, OSError) as error:
         print(f"sequences: {error}", file=sys.stderr)
         return 1

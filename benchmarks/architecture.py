@@ -1,0 +1,211 @@
+"""Which small network earns the most accuracy per millisecond?
+
+    python -m benchmarks.architecture --data photos/ --held-out val/ --out runs/sweep
+
+Each variant of the small network: floating-point operations, milliseconds of ONNX
+Runtime at 640x480 in float32 and int8 (static quantization, QDQ, u8 activations, s8
+weights per channel), and accuracy on held-out photos after an equal short training.
+Writes architecture.json and architecture.png to --results.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from benchmarks.latency import measure
+from benchmarks.machine import write_result
+from benchmarks.sweep import sweep
+from export.trace import trace
+from kpextract.files import replacing
+from training.checkpoint import load_weights
+from training.config import TrainConfig
+from training.data import list_photos
+from training.network import SMALL, NetworkConfig, UnsuperPoint, count_flop
+
+STEPS = 300
+SIZE = (640, 480)  # width and height, pixels
+CALIBRATION_PHOTOS = 16
+COLUMNS = {
+    "repeatability": "Rep",
+    "localization_error": "LE",
+    "matching_score": "MS",
+    "matching_accuracy": "MMA",
+}
+# Where the sweep starts; each variant is named by what differs.
+START = NetworkConfig(
+    name="small",
+    stages=((), (16,), (32, 32), (96, 96, 96)),
+    downsample="stride",
+    score_width=32,
+    position_width=32,
+    descriptor_width=64,
+    descriptor_dim=64,
+    shared_hidden=True,
+    head_kernel=1,
+    position_reach=0.7,
+    leak=0.0,
+)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "start": {},
+    "heads apart": {"shared_hidden": False},
+    "heads apart, 3x3": {"shared_hidden": False, "head_kernel": 3},
+    "hidden 64": {"score_width": 16, "position_width": 16, "descriptor_width": 32},
+    "stem 8": {"stages": ((), (8,), (32, 32), (96, 96, 96))},
+    "stem 8-16": {"stages": ((8,), (16,), (32, 32), (96, 96, 96))},
+    "stem 7x7/4": {"stages": ((), (), (32, 32), (96, 96, 96))},
+    "32": {"stages": ((), (16,), (32,), (96, 96, 96))},
+    "32, 96x4": {"stages": ((), (16,), (32,), (96, 96, 96, 96))},
+    "96x2": {"stages": ((), (16,), (32, 32), (96, 96))},
+    "96x4": {"stages": ((), (16,), (32, 32), (96, 96, 96, 96))},
+    "128x3": {"stages": ((), (16,), (32, 32), (128, 128, 128))},
+    "descriptor 32": {"descriptor_dim": 32},
+    "descriptor 128": {"descriptor_dim": 128},
+    "descriptor map 1/4": {"descriptor_stride": 4},
+}
+
+
+def session_milliseconds(model: Path, image: np.ndarray) -> float:
+    """Median of one call of ONNX Runtime on the CPU."""
+    session = onnxruntime.InferenceSession(
+        str(model), providers=["CPUExecutionProvider"]
+    )
+    return measure(lambda: session.run(None, {"image": image}))["p50"]
+
+
+class Calibration:
+    """Photos for the quantizer, as the calibrator of ONNX Runtime wants them."""
+
+    def __init__(self, paths: list[Path]):
+        self._images = self._read(paths)
+
+    @staticmethod
+    def _read(paths: list[Path]) -> Iterator[dict[str, np.ndarray]]:
+        for path in paths:
+            yield {"image": cv2.resize(cv2.imread(str(path)), SIZE)[None]}
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next input of the model; None after the last."""
+        return next(self._images, None)
+
+
+def latencies(network: UnsuperPoint, photos: list[Path]) -> dict[str, float]:
+    """Milliseconds of ONNX Runtime in float32 and int8."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    image = cv2.resize(cv2.imread(str(photos[0])), SIZE)[None]
+    with tempfile.TemporaryDirectory() as folder:
+        single, quantized = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
+        onnx.save(trace(network, {}), single)
+        quantize_static(
+            single,
+            quantized,
+            Calibration(photos[:CALIBRATION_PHOTOS]),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+        )
+        return {
+            "float32": session_milliseconds(single, image),
+            "int8": session_milliseconds(quantized, image),
+        }
+
+
+def train_config(network: NetworkConfig, steps: int) -> TrainConfig:
+    """A short run of that network."""
+    changes = {k: v for k, v in asdict(network).items() if k != "name"}
+    changes["stages"] = [list(widths) for widths in network.stages]  # as JSON has it
+    return TrainConfig(steps=steps, network=changes, validations=1)
+
+
+def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
+    """Correct matches over milliseconds; up and to the left is better."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(15, 6), layout="constrained")
+    for axis, precision in zip(axes, ("float32", "int8"), strict=True):
+        for name, row in rows.items():
+            x = row["milliseconds"][precision]
+            y = row["figures"]["correct_matches"]
+            axis.plot(x, y, "o", color="tab:red" if row["chosen"] else "tab:blue")
+            axis.annotate(name, (x, y), (4, 3), textcoords="offset points", fontsize=8)
+        axis.set(
+            title=f"ONNX Runtime, {precision}, {SIZE[0]}x{SIZE[1]}",
+            xlabel="milliseconds",
+            ylabel="correct matches a held-out pair",
+        )
+        axis.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+    pyplot.close(figure)
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Markdown, the most matches first; the network that ships is in bold."""
+    head = ("variant", "GFLOP", "float32 ms", "int8 ms", *COLUMNS.values(), "correct")
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    order = sorted(rows, key=lambda n: -rows[n]["figures"]["correct_matches"])
+    for name in order:
+        row = rows[name]
+        ms, figures = row["milliseconds"], row["figures"]
+        title = f"**{name}**" if row["chosen"] else name
+        cells = [title, f"{row['gflop']:.2f}"]
+        cells += [f"{ms[precision]:.1f}" for precision in ("float32", "int8")]
+        cells += [f"{figures[figure]:.3f}" for figure in COLUMNS]
+        cells.append(f"{figures['correct_matches']:.1f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.architecture",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of photos")
+    parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    options = parser.parse_args(arguments)
+    networks = {name: replace(START, **changes) for name, changes in VARIANTS.items()}
+    configs = {
+        name: train_config(network, options.steps) for name, network in networks.items()
+    }
+    figures = sweep(configs, options.data, options.held_out, options.out)
+    logging.disable(logging.WARNING)  # the quantizer asks for a pass it does not need
+    rows = {}
+    for name, config in networks.items():
+        network, _ = load_weights(options.out / name / "small.safetensors")
+        rows[name] = {
+            "network": VARIANTS[name],
+            "chosen": config == SMALL,
+            "gflop": count_flop(config, *SIZE[::-1]) / 1e9,
+            "milliseconds": latencies(network, list_photos(options.held_out)),
+            "figures": figures[name],
+        }
+    print(table(rows))
+    result = {"steps": options.steps, "threads": torch.get_num_threads(), "rows": rows}
+    write_result(options.results / "architecture.json", result)
+    plot(rows, options.results / "architecture.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

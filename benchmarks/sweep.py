@@ -1,0 +1,49 @@
+"""Short equal trainings, one after the other, from one cache of photos."""
+
+from pathlib import Path
+
+import torch
+
+from training.checkpoint import load_weights
+from training.config import TrainConfig, TrainingError
+from training.data import CACHE_SIZE, list_photos, load_cache
+from training.device import choose_device
+from training.provenance import fingerprint
+from training.train import fit
+
+Figures = dict[str, float]
+
+
+def sweep(
+    configs: dict[str, TrainConfig], data: Path, held_out: Path, out: Path
+) -> dict[str, Figures]:
+    """Train each config and return its figures on the held-out photos.
+
+    What `out` already holds from the same config is read, not trained again; a run that
+    was stopped goes on.
+
+    Args:
+        configs: by name; each run goes to the folder of that name below `out`.
+        data, held_out: folders of photos.
+
+    Raises:
+        TrainingError: `out` holds a run of that name with another config.
+    """
+    paths = list_photos(data)
+    photos = load_cache(paths, CACHE_SIZE, choose_device())
+    held_out_photos = load_cache(list_photos(held_out), CACHE_SIZE, torch.device("cpu"))
+    results = {}
+    for name, config in configs.items():
+        weights = out / name / f"{config.model}.safetensors"
+        if not weights.exists():
+            resume = (out / name / "checkpoint.pt").exists()
+            names = fingerprint(paths)
+            fit(photos, held_out_photos, out / name, config, names, resume)
+        _, facts = load_weights(weights)
+        if TrainConfig(**facts["config"]) != config:
+            raise TrainingError(
+                f"{weights.parent} holds a run with other options. Remove it or give "
+                "another --out."
+            )
+        results[name] = facts["validation"]
+    return results
