@@ -7,7 +7,7 @@ import torch
 from training.checkpoint import load_weights
 from training.config import TrainConfig, TrainingError
 from training.data import CACHE_SIZE, list_photos, load_cache
-from training.device import choose_device
+from training.device import choose_device, keep_freed_memory
 from training.provenance import fingerprint
 from training.train import fit
 
@@ -29,6 +29,7 @@ def sweep(
     Raises:
         TrainingError: `out` holds a run of that name with another config.
     """
+    keep_freed_memory()
     paths = list_photos(data)
     photos = load_cache(paths, CACHE_SIZE, choose_device())
     held_out_photos = load_cache(list_photos(held_out), CACHE_SIZE, torch.device("cpu"))
