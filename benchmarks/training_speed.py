@@ -1,0 +1,184 @@
+"""How fast training goes, where its time is spent, and what the device could do.
+
+    python -m benchmarks.training_speed --model small --height 240 --width 320
+
+Pairs per second are those of whole steps as training makes them, photos already on the
+device. The stages are timed in further steps, in which the device finishes each before
+the next begins. The peak is that of a large matrix product in the precision of the
+convolutions, measured in the same run; of a step only its convolutions are counted as
+work: three forward passes' worth (one forward, two backward) for each of the two views.
+"""
+
+import argparse
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.machine import write_result
+from training.checkpoint import Run
+from training.config import Progress, TrainConfig
+from training.data import CACHE_SIZE
+from training.device import autocast, choose_device, device_name, keep_freed_memory
+from training.network import CONFIGS, UnsuperPoint, count_flop
+from training.objective import choose_objective
+from training.step import Siamese, draw_pairs, train_step
+
+WARM_UP = 5  # steps
+STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
+MATRIX = {"cpu": 4096, "cuda": 8192}  # rows and columns of the product
+PRODUCTS = 10
+
+
+def open_run(config: TrainConfig, device: torch.device) -> Run:
+    """A new run as training opens it, without its folder."""
+    torch.manual_seed(config.seed)
+    network = UnsuperPoint(CONFIGS[config.model])
+    network = network.to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
+    return Run(config, network, Siamese(network), optimizer, Progress(), "")
+
+
+def now(device: torch.device) -> float:
+    """Seconds, once the device has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def time_steps(run: Run, photos: Tensor, steps: int) -> float:
+    """Seconds of a whole step, the mean."""
+    started = now(photos.device)
+    for _ in range(steps):
+        train_step(run, photos)
+    return (now(photos.device) - started) / steps
+
+
+def time_stages(run: Run, photos: Tensor) -> list[float]:
+    """Seconds of each of `STAGES` in one step: `train_step`, with stops."""
+    objective, weights = choose_objective(run.config.recipe, run.config.loss_weights)
+    times = [now(photos.device)]
+    pairs = draw_pairs(photos, run.config, run.progress.step, 0.0)
+    times.append(now(photos.device))
+    outputs = run.siamese(pairs.images0, pairs.images1)
+    times.append(now(photos.device))
+    terms = objective(*outputs, pairs.homography, weights)
+    total = torch.stack(list(terms.values())).sum()
+    times.append(now(photos.device))
+    run.optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    times.append(now(photos.device))
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), run.config.clip)
+    run.optimizer.step()
+    times.append(now(photos.device))
+    return [after - before for before, after in pairwise(times)]
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """What training computes convolutions in."""
+    with autocast(device):
+        fast = torch.is_autocast_enabled(device.type)
+        return torch.get_autocast_dtype(device.type) if fast else torch.float32
+
+
+def matrix_peak(device: torch.device) -> float:
+    """FLOP per second of a large matrix product, the best of `PRODUCTS`."""
+    side = MATRIX[device.type]
+    matrix = torch.rand(side, side, device=device, dtype=precision(device))
+    seconds = []
+    for _ in range(PRODUCTS):
+        started = now(device)
+        torch.mm(matrix, matrix)
+        seconds.append(now(device) - started)
+    return 2 * side**3 / min(seconds)
+
+
+def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
+    """All figures of one model at one size."""
+    keep_freed_memory()
+    device = choose_device()
+    run = open_run(config, device)
+    # What the photos show makes no difference to the time.
+    shape = (config.batch, 3, *CACHE_SIZE)
+    photos = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
+    time_steps(run, photos, WARM_UP)
+    seconds = time_steps(run, photos, steps)
+    laps = zip(*(time_stages(run, photos) for _ in range(steps)), strict=True)
+    views = 2 * config.batch
+    flop = 3 * views * count_flop(run.network.config, *config.view_size)
+    peak = matrix_peak(device)
+    return {
+        "model": config.model,
+        "size": [config.width, config.height],
+        "batch": config.batch,
+        "steps": steps,
+        "device": device_name(device),
+        "precision": str(precision(device)).removeprefix("torch."),
+        "pairs_per_second": round(config.batch / seconds, 2),
+        "step_milliseconds": round(1000 * seconds, 2),
+        "stage_milliseconds": {
+            stage: round(1000 * median(lap), 2)
+            for stage, lap in zip(STAGES, laps, strict=True)
+        },
+        "gigaflops": float(f"{flop / seconds / 1e9:.4g}"),
+        "matrix_gigaflops": float(f"{peak / 1e9:.4g}"),
+        "share_of_peak": float(f"{flop / seconds / peak:.4g}"),
+    }
+
+
+def report(result: dict[str, Any]) -> str:
+    """The figures as text."""
+    width, height = result["size"]
+    stages = result["stage_milliseconds"]
+    total = sum(stages.values())
+    lines = [
+        f"{result['model']}, {width}x{height}, {result['batch']} pairs a step, "
+        f"{result['device']}, {result['precision']}",
+        f"{result['pairs_per_second']} pairs/s, "
+        f"{result['step_milliseconds']} ms a step",
+        "",
+        "| stage | ms | share |",
+        "| --- | --- | --- |",
+        *(f"| {name} | {ms:.2f} | {ms / total:.0%} |" for name, ms in stages.items()),
+        "",
+        f"convolutions {result['gigaflops']:.0f} GFLOP/s, matrix product "
+        f"{result['matrix_gigaflops']:.0f} GFLOP/s: {result['share_of_peak']:.1%}",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training_speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", choices=CONFIGS, default="small")
+    parser.add_argument("--height", type=int, default=TrainConfig.height)
+    parser.add_argument("--width", type=int, default=TrainConfig.width)
+    parser.add_argument("--batch", type=int, default=TrainConfig.batch)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--out", type=Path, help="JSON file")
+    options = parser.parse_args(arguments)
+    config = TrainConfig(
+        model=options.model,
+        height=options.height,
+        width=options.width,
+        batch=options.batch,
+        steps=WARM_UP + options.steps,
+    )
+    result = measure(config, options.steps)
+    print(report(result))
+    if options.out:
+        write_result(options.out, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+import json
+
+import pytest
+import torch
+
+from benchmarks import training_speed
+from benchmarks.training_speed import (
+    STAGES,
+    main,
+    matrix_peak,
+    open_run,
+    time_stages,
+    time_steps,
+)
+from training.config import TrainConfig
+from training.network import SMALL, count_flop
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(steps=10, height=64, width=96, batch=2)
+
+
+@pytest.fixture
+def photos():
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, 3, 120, 160)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def test_the_stages_are_a_step_of_training(photos):
+    """In stages or in one go, the weights have moved and the gradients are the same."""
+    gradients = []
+    for step in (time_stages, lambda run, photos: time_steps(run, photos, 1)):
+        run = open_run(CONFIG, CPU)
+        before = [parameter.clone() for parameter in run.network.parameters()]
+        step(run, photos)
+        after = list(run.network.parameters())
+        assert any(not torch.equal(*pair) for pair in zip(before, after, strict=True))
+        gradients.append([parameter.grad for parameter in after])
+    for staged, whole in zip(*gradients, strict=True):
+        torch.testing.assert_close(staged, whole)
+
+
+def test_rates_by_a_clock_that_is_counted(photos, monkeypatch):
+    """Every look at the clock is a second later than the last."""
+    ticks = iter(range(1000))
+    monkeypatch.setattr(training_speed, "now", lambda device: float(next(ticks)))
+    monkeypatch.setitem(training_speed.MATRIX, "cpu", 10)
+    run = open_run(CONFIG, CPU)
+    assert time_steps(run, photos, 4) == 0.25
+    assert time_stages(run, photos) == [1.0] * len(STAGES)
+    assert matrix_peak(CPU) == 2000.0
+
+
+def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training_speed, "WARM_UP", 1)
+    monkeypatch.setitem(training_speed.MATRIX, "cpu", 256)
+    out = tmp_path / "speed.json"
+    size = ["--height", "64", "--width", "96", "--batch", "2", "--steps", "2"]
+    assert main([*size, "--out", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert list(result["stage_milliseconds"]) == list(STAGES)
+    assert result["size"] == [96, 64]
+    seconds = result["step_milliseconds"] / 1000
+    assert result["pairs_per_second"] == pytest.approx(2 / seconds, rel=0.01)
+    flop = 3 * 2 * 2 * count_flop(SMALL, 64, 96)
+    assert result["gigaflops"] == pytest.approx(flop / seconds / 1e9, rel=0.01)
+    share = result["gigaflops"] / result["matrix_gigaflops"]
+    assert result["share_of_peak"] == pytest.approx(share, rel=0.01)
+    assert f"{result['pairs_per_second']} pairs/s" in capsys.readouterr().out
