@@ -33,7 +33,6 @@ COLUMNS = {
     "homography_accuracy_3": ("H@3", ".3f"),
     "homography_accuracy_5": ("H@5", ".3f"),
     "matching_score": ("MS", ".3f"),
-    "matching_accuracy": ("MMA", ".3f"),  # in results of earlier versions
     "matching_accuracy_1": ("MMA@1", ".3f"),
     "matching_accuracy_3": ("MMA@3", ".3f"),
     "matching_accuracy_5": ("MMA@5", ".3f"),

@@ -22,11 +22,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from kpextract.export.trace import trace
 
 from benchmarks.latency import measure
 from benchmarks.machine import write_result
 from benchmarks.sweep import sweep
-from export.trace import trace
 from kpextract.files import replacing
 from training.checkpoint import load_weights
 from training.config import TrainConfig
@@ -56,14 +56,21 @@ START = NetworkConfig(
     position_reach=0.7,
     leak=0.0,
 )
+STRIDE_4: dict[str, Any] = {"stages": ((), (), (32, 32), (96, 96, 96))}
+APART_3: dict[str, Any] = {"shared_hidden": False, "head_kernel": 3}
 VARIANTS: dict[str, dict[str, Any]] = {
     "start": {},
     "heads apart": {"shared_hidden": False},
-    "heads apart, 3x3": {"shared_hidden": False, "head_kernel": 3},
+    "heads apart, 3x3": APART_3,
     "hidden 64": {"score_width": 16, "position_width": 16, "descriptor_width": 32},
     "stem 8": {"stages": ((), (8,), (32, 32), (96, 96, 96))},
     "stem 8-16": {"stages": ((8,), (16,), (32, 32), (96, 96, 96))},
-    "stem 7x7/4": {"stages": ((), (), (32, 32), (96, 96, 96))},
+    "stem 7x7/4": STRIDE_4,
+    "stem 7x7/4, heads apart, 3x3": STRIDE_4 | APART_3,
+    "stem 7x7/4, heads apart, 3x3, descriptor 128": STRIDE_4
+    | APART_3
+    | {"descriptor_dim": 128},
+    "stem 7x7/4, heads 3x3": STRIDE_4 | {"head_kernel": 3},
     "32": {"stages": ((), (16,), (32,), (96, 96, 96))},
     "32, 96x4": {"stages": ((), (16,), (32,), (96, 96, 96, 96))},
     "96x2": {"stages": ((), (16,), (32, 32), (96, 96))},

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy import table
+from benchmarks.tables import DOCUMENTS, RESULTS, render
 from kpextract import __all__ as public_names
 from kpextract.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^(?:pip install .* && )?(kpextract .*)$", README, re.MULTILINE)
-RESULTS = ROOT / "benchmarks" / "results"
 
 
 @pytest.fixture
@@ -55,15 +54,15 @@ def test_its_pictures_exist():
         assert (ROOT / picture).is_file()
 
 
-@pytest.mark.parametrize("name", ["held-out.json", "eval.json"])
-def test_its_tables_are_the_committed_results(name):
-    result = json.loads((RESULTS / name).read_text())
-    assert table(result["figures"]) in README
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_tables_are_the_committed_results(name):
+    document = (ROOT / name).read_text()
+    assert render(document) == document
 
 
 def test_the_figures_are_those_of_the_bundled_model():
     sidecar = json.loads((ROOT / "models" / "small.json").read_text())
-    for name in ("held-out.json", "eval.json", "latency-small.json"):
+    for name in ("held-out.json", "turned.json", "eval.json", "latency-small.json"):
         text = (RESULTS / name).read_text()
         assert sidecar["sha256"] in text
     assert sidecar["sha256"][:12] in README

@@ -90,11 +90,6 @@ def test_tables_and_plot(tmp_path):
 
 def test_the_committed_results_are_of_todays_rows(root):
     results = root / "benchmarks" / "results"
-    stored = json.loads((results / "ablation.json").read_text())["rows"]
-    assert {name: row["options"] for name, row in stored.items()} == {
-        name: ablation.command_options(changes)
-        for name, changes in ablation.ROWS.items()
-    }
     stored = json.loads((results / "architecture.json").read_text())["rows"]
     for name, changes in architecture.VARIANTS.items():
         flop = count_flop(replace(architecture.START, **changes), 480, 640)

@@ -1,0 +1,80 @@
+"""The tables of the documents, from the committed results.
+
+    python -m benchmarks.tables
+
+Rewrites, in each document, what stands between a line like
+<!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: where the figures
+come from, then the table. Setting and split (all, if none is named) choose the part of
+a file that holds several.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ablation, accuracy, architecture, peers
+from kpextract.files import replacing
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENTS = (
+    "README.md",
+    "models/README.md",
+    "training/README.md",
+    "benchmarks/README.md",
+)
+BLOCK = re.compile(r"(<!-- table (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+SHOWN_HASH = 12  # digits
+
+
+def provenance(result: dict[str, Any]) -> str:
+    """Hardware, date, commit and models of a result, one line."""
+    machine = result["machine"]
+    facts = [f"{machine['cpu']}, {machine['cores']} cores", machine["date"]]
+    facts.append(f"commit {machine['commit']}")
+    models = result.get("models", {})
+    facts += [f"{name} `{digest[:SHOWN_HASH]}`" for name, digest in models.items()]
+    return "; ".join(facts)
+
+
+def table(name: str, result: dict[str, Any], *part: str) -> str:
+    """The Markdown table of a result file, or of its part (setting, split)."""
+    if name == "ablation.json":
+        return ablation.table({n: r["figures"] for n, r in result["rows"].items()})
+    if name == "architecture.json":
+        return architecture.table(result["rows"])
+    if not part:
+        return accuracy.table(peers.rows(result))
+    setting, split = (*part, "all")[:2]
+    return accuracy.table(result["figures"][setting][split])
+
+
+def render(document: str) -> str:
+    """A document's text with its tables made anew."""
+
+    def block(match: re.Match[str]) -> str:
+        name, *part = (word.strip() for word in match[2].split("|"))
+        result = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+        made = f"\n{table(name, result, *part)}\n\n({provenance(result)})\n\n"
+        return match[1] + made + match[3]
+
+    return BLOCK.sub(block, document)
+
+
+def main() -> int:
+    """Command line; see the module's docstring."""
+    for name in DOCUMENTS:
+        path = ROOT / name
+        before = path.read_text(encoding="utf-8")
+        after = render(before)
+        if after != before:
+            with replacing(path) as temporary:
+                temporary.write_text(after, encoding="utf-8")
+            print(f"rewrote {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
