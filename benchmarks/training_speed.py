@@ -22,26 +22,18 @@ from torch import Tensor
 
 from benchmarks.machine import write_result
 from training.checkpoint import Run
-from training.config import Progress, TrainConfig
+from training.config import TrainConfig
 from training.data import CACHE_SIZE
 from training.device import autocast, choose_device, device_name, keep_freed_memory
-from training.network import CONFIGS, UnsuperPoint, count_flop
+from training.network import CONFIGS, count_flop
 from training.objective import choose_objective
-from training.step import Siamese, draw_pairs, train_step
+from training.step import draw_pairs, train_step
+from training.train import new_run
 
 WARM_UP = 5  # steps
 STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
 MATRIX = {"cpu": 4096, "cuda": 8192}  # rows and columns of the product
 PRODUCTS = 10
-
-
-def open_run(config: TrainConfig, device: torch.device) -> Run:
-    """A new run as training opens it, without its folder."""
-    torch.manual_seed(config.seed)
-    network = UnsuperPoint(CONFIGS[config.model])
-    network = network.to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
-    return Run(config, network, Siamese(network), optimizer, Progress(), "")
 
 
 def now(device: torch.device) -> float:
@@ -102,7 +94,7 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
     """All figures of one model at one size."""
     keep_freed_memory()
     device = choose_device()
-    run = open_run(config, device)
+    run = new_run(config, device)
     # What the photos show makes no difference to the time.
     shape = (config.batch, 3, *CACHE_SIZE)
     photos = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
@@ -117,6 +109,7 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
         "size": [config.width, config.height],
         "batch": config.batch,
         "steps": steps,
+        "compile": config.compile,
         "device": device_name(device),
         "precision": str(precision(device)).removeprefix("torch."),
         "pairs_per_second": round(config.batch / seconds, 2),
@@ -164,6 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=TrainConfig.width)
     parser.add_argument("--batch", type=int, default=TrainConfig.batch)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--compile", action="store_true", help="as in training")
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
     config = TrainConfig(
@@ -172,6 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
         width=options.width,
         batch=options.batch,
         steps=WARM_UP + options.steps,
+        compile=options.compile,
     )
     result = measure(config, options.steps)
     print(report(result))

@@ -107,10 +107,15 @@ def fit(
     return weights
 
 
-def _open_run(
-    out: Path, config: TrainConfig, photos: str, resume: bool, device: torch.device
-) -> Run:
-    """A new run, or the one that `out` holds."""
+def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
+    """A run at its start.
+
+    Args:
+        names: fingerprint of the photos.
+
+    Raises:
+        TrainingError: the model or the recipe does not have what `config` changes.
+    """
     torch.manual_seed(config.seed)
     try:
         network_config = replace(CONFIGS[config.model], **config.network)
@@ -124,7 +129,14 @@ def _open_run(
     siamese = parallel.share_gradients(Siamese(network))
     if config.compile:
         siamese = torch.compile(siamese)
-    run = Run(config, network, siamese, optimizer, Progress(), photos)
+    return Run(config, network, siamese, optimizer, Progress(), names)
+
+
+def _open_run(
+    out: Path, config: TrainConfig, names: str, resume: bool, device: torch.device
+) -> Run:
+    """A new run, or the one that `out` holds."""
+    run = new_run(config, device, names)
     if resume:
         load_checkpoint(out / "checkpoint.pt", run)
         log.cut_back(out / "log.jsonl", run.progress.step)

@@ -8,12 +8,12 @@ from benchmarks.training_speed import (
     STAGES,
     main,
     matrix_peak,
-    open_run,
     time_stages,
     time_steps,
 )
 from training.config import TrainConfig
 from training.network import SMALL, count_flop
+from training.train import new_run
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(steps=10, height=64, width=96, batch=2)
@@ -30,7 +30,7 @@ def test_the_stages_are_a_step_of_training(photos):
     """In stages or in one go, the weights have moved and the gradients are the same."""
     gradients = []
     for step in (time_stages, lambda run, photos: time_steps(run, photos, 1)):
-        run = open_run(CONFIG, CPU)
+        run = new_run(CONFIG, CPU)
         before = [parameter.clone() for parameter in run.network.parameters()]
         step(run, photos)
         after = list(run.network.parameters())
@@ -45,7 +45,7 @@ def test_rates_by_a_clock_that_is_counted(photos, monkeypatch):
     ticks = iter(range(1000))
     monkeypatch.setattr(training_speed, "now", lambda device: float(next(ticks)))
     monkeypatch.setitem(training_speed.MATRIX, "cpu", 10)
-    run = open_run(CONFIG, CPU)
+    run = new_run(CONFIG, CPU)
     assert time_steps(run, photos, 4) == 0.25
     assert time_stages(run, photos) == [1.0] * len(STAGES)
     assert matrix_peak(CPU) == 2000.0

@@ -118,3 +118,38 @@ def test_beyond_the_border_the_photo_is_mirrored():
     shift[0, 0, 2] = -2.0
     view = warp_images(image, shift, (8, 2))
     torch.testing.assert_close(view, image[:, :, :, [1, 0]])
+
+
+def shrinking(factor, size, photo_size):
+    """(1, 3, 3): a view whose pixels are `factor` photo pixels, centers on centers."""
+    height, width = photo_size
+    x = (width - 1) / 2 - factor * (size[1] - 1) / 2
+    y = (height - 1) / 2 - factor * (size[0] - 1) / 2
+    return torch.tensor([[[factor, 0, x], [0, factor, y], [0, 0, 1.0]]])
+
+
+@pytest.mark.parametrize("factor", [2.0, 3.0, 4.0])
+def test_a_view_that_shrinks_its_photo_shows_no_detail_that_a_lens_would_not(factor):
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(128), indexing="ij")
+    stripes = ((x + y) % 2).float()[None, None]
+    view = warp_images(stripes, shrinking(factor, (12, 16), (96, 128)), (12, 16))
+    torch.testing.assert_close(view, torch.full_like(view, 0.5))
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.0, 1.9, 2.5, 4.0])
+def test_a_view_is_where_the_homography_says_at_every_scale(factor):
+    ramp = torch.arange(128.0).expand(1, 1, 96, 128)
+    to_photo = shrinking(factor, (12, 16), (96, 128))
+    view = warp_images(ramp, to_photo, (12, 16))
+    expected = factor * torch.arange(16.0) + to_photo[0, 0, 2]
+    torch.testing.assert_close(view[0, 0], expected.expand(12, 16))
+
+
+def test_each_view_of_a_batch_has_its_own_scale():
+    photos = torch.rand(2, 1, 96, 128)
+    both = torch.cat([shrinking(f, (12, 16), (96, 128)) for f in (1.0, 4.0)])
+    together = warp_images(photos, both, (12, 16))
+    for index in (0, 1):
+        one = slice(index, index + 1)
+        alone = warp_images(photos[one], both[one], (12, 16))
+        assert torch.equal(together[one], alone)

@@ -169,3 +169,33 @@ def test_every_parameter_of_the_network_learns(recipe):
         assert torch.isfinite(parameter.grad).all(), name
         if not name.endswith("0.0.bias") and ".0.bias" not in name:
             assert parameter.grad.any(), name
+
+
+def test_a_term_without_weight_is_left_out_and_the_hinge_can_take_its_place():
+    output0, output1 = make_output(), make_output(seed=1)
+    changes = {"contrastive": 0.0, "descriptor": 2.1, "decorrelation": 2.8}
+    terms = evaluate("default", output0, output1, IDENTITY, **changes)
+    assert set(terms) == {"position", "score", "usp", "descriptor", "decorrelation"}
+    doubled = evaluate(
+        "default", output0, output1, IDENTITY, **(changes | {"descriptor": 4.2})
+    )
+    assert doubled["descriptor"].item() == pytest.approx(2 * terms["descriptor"].item())
+    # Unit descriptors of 16 dimensions at random: a positive is off by 1 times 250,
+    # one in 48 of the pairs; means, so the number of points does not matter.
+    assert 1 < terms["descriptor"].item() < 50
+
+
+def test_the_cost_of_a_point_is_made_of_what_weighs():
+    view0, view1 = shifted_views()
+
+    def usp(**changes):
+        return evaluate("default", view0, view1, SHIFTED, **changes)["usp"].item()
+
+    assert usp(retrieval=0.0, double=0.0) == pytest.approx(0, abs=1e-4)  # all d are 0
+    assert usp(retrieval=1.0, double=0.0) != pytest.approx(0, abs=1e-4)
+    assert usp(retrieval=0.0, double=1.0) != pytest.approx(0, abs=1e-4)
+
+
+def test_a_weight_that_the_recipe_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="paper has no weight contrastive"):
+        choose_objective("paper", {"contrastive": 1.0})

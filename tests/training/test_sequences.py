@@ -29,3 +29,14 @@ def test_an_existing_folder_and_an_empty_one_are_errors(root, tmp_path, capsys, 
     out = tmp_path if made else tmp_path / "new"
     assert main(["--photos", str(photos), "--out", str(out)]) == 1
     assert capsys.readouterr().err.startswith("sequences:")
+
+
+def test_turned_pairs_turn_and_zoom_further(root, tmp_path):
+    photos = root / "examples"
+    turns = {}
+    for warp in ("moderate", "turned"):
+        out = tmp_path / warp
+        assert main(["--photos", str(photos), "--out", str(out), "--warp", warp]) == 0
+        homographies = np.stack([pair.homography for pair in read_pairs(out)])
+        turns[warp] = np.abs(np.arctan2(homographies[:, 1, 0], homographies[:, 0, 0]))
+    assert turns["turned"].mean() > 1.5 * turns["moderate"].mean()

@@ -7,22 +7,15 @@ import pytest
 import torch
 
 from training import log
-from training.checkpoint import Run, load_weights
+from training.checkpoint import load_weights
 from training.config import Progress, TrainConfig, TrainingError, learning_rate
 from training.data import list_photos, load_cache
-from training.network import CONFIGS, UnsuperPoint
-from training.step import Siamese, train_step
-from training.train import main, train
+from training.network import CONFIGS
+from training.step import draw_pairs, train_step, warp_ranges
+from training.train import main, new_run, train
 
 CONFIG = TrainConfig(steps=6, height=64, width=96, batch=2)
 CPU = torch.device("cpu")
-
-
-def make_run(config):
-    torch.manual_seed(0)
-    network = UnsuperPoint(CONFIGS["small"]).train()
-    optimizer = torch.optim.AdamW(network.parameters())
-    return Run(config, network, Siamese(network), optimizer, Progress(), "")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +78,7 @@ def test_a_run_leaves_weights_log_curves_and_checkpoint(finished, photos):
 
 
 def test_training_lowers_the_loss(photos):
-    run = make_run(replace(CONFIG, steps=None, minutes=1.0))
+    run = new_run(replace(CONFIG, steps=None, minutes=1.0), CPU)
     run.progress.seconds = 30.0
     cache = load_cache(photos, (120, 160), CPU)
     totals = []
@@ -96,7 +89,7 @@ def test_training_lowers_the_loss(photos):
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change():
-    run = make_run(CONFIG)
+    run = new_run(CONFIG, CPU)
     with torch.no_grad():
         run.network.heads.score.bias.fill_(float("nan"))
     before = [parameter.clone() for parameter in run.network.parameters()]
@@ -186,7 +179,7 @@ def test_the_gradient_is_clipped(photos, monkeypatch):
         ),
     )
     train_step(
-        make_run(replace(CONFIG, clip=0.01)), load_cache(photos, (120, 160), CPU)
+        new_run(replace(CONFIG, clip=0.01), CPU), load_cache(photos, (120, 160), CPU)
     )
     assert seen[0].norm().item() == pytest.approx(0.01, rel=1e-3)
 
@@ -238,3 +231,50 @@ def test_an_unknown_change_of_the_network_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--data", ".", "--steps", "1", "--network", "depth=3"])
     assert "'depth' is none of" in capsys.readouterr().err
+
+
+def test_the_network_is_compiled_when_asked_for(photos, monkeypatch):
+    compiled = []
+
+    def compile_(module):
+        compiled.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    new_run(CONFIG, CPU)
+    assert not compiled
+    run = new_run(replace(CONFIG, compile=True), CPU)
+    assert compiled == [run.siamese]
+
+
+def test_rotation_grows_to_its_full_range():
+    config = TrainConfig(steps=1, ramp=0.3)
+    stds = [warp_ranges(config, share / 10).rotation_std for share in range(11)]
+    assert stds[0] == pytest.approx(10)
+    assert stds == sorted(stds)
+    assert stds[3:] == [30] * 8
+    assert warp_ranges(replace(config, ramp=0.0), 0.0).rotation_std == 30
+
+
+def test_the_last_part_has_views_of_twice_the_side():
+    config = TrainConfig(steps=10, height=64, width=96, batch=8, finish=0.2)
+    cache = torch.randint(0, 256, (4, 3, 180, 240), dtype=torch.uint8)
+    shapes = [
+        tuple(draw_pairs(cache, config, 0, share).images0.shape)
+        for share in (0.0, 0.79, 0.8, 1.0)
+    ]
+    assert shapes == [(8, 3, 64, 96)] * 2 + [(2, 3, 128, 192)] * 2
+
+
+def test_unknown_weights_of_a_recipe_are_refused(photos, tmp_path):
+    config = replace(CONFIG, loss_weights={"uniformity": 1.0})
+    with pytest.raises(TrainingError, match="default has no weight uniformity"):
+        train(photos, photos, tmp_path, config)
+
+
+def test_a_photo_that_cannot_be_read_costs_a_warning(photos, tmp_path, caplog):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(photos[0].read_bytes()[:200])
+    train([*photos, broken], photos, tmp_path / "run", replace(CONFIG, steps=1))
+    assert "skipped" in caplog.text
+    assert "broken.jpg" in caplog.text
