@@ -7,25 +7,14 @@ each row has the options of `python -m training.train` that make it, and writes
 ablation.json to --results.
 """
 
-import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
+from benchmarks import markdown
 from benchmarks.machine import write_result
-from benchmarks.sweep import Figures, sweep
+from benchmarks.sweep import FIGURES, Figures, cells, headings, parse, sweep
 from training.config import TrainConfig
 
-STEPS = 300
-FIGURES = {
-    "repeatability": "Rep",
-    "localization_error": "LE",
-    "mean_distance": "mean d",
-    "matching_score": "MS",
-    "matching_accuracy": "MMA",
-    "doubles": "doubles",
-    "correct_matches": "correct",
-}
 # The paper's descriptor losses in the place of ours; the weights are the paper's
 # balance as means.
 HINGE = {"contrastive": 0.0, "descriptor": 2.1, "decorrelation": 2.8}
@@ -66,30 +55,18 @@ def command_options(changes: dict[str, Any]) -> str:
 
 def table(results: dict[str, Figures]) -> str:
     """Markdown, in the order of `ROWS`."""
-    head = " | ".join(("row", "options", *FIGURES.values()))
-    lines = [f"| {head} |", f"|{' --- |' * (len(FIGURES) + 2)}"]
+    head = ["row", "options", *headings(FIGURES)]
+    rows = []
     for name, figures in results.items():
-        values = [f"{figures[key]:.3f}" for key in list(FIGURES)[:-1]]
-        values.append(f"{figures['correct_matches']:.1f}")
         options = command_options(ROWS[name])
-        cells = " | ".join((name, f"`{options}`" if options else "", *values))
-        lines.append(f"| {cells} |")
-    return "\n".join(lines)
+        shown = f"`{options}`" if options else ""
+        rows.append([name, shown, *cells(figures, FIGURES)])
+    return markdown.table(head, rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ablation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of photos")
-    parser.add_argument("--held-out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
-    options = parser.parse_args(arguments)
+    options = parse("benchmarks.ablation", __doc__, arguments)
     configs = {
         name: TrainConfig(steps=options.steps, validations=1, **changes)
         for name, changes in ROWS.items()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks import markdown
 from benchmarks.extractors import Candidate, open_candidate
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS, Setting, measure, stretch
@@ -156,12 +157,12 @@ def table(rows: Rows) -> str:
     """Markdown, an extractor a row; columns that no row has are left out."""
     present = set().union(*rows.values())
     columns = {key: column for key, column in COLUMNS.items() if key in present}
-    headings = " | ".join(heading for heading, _ in columns.values())
-    lines = [f"| extractor | {headings} |", f"| --- |{' --- |' * len(columns)}"]
-    for name, figures in rows.items():
-        values = (f"{figures[key]:{form}}" for key, (_, form) in columns.items())
-        lines.append(f"| {name} | {' | '.join(values)} |")
-    return "\n".join(lines)
+    head = ["extractor", *(heading for heading, _ in columns.values())]
+    lines = [
+        [name, *(f"{figures[key]:{form}}" for key, (_, form) in columns.items())]
+        for name, figures in rows.items()
+    ]
+    return markdown.table(head, lines)
 
 
 def report(result: dict[str, Any]) -> str:

@@ -8,54 +8,43 @@ weights per channel), and accuracy on held-out photos after an equal short train
 Writes architecture.json and architecture.png to --results.
 """
 
-import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import torch
 from kpextract.export.trace import trace
 
+from benchmarks import markdown
 from benchmarks.latency import measure
 from benchmarks.machine import write_result
-from benchmarks.sweep import sweep
+from benchmarks.protocol import stretch
+from benchmarks.sweep import cells, headings, parse, sweep
 from kpextract.files import replacing
+from kpextract.image import to_uint8_bgr
+from kpextract.photos import read_photo
 from training.checkpoint import load_weights
 from training.config import TrainConfig
 from training.data import list_photos
 from training.network import SMALL, NetworkConfig, UnsuperPoint, count_flop
 
-STEPS = 300
 SIZE = (640, 480)  # width and height, pixels
 CALIBRATION_PHOTOS = 16
-COLUMNS = {
-    "repeatability": "Rep",
-    "localization_error": "LE",
-    "matching_score": "MS",
-    "matching_accuracy": "MMA",
-}
-# Where the sweep starts; each variant is named by what differs.
-START = NetworkConfig(
-    name="small",
-    stages=((), (16,), (32, 32), (96, 96, 96)),
-    downsample="stride",
-    score_width=32,
-    position_width=32,
-    descriptor_width=64,
-    descriptor_dim=64,
-    shared_hidden=True,
-    head_kernel=1,
-    position_reach=0.7,
-    leak=0.0,
+COLUMNS = (
+    "repeatability",
+    "localization_error",
+    "matching_score",
+    "matching_accuracy",
+    "correct_matches",
 )
+# Where the sweep starts; each variant is named by what differs.
+START = replace(SMALL, shared_hidden=True, head_kernel=1)
 STRIDE_4: dict[str, Any] = {"stages": ((), (), (32, 32), (96, 96, 96))}
 APART_3: dict[str, Any] = {"shared_hidden": False, "head_kernel": 3}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -90,16 +79,16 @@ def session_milliseconds(model: Path, image: np.ndarray) -> float:
     return measure(lambda: session.run(None, {"image": image}))["p50"]
 
 
+def read_batch(path: Path) -> np.ndarray:
+    """(1, H, W, 3) uint8 BGR of a photo, stretched to `SIZE`."""
+    return stretch(to_uint8_bgr(read_photo(path)), SIZE)[0][None]
+
+
 class Calibration:
     """Photos for the quantizer, as the calibrator of ONNX Runtime wants them."""
 
     def __init__(self, paths: list[Path]):
-        self._images = self._read(paths)
-
-    @staticmethod
-    def _read(paths: list[Path]) -> Iterator[dict[str, np.ndarray]]:
-        for path in paths:
-            yield {"image": cv2.resize(cv2.imread(str(path)), SIZE)[None]}
+        self._images = ({"image": read_batch(path)} for path in paths)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next input of the model; None after the last."""
@@ -110,7 +99,7 @@ def latencies(network: UnsuperPoint, photos: list[Path]) -> dict[str, float]:
     """Milliseconds of ONNX Runtime in float32 and int8."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    image = cv2.resize(cv2.imread(str(photos[0])), SIZE)[None]
+    image = read_batch(photos[0])
     with tempfile.TemporaryDirectory() as folder:
         single, quantized = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         onnx.save(trace(network, {}), single)
@@ -138,12 +127,10 @@ def train_config(network: NetworkConfig, steps: int) -> TrainConfig:
 
 def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
     """Correct matches over milliseconds; up and to the left is better."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(15, 6), layout="constrained")
+    figure = Figure(figsize=(15, 6), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, precision in zip(axes, ("float32", "int8"), strict=True):
         for name, row in rows.items():
             x = row["milliseconds"][precision]
@@ -158,45 +145,32 @@ def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
         axis.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary)
-    pyplot.close(figure)
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Markdown, the most matches first; the network that ships is in bold."""
-    head = ("variant", "GFLOP", "float32 ms", "int8 ms", *COLUMNS.values(), "correct")
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    head = ["variant", "GFLOP", "float32 ms", "int8 ms", *headings(COLUMNS)]
+    lines = []
     order = sorted(rows, key=lambda n: -rows[n]["figures"]["correct_matches"])
     for name in order:
         row = rows[name]
-        ms, figures = row["milliseconds"], row["figures"]
         title = f"**{name}**" if row["chosen"] else name
-        cells = [title, f"{row['gflop']:.2f}"]
-        cells += [f"{ms[precision]:.1f}" for precision in ("float32", "int8")]
-        cells += [f"{figures[figure]:.3f}" for figure in COLUMNS]
-        cells.append(f"{figures['correct_matches']:.1f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        times = [f"{row['milliseconds'][p]:.1f}" for p in ("float32", "int8")]
+        shown = cells(row["figures"], COLUMNS)
+        lines.append([title, f"{row['gflop']:.2f}", *times, *shown])
+    return markdown.table(head, lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.architecture",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of photos")
-    parser.add_argument("--held-out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
-    options = parser.parse_args(arguments)
+    options = parse("benchmarks.architecture", __doc__, arguments)
     networks = {name: replace(START, **changes) for name, changes in VARIANTS.items()}
     configs = {
         name: train_config(network, options.steps) for name, network in networks.items()
     }
     figures = sweep(configs, options.data, options.held_out, options.out)
     logging.disable(logging.WARNING)  # the quantizer asks for a pass it does not need
+    photos = list_photos(options.held_out)
     rows = {}
     for name, config in networks.items():
         network, _ = load_weights(options.out / name / "small.safetensors")
@@ -204,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
             "network": VARIANTS[name],
             "chosen": config == SMALL,
             "gflop": count_flop(config, *SIZE[::-1]) / 1e9,
-            "milliseconds": latencies(network, list_photos(options.held_out)),
+            "milliseconds": latencies(network, photos),
             "figures": figures[name],
         }
     print(table(rows))

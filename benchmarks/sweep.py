@@ -1,5 +1,7 @@
 """Short equal trainings, one after the other, from one cache of photos."""
 
+import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -12,6 +14,44 @@ from training.provenance import fingerprint
 from training.train import fit
 
 Figures = dict[str, float]
+STEPS = 300
+# What tables show of a training: heading and format.
+FIGURES = {
+    "repeatability": ("Rep", ".3f"),
+    "localization_error": ("LE", ".3f"),
+    "mean_distance": ("mean d", ".3f"),
+    "matching_score": ("MS", ".3f"),
+    "matching_accuracy": ("MMA", ".3f"),
+    "doubles": ("doubles", ".3f"),
+    "correct_matches": ("correct", ".1f"),
+}
+
+
+def headings(names: Iterable[str]) -> list[str]:
+    """Those of the figures named."""
+    return [FIGURES[name][0] for name in names]
+
+
+def cells(figures: Figures, names: Iterable[str]) -> list[str]:
+    """The figures named, as a table shows them."""
+    return [f"{figures[name]:{FIGURES[name][1]}}" for name in names]
+
+
+def parse(
+    program: str, description: str | None, arguments: list[str] | None
+) -> argparse.Namespace:
+    """The command line of a sweep."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {program}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of photos")
+    parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    return parser.parse_args(arguments)
 
 
 def sweep(

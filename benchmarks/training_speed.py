@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks import markdown
 from benchmarks.machine import write_result
 from training.checkpoint import Run
 from training.config import TrainConfig
@@ -129,15 +130,14 @@ def report(result: dict[str, Any]) -> str:
     width, height = result["size"]
     stages = result["stage_milliseconds"]
     total = sum(stages.values())
+    rows = [[n, f"{ms:.2f}", f"{ms / total:.0%}"] for n, ms in stages.items()]
     lines = [
         f"{result['model']}, {width}x{height}, {result['batch']} pairs a step, "
         f"{result['device']}, {result['precision']}",
         f"{result['pairs_per_second']} pairs/s, "
         f"{result['step_milliseconds']} ms a step",
         "",
-        "| stage | ms | share |",
-        "| --- | --- | --- |",
-        *(f"| {name} | {ms:.2f} | {ms / total:.0%} |" for name, ms in stages.items()),
+        markdown.table(["stage", "ms", "share"], rows),
         "",
         f"convolutions {result['gigaflops']:.0f} GFLOP/s, matrix product "
         f"{result['matrix_gigaflops']:.0f} GFLOP/s: {result['share_of_peak']:.1%}",

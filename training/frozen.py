@@ -13,7 +13,7 @@ from training.config import TrainConfig
 from training.homography import warp_points
 from training.losses import nearest_points
 from training.metrics import EPSILON_CORRESPOND
-from training.network import PIXEL_MEAN, PIXEL_SCALE, ConvBlock, UnsuperPoint
+from training.network import ConvBlock, UnsuperPoint
 from training.pairs import make_pairs
 
 BATCH = 4  # pairs of views at a time
@@ -95,18 +95,20 @@ def freeze(
         photos: (N, 3, H, W) uint8 BGR.
     """
     size = TrainConfig(steps=1).view_size
+    read: list[Tensor] = []  # what the heads read of the view
+    hook = network.heads.register_forward_pre_hook(
+        lambda _, inputs: read.append(inputs[0])
+    )
     batches = []
     for batch in tqdm(photos.split(BATCH), "pairs"):
         pairs = make_pairs(batch, size, generator)
         views = []
         for images in (pairs.images0, pairs.images1):
-            features = (images - PIXEL_MEAN) / PIXEL_SCALE
-            for stage in network.stages:
-                features = stage(features)
             output = network(images)
-            views.append((features, *output))
+            views.append((read.pop(), *output))
         maps = map(torch.stack, zip(*views, strict=True))
         batches.append((*maps, pairs.homography))
+    hook.remove()
     *maps, homographies = zip(*batches, strict=True)
     return FrozenPairs(*(torch.cat(m, dim=1) for m in maps), torch.cat(homographies))
 

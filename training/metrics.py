@@ -98,6 +98,15 @@ def localization_error(nearest0: np.ndarray, nearest1: np.ndarray) -> float:
     return _mean(both[both <= CORRECT])
 
 
+def mean_distance(nearest0: np.ndarray) -> float:
+    """Mean d_k of the paper's point pairs, pixels; NaN without any.
+
+    Args:
+        nearest0: (K0,) the first of `nearest_distances`.
+    """
+    return _mean(nearest0[nearest0 < EPSILON_CORRESPOND])
+
+
 def match_errors(
     features0: Features, features1: Features, pairs: np.ndarray, homography: np.ndarray
 ) -> np.ndarray:
@@ -132,7 +141,7 @@ def measure_pair(
     return PairMetrics(
         repeatability=repeatability(nearest0, nearest1),
         localization_error=localization_error(nearest0, nearest1),
-        mean_distance=_mean(nearest0[nearest0 < EPSILON_CORRESPOND]),
+        mean_distance=mean_distance(nearest0),
         matches=len(pairs),
         correct_matches=correct,
         matching_score=_share(2 * correct, len(nearest0) + len(nearest1)),

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,14 +21,18 @@ from kpextract.matching import match
 from training.checkpoint import load_weights
 from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
 from training.homography import WarpRanges
-from training.metrics import average, measure_pair
+from training.metrics import (
+    average,
+    mean_distance,
+    measure_pair,
+    nearest_distances,
+)
 from training.network import DenseOutput, UnsuperPoint
 from training.pairs import Pairs, make_pairs
 
 SEED = 20190709  # of the held-out pairs; training draws from small seeds
 KEYPOINTS = 300  # budget at 240x320, as in the paper's table
 BATCH = 10
-NO_MATCHES = np.empty((0, 2), dtype=np.intp)
 VIEW_SIZE = (240, 320)  # height and width of a view, pixels
 # What the held-out pairs are stays what it is when training learns to turn further.
 WARPS = {
@@ -75,21 +78,21 @@ def validate(network: UnsuperPoint, photos: Tensor) -> dict[str, float]:
     """
     network.eval()
     device = next(network.parameters()).device
-    best, everywhere = [], []
+    best, distances = [], []
     for pairs in held_out_pairs(photos):
         views = [network(images.to(device)) for images in pairs[:2]]
         homographies = pairs.homography.double().numpy()
-        for budget, measured in ((KEYPOINTS, best), (None, everywhere)):
-            for features0, features1, homography in zip(
-                *(to_features(view, budget) for view in views),
-                homographies,
-                strict=True,
-            ):
-                # Over all cells only the mean distance is of interest.
-                matches = match(features0, features1) if budget else NO_MATCHES
-                measured.append(measure_pair(features0, features1, matches, homography))
+        chosen, cells = (
+            zip(*(to_features(view, budget) for view in views), strict=True)
+            for budget in (KEYPOINTS, None)
+        )
+        for features, homography in zip(chosen, homographies, strict=True):
+            best.append(measure_pair(*features, match(*features), homography))
+        for features, homography in zip(cells, homographies, strict=True):
+            nearest0, _ = nearest_distances(*features, homography)
+            distances.append({"mean_distance": mean_distance(nearest0)})
     network.train()
-    return average(best) | {"mean_distance": average(everywhere)["mean_distance"]}
+    return average(best) | average(distances)
 
 
 def main(arguments: list[str] | None = None) -> int:
