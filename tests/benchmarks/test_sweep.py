@@ -94,3 +94,8 @@ def test_the_committed_results_are_of_todays_rows(root):
     for name, changes in architecture.VARIANTS.items():
         flop = count_flop(replace(architecture.START, **changes), 480, 640)
         assert stored[name]["gflop"] == pytest.approx(flop / 1e9)
+    stored = json.loads((results / "ablation.json").read_text())["rows"]
+    assert {name: row["options"] for name, row in stored.items()} == {
+        name: ablation.command_options(changes)
+        for name, changes in ablation.ROWS.items()
+    }
