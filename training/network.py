@@ -220,8 +220,9 @@ def to_pixels(relative: Tensor) -> Tensor:
         relative: (B, 2, h, w), x then y, in cells; [0, 1] inside the own cell.
     """
     height, width = relative.shape[-2:]
-    columns = torch.arange(width, dtype=torch.float32, device=relative.device)
-    rows = torch.arange(height, dtype=torch.float32, device=relative.device)
+    # Whole numbers first: OpenCV's DNN does not read a Range of floats.
+    columns = torch.arange(width, device=relative.device).float()
+    rows = torch.arange(height, device=relative.device).float()
     x = STRIDE * (relative[:, 0] + columns) - 0.5
     y = STRIDE * (relative[:, 1] + rows[:, None]) - 0.5
     return torch.stack((x, y), dim=1)

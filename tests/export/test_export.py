@@ -1,6 +1,7 @@
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -92,6 +93,18 @@ def test_inputs_outputs_and_metadata_are_those_of_the_contract(traced):
     assert outputs["positions"].shape[1] == 2
     assert outputs["descriptor_map"].shape[1] == network.config.descriptor_dim
     assert session.get_modelmeta().custom_metadata_map == METADATA
+
+
+@pytest.mark.skipif(int(cv2.__version__[0]) < 5, reason="OpenCV 4 lacks operators")
+def test_opencv_reads_the_graph(traced, photo):
+    _, model = traced
+    content = model.SerializeToString()
+    net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
+    net.setInput(photo[None], "image")
+    names = [output.name for output in model.graph.output]
+    expected = onnxruntime.InferenceSession(content).run(None, {"image": photo[None]})
+    for ours, reference in zip(net.forward(names), expected, strict=True):
+        np.testing.assert_allclose(ours, reference, atol=1e-3)
 
 
 def test_tracing_leaves_the_network_as_it_was():
