@@ -44,7 +44,8 @@ class DeployedNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> DenseOutput:
         """(B, H, W, 3) uint8 BGR, H and W multiples of 8."""
-        centered = image.permute(0, 3, 1, 2).float() - WHITE * PIXEL_MEAN
+        # TensorRT takes 8-bit tensors as inputs only, to be cast at once.
+        centered = image.float().permute(0, 3, 1, 2) - WHITE * PIXEL_MEAN
         return self.network.from_normalized(centered)
 
 
