@@ -72,6 +72,23 @@ def load_checkpoint(path: Path, run: Run) -> None:
     run.progress = Progress(**state["progress"])
 
 
+def load_start(path: Path, run: Run) -> None:
+    """Give the network of a new run the weights of a trained one.
+
+    Raises:
+        TrainingError: there are none, or they are of another network.
+    """
+    if not path.is_file():
+        raise TrainingError(f"--start: there is no {path}.")
+    network, _ = load_weights(path)
+    if network.config != run.network.config:
+        raise TrainingError(
+            f"--start: {path} holds the network {network.config}, but the run's is "
+            f"{run.network.config}. Give the same --model and --network."
+        )
+    run.network.load_state_dict(network.state_dict())
+
+
 def save_weights(path: Path, network: UnsuperPoint, facts: dict[str, Any]) -> None:
     """Weights as safetensors; the header holds the network's config and `facts`.
 

@@ -17,6 +17,7 @@ class TrainConfig:
 
     model: str = "small"
     network: dict[str, Any] = field(default_factory=dict)  # changes to its config
+    start: str = ""  # weights file to start from instead of from noise
     recipe: str = "default"
     loss_weights: dict[str, float] = field(default_factory=dict)  # changes to them
     steps: int | None = None

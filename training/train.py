@@ -19,7 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training import log, parallel
-from training.checkpoint import Run, load_checkpoint, save_checkpoint, save_weights
+from training.checkpoint import (
+    Run,
+    load_checkpoint,
+    load_start,
+    save_checkpoint,
+    save_weights,
+)
 from training.config import Progress, TrainConfig, TrainingError
 from training.data import (
     CACHE_SIZE,
@@ -146,6 +152,8 @@ def _open_run(
         )
     else:  # a run that was stopped before its first checkpoint left no more than a log
         (out / "log.jsonl").unlink(missing_ok=True)
+        if config.start:
+            load_start(Path(config.start), run)
     return run
 
 
@@ -240,6 +248,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-photos", type=int, default=MAX_PHOTOS, help="that the memory holds")
     add("--out", type=Path, help="folder of the run (default: runs/MODEL)")
     add("--model", choices=CONFIGS, default=default["model"])
+    example = "weights to go on from, such as models/small.safetensors (else: noise)"
+    add("--start", default=default["start"], metavar="FILE", help=example)
     changes: dict[str, Any] = {"nargs": "+", "default": [], "metavar": "K=V"}
     example = "change the model: position_reach=0.5 'stages=[[],[16],[32],[64]]'"
     add("--network", type=_change, help=example, **changes)
