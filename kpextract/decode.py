@@ -31,6 +31,51 @@ class DenseMaps(NamedTuple):
         return DenseMaps(*(array[index] for array in self))
 
 
+class SparseRows(NamedTuple):
+    """Output of one call of a graph that decodes by itself, B images, K rows each.
+
+    keypoints: (B, K, 2) float32, x and y in pixels of the engine's input.
+    scores: (B, K) float32, best first.
+    descriptors: (B, K, D) float32 or float16 unit rows.
+    count: (B,) int32; rows from it on are padding.
+    """
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+    descriptors: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # hides tuple.count
+
+    def image(self, index: int) -> "SparseRows":
+        """The rows of one image of the batch, without the leading B."""
+        return SparseRows(*(array[index] for array in self))
+
+
+def take(
+    rows: SparseRows,
+    frame: Frame,
+    *,
+    max_keypoints: int | None = None,
+    min_score: float = 0.0,
+) -> Features:
+    """Keypoints of one image from a graph that has ranked and sampled them.
+
+    Args:
+        rows: one image's rows (`SparseRows.image`).
+        frame: the image's sizes.
+        max_keypoints: the budget; None keeps all that the graph gives.
+        min_score: least score, in [0, 1].
+    """
+    scores = rows.scores[: int(rows.count)][:max_keypoints]
+    kept = int((scores >= min_score).sum())  # best first
+    points = _clip(rows.keypoints[:kept], frame.input_size)
+    return Features(
+        keypoints=frame.to_caller(points),
+        scores=scores[:kept].copy(),
+        descriptors=rows.descriptors[:kept].astype(np.float32),
+        image_size=frame.image_size,
+    )
+
+
 def decode(
     maps: DenseMaps,
     frame: Frame,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpextract.backends import check_backend, open_backend
-from kpextract.decode import decode
+from kpextract.decode import DenseMaps, SparseRows, decode, take
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.features import Features
 from kpextract.image import (
@@ -18,6 +18,7 @@ from kpextract.image import (
     check_color,
     check_mask,
     fit_within,
+    mask_for_input,
     pad_to_stride,
     to_uint8_bgr,
 )
@@ -158,16 +159,45 @@ class Extractor:
         features: dict[int, Features] = {}
         for shape in dict.fromkeys(pixels.shape for pixels in inputs):
             members = [i for i, pixels in enumerate(inputs) if pixels.shape == shape]
-            maps = self._backend.run(np.stack([inputs[i] for i in members]))
+            result = self._backend.run(
+                np.stack([inputs[i] for i in members]),
+                self._input_masks(
+                    [allowed[i] for i in members], [frames[i] for i in members]
+                ),
+            )
             for position, i in enumerate(members):
-                features[i] = decode(
-                    maps.image(position),
-                    frames[i],
-                    max_keypoints=self._max_keypoints,
-                    min_score=self._min_score,
-                    mask=allowed[i],
+                features[i] = self._features(
+                    result.image(position), frames[i], allowed[i]
                 )
         return [features[i] for i in range(len(images))]
+
+    def _input_masks(
+        self, allowed: list[np.ndarray | None], frames: list[Frame]
+    ) -> np.ndarray | None:
+        """(B, H, W) uint8 for a model that takes masks; None for one that does not."""
+        if not self._backend.takes_mask:
+            return None
+        masks = [
+            np.ones(frame.image_size[::-1], bool) if mask is None else mask
+            for mask, frame in zip(allowed, frames, strict=True)
+        ]
+        return np.stack(list(map(mask_for_input, masks, frames)))
+
+    def _features(
+        self, result: DenseMaps | SparseRows, frame: Frame, allowed: np.ndarray | None
+    ) -> Features:
+        """Features of one image of a batch."""
+        limit, least = self._max_keypoints, self._min_score
+        if isinstance(result, DenseMaps):
+            return decode(
+                result, frame, max_keypoints=limit, min_score=least, mask=allowed
+            )
+        if allowed is not None and not self._backend.takes_mask:
+            raise InvalidImageError(
+                "this model decodes by itself and has no mask input, so a mask comes "
+                "too late for its budget. Export it with --mask, or use a dense model."
+            )
+        return take(result, frame, max_keypoints=limit, min_score=least)
 
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
         self, image: np.ndarray, mask: np.ndarray | None = None

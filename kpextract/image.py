@@ -155,6 +155,28 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return mask != 0
 
 
+def mask_for_input(allowed: np.ndarray, frame: Frame) -> np.ndarray:
+    """A mask of the caller's image as the network's input has it, padded alike.
+
+    Args:
+        allowed: (H, W) bool of the caller's image.
+
+    Returns:
+        (H', W') uint8, 1 where a keypoint is allowed.
+    """
+    columns, rows = (_nearest(frame, axis) for axis in (0, 1))
+    resized = allowed[rows[:, None], columns].astype(np.uint8)
+    return pad_to_stride(resized[:, :, None])[:, :, 0]
+
+
+def _nearest(frame: Frame, axis: int) -> np.ndarray:
+    """For each input pixel along an axis, the caller's pixel in which it lies."""
+    points = np.zeros((frame.input_size[axis], 2), np.float32)
+    points[:, axis] = np.arange(len(points))
+    inside = np.clip(frame.to_caller(points)[:, axis], 0, frame.image_size[axis] - 1)
+    return np.rint(inside).astype(np.intp)
+
+
 def check_color(color: str) -> str:
     """`color`, if it is a known channel order."""
     if color not in COLORS:

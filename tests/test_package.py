@@ -26,6 +26,7 @@ LAYERS = [
     {"decode", "modelfile"},
     {"backends"},
     {"extractor", "matching", "draw", "photos"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

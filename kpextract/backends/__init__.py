@@ -1,11 +1,11 @@
-"""What runs a model. A backend sees arrays only: pixels in, dense maps out."""
+"""What runs a model. A backend sees arrays only: pixels in, maps or keypoints out."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from kpextract.decode import DenseMaps
+from kpextract.decode import DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, InvalidOptionError
 from kpextract.modelfile import ModelFile
 
@@ -26,9 +26,18 @@ class Backend(Protocol):
     """Runs batches; safe to call from several threads at once."""
 
     info: BackendInfo
+    takes_mask: bool  # a graph that decodes by itself may have a mask input
 
-    def run(self, images: np.ndarray) -> DenseMaps:
-        """Dense maps of (B, H, W, 3) uint8 BGR, H and W multiples of 8."""
+    def run(
+        self, images: np.ndarray, masks: np.ndarray | None = None
+    ) -> DenseMaps | SparseRows:
+        """What the model gives for a batch.
+
+        Args:
+            images: (B, H, W, 3) uint8 BGR, H and W multiples of 8.
+            masks: (B, H, W) uint8, non-zero where keypoints are allowed; given if and
+                only if the model takes it.
+        """
 
 
 def check_backend(name: str) -> None:

@@ -5,11 +5,15 @@ from types import ModuleType
 import numpy as np
 
 from kpextract.backends import BackendInfo
-from kpextract.decode import DenseMaps
+from kpextract.decode import DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, ModelError
 from kpextract.modelfile import ModelFile
 
 PROVIDER = "CPUExecutionProvider"
+OUTPUTS: dict[str, type[DenseMaps] | type[SparseRows]] = {  # by kpextract.kind
+    "dense": DenseMaps,
+    "sparse": SparseRows,
+}
 
 
 def import_onnxruntime() -> ModuleType:
@@ -25,7 +29,7 @@ def import_onnxruntime() -> ModuleType:
 
 
 class OnnxCpuBackend:
-    """A dense ONNX graph on the CPU, float32."""
+    """A dense or sparse ONNX graph on the CPU."""
 
     def __init__(self, model: ModelFile, num_threads: int | None):
         onnxruntime = import_onnxruntime()
@@ -43,12 +47,16 @@ class OnnxCpuBackend:
             ) from error
         self._check_provider()
         metadata = self._session.get_modelmeta().custom_metadata_map
-        if metadata.get("kpextract.kind") != "dense":
+        kind = metadata.get("kpextract.kind")
+        if kind not in OUTPUTS:
             raise ModelError(
-                f"{model.path} is not a dense kpextract model: kpextract.kind in its "
-                f"metadata is {metadata.get('kpextract.kind')!r}. "
+                f"{model.path} is not a kpextract model: kpextract.kind in its "
+                f"metadata is {kind!r}. "
                 "Give an .onnx file written by `python -m export.run`."
             )
+        self._outputs = OUTPUTS[kind]
+        inputs = {tensor.name for tensor in self._session.get_inputs()}
+        self.takes_mask = "mask" in inputs
         version = metadata["kpextract.version"]
         self.info = BackendInfo("onnx-cpu", "CPU", "float32", version)
 
@@ -61,6 +69,10 @@ class OnnxCpuBackend:
                 f"{providers}. Reinstall it: pip install --force-reinstall onnxruntime."
             )
 
-    def run(self, images: np.ndarray) -> DenseMaps:
-        """Dense maps of (B, H, W, 3) uint8 BGR, H and W multiples of 8."""
-        return DenseMaps(*self._session.run(list(DenseMaps._fields), {"image": images}))
+    def run(
+        self, images: np.ndarray, masks: np.ndarray | None = None
+    ) -> DenseMaps | SparseRows:
+        """What the graph gives for a batch; arguments as in `Backend.run`."""
+        inputs = {"image": images} | ({} if masks is None else {"mask": masks})
+        arrays = self._session.run(list(self._outputs._fields), inputs)
+        return self._outputs(*arrays)

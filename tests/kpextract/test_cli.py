@@ -171,7 +171,7 @@ def test_ctrl_c_is_no_traceback(photos, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kpextract.cli.read_photo", interrupted)
+    monkeypatch.setattr("kpextract.commands.read_photo", interrupted)
     assert main(["detect", str(photos)]) == 130
 
 
