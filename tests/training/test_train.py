@@ -77,6 +77,30 @@ def test_a_run_leaves_weights_log_curves_and_checkpoint(finished, photos):
     assert cv2.imread(str(finished / "curves.png")).shape[1] > 1000
 
 
+def test_a_run_starts_from_trained_weights(finished, photos, tmp_path, monkeypatch):
+    start = finished / "small.safetensors"
+    seen = {}
+
+    def first_step(run, _photos):
+        seen.update(run.network.state_dict())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.train.train_step", first_step)
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, photos, tmp_path, replace(CONFIG, seed=1, start=str(start)))
+    trained, _ = load_weights(start)
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(seen[name], tensor), name
+
+
+@pytest.mark.parametrize("change", [{"model": "base"}, {"start": "nowhere"}])
+def test_weights_that_do_not_fit_start_no_run(finished, photos, tmp_path, change):
+    config = replace(CONFIG, start=str(finished / "small.safetensors"))
+    with pytest.raises(TrainingError, match="--start"):
+        train(photos, photos, tmp_path, replace(config, **change))
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 def test_training_lowers_the_loss(photos):
     run = new_run(replace(CONFIG, steps=None, minutes=1.0), CPU)
     run.progress.seconds = 30.0
