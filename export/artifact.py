@@ -23,8 +23,8 @@ def refuse_existing(paths: list[Path], force: bool) -> None:
     existing = [str(path) for path in paths if path.exists()]
     if existing and not force:
         raise FileExistsError(
-            f"{', '.join(existing)} exists. New weights are a new version under a new "
-            "name; pass --force to replace what was never published."
+            f"{', '.join(existing)} exists. What was published is never changed: give "
+            "another name, or --force to replace it."
         )
 
 

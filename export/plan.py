@@ -65,9 +65,7 @@ def build_plan(
     network = builder.create_network(
         _creation_flag(trt, "EXPLICIT_BATCH") if weak else strong
     )
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(model.SerializeToString()):
-        raise ExportError(_parser_errors(trt, parser, model))
+    _parse(trt, network, model, log)
     config = builder.create_builder_config()
     if weak:
         _keep_types(trt, network, config, model)
@@ -102,8 +100,11 @@ def _creation_flag(trt: ModuleType, name: str) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def _parser_errors(trt: ModuleType, parser: Any, model: onnx.ModelProto) -> str:
-    """All that the parser refused, each with its node."""
+def _parse(trt: ModuleType, network: Any, model: onnx.ModelProto, log: Any) -> None:
+    """Fill the network; all that the parser refuses is named with its node."""
+    parser = trt.OnnxParser(network, log)
+    if parser.parse(model.SerializeToString()):
+        return
     lines = []
     for index in range(parser.num_errors):
         error = parser.get_error(index)
@@ -112,7 +113,7 @@ def _parser_errors(trt: ModuleType, parser: Any, model: onnx.ModelProto) -> str:
             node = model.graph.node[error.node()]
             where = f"node {node.name or node.output[0]!r} ({node.op_type}): "
         lines.append(where + " ".join(error.desc().split()))
-    return (
+    raise ExportError(
         f"{_title(trt)} cannot read this model: {'; '.join(lines)}. "
         "Export it again with this version of kpextract."
     )

@@ -10,32 +10,40 @@ from tqdm import tqdm
 
 @contextmanager
 def show_progress(trt: ModuleType, config: Any) -> Iterator[None]:
-    """One bar for each phase at work, where this version tells of them."""
+    """A bar of the outermost phase that names the one inside at work.
+
+    Versions that do not tell of their progress show none.
+    """
     base = getattr(trt, "IProgressMonitor", None)
     if base is None:
         yield
         return
-    bars: dict[str, tqdm[Any]] = {}
 
     class Monitor(base):
-        def __init__(self) -> None:
+        def __init__(self, bar: tqdm) -> None:
             super().__init__()
+            self._bar = bar
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-            bars[name] = tqdm(total=steps, desc=name, position=len(bars), leave=False)
+            if parent is None:
+                self._bar.reset(total=steps)
+                self._bar.set_description(name)
+                self._outermost = name
+            else:
+                self._bar.set_postfix_str(f"{name}, {steps} steps")
 
         def step_complete(self, name: str, step: int) -> bool:
-            bars[name].update(step - bars[name].n)
+            if name == self._outermost:
+                self._bar.update()
             return True  # go on
 
         def phase_finish(self, name: str) -> None:
-            bars.pop(name).close()
+            pass
 
-    monitor = Monitor()  # the configuration does not keep it alive
-    config.progress_monitor = monitor
-    try:
-        yield
-    finally:
-        config.progress_monitor = None
-        for bar in bars.values():
-            bar.close()
+    with tqdm(unit="step", leave=False) as bar:
+        monitor = Monitor(bar)  # a name of ours keeps it alive
+        config.progress_monitor = monitor
+        try:
+            yield
+        finally:
+            config.progress_monitor = None
