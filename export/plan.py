@@ -107,12 +107,12 @@ def _parse(trt: ModuleType, network: Any, model: onnx.ModelProto, log: Any) -> N
         return
     lines = []
     for index in range(parser.num_errors):
-        error = parser.get_error(index)
+        refusal = parser.get_error(index)
         where = ""
-        if 0 <= error.node() < len(model.graph.node):
-            node = model.graph.node[error.node()]
+        if 0 <= refusal.node() < len(model.graph.node):
+            node = model.graph.node[refusal.node()]
             where = f"node {node.name or node.output[0]!r} ({node.op_type}): "
-        lines.append(where + " ".join(error.desc().split()))
+        lines.append(where + " ".join(refusal.desc().split()))
     raise ExportError(
         f"{_title(trt)} cannot read this model: {'; '.join(lines)}. "
         "Export it again with this version of kpextract."
