@@ -1,6 +1,5 @@
 """The input shapes that an engine is built for: least, best and largest."""
 
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,76 +29,50 @@ class Shapes(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the user asked for; None: not said.
+    """What is asked of an engine; None: nothing.
 
     Attributes:
-        size: "640x480", width x height in pixels: what the engine is fastest at.
-        min_size, max_size: the same for the limits; `size` where not said.
-        batch: "4", or "1:8" for one to eight images, fastest at eight.
+        size: (width, height) in pixels that it is fastest at.
+        min_size, max_size: its limits; `size` where None.
+        batch: (least, largest) images of a call; it is fastest at the largest.
     """
 
-    size: str | None = None
-    min_size: str | None = None
-    max_size: str | None = None
-    batch: str | None = None
+    size: tuple[int, int] | None = None
+    min_size: tuple[int, int] | None = None
+    max_size: tuple[int, int] | None = None
+    batch: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is None and (self.min_size or self.max_size):
+            raise InvalidOptionError(
+                "--min-size and --max-size need --size, the size that the engine is to "
+                "be fastest at."
+            )
+        for width, height in filter(None, (self.min_size, self.size, self.max_size)):
+            if any(side < MIN_SIDE or side % STRIDE for side in (width, height)):
+                raise InvalidOptionError(
+                    f"size {width}x{height} must be multiples of {STRIDE} of at least "
+                    f"{MIN_SIDE}. Take the next larger ones: images are padded to them."
+                )
+        for axis, lengths in self.ranges().items():
+            if list(lengths) != sorted(lengths) or lengths.min < 1:
+                raise InvalidOptionError(
+                    f"{axis} of the engine: {lengths.min} at least, {lengths.opt} at "
+                    f"best, {lengths.max} at most. They must be at least 1 and not "
+                    "become smaller."
+                )
 
     def ranges(self) -> dict[str, Range]:
-        """By axis; an axis of which nothing was said is left out.
-
-        Raises:
-            InvalidOptionError: a value that does not read, or limits out of order.
-        """
+        """By axis; without the axes of which nothing is asked."""
         found = {}
-        if self.batch is not None:
-            least, largest = _batch(self.batch)
+        if self.batch:
+            least, largest = self.batch
             found["batch"] = Range(least, largest, largest)
-        if self.size is None:
-            if self.min_size or self.max_size:
-                raise InvalidOptionError(
-                    "--min-size and --max-size need --size, the size that the engine "
-                    "is to be fastest at."
-                )
-            return found
-        given = (self.min_size or self.size, self.size, self.max_size or self.size)
-        columns = zip(*map(_size, given), strict=True)
-        for axis, values in zip(("width", "height"), columns, strict=True):
-            found[axis] = Range(*values)
-            if list(values) != sorted(values):
-                raise InvalidOptionError(
-                    f"--min-size, --size and --max-size are {', '.join(given)}: each "
-                    f"must be at least as large as the one before, in {axis} as well."
-                )
+        if self.size:
+            limits = (self.min_size or self.size, self.size, self.max_size or self.size)
+            for axis, lengths in zip(("width", "height"), zip(*limits, strict=True)):
+                found[axis] = Range(*lengths)
         return found
-
-
-def _size(text: str) -> tuple[int, int]:
-    """(width, height) of "640x480"."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match:
-        raise InvalidOptionError(f"size {text!r} must be WIDTHxHEIGHT, as in 640x480.")
-    width, height = int(match[1]), int(match[2])
-    for side in (width, height):
-        if side % STRIDE or side < MIN_SIDE:
-            below = max(side // STRIDE * STRIDE, MIN_SIDE)
-            raise InvalidOptionError(
-                f"size {text}: {side} must be a multiple of {STRIDE} and at least "
-                f"{MIN_SIDE}. Take {below} or {below + STRIDE}; smaller images are "
-                "padded."
-            )
-    return width, height
-
-
-def _batch(text: str) -> tuple[int, int]:
-    """(least, largest) of "4" or "1:8"."""
-    match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
-    least = int(match[1]) if match else 0
-    largest = int(match[2] or match[1]) if match else 0
-    if not 1 <= least <= largest:
-        raise InvalidOptionError(
-            f"batch {text!r} must be a number of images, as in 4, or least:largest, as "
-            "in 1:8."
-        )
-    return least, largest
 
 
 def input_shapes(model: onnx.ModelProto, sizes: Sizes) -> dict[str, Shapes]:
@@ -107,7 +80,7 @@ def input_shapes(model: onnx.ModelProto, sizes: Sizes) -> dict[str, Shapes]:
 
     Raises:
         InvalidOptionError: a fixed axis is asked to be something else, or the size of
-            a graph that leaves it open was not said.
+            a graph that leaves it open is not given.
     """
     asked = sizes.ranges()
     shapes = {}

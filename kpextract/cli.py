@@ -99,10 +99,18 @@ def _add_build(commands: Any) -> None:
         default="auto",
         help="auto: the first of them that is installed",
     )
-    add("--size", help="WIDTHxHEIGHT that the engine is fastest at; multiples of 8")
-    add("--min-size", help="smallest it takes; --size if not given")
-    add("--max-size", help="largest it takes; --size if not given")
-    add("--batch", help="images of a call: 4, or 1:8, fastest at 8 (1)")
+    for option, meaning in (
+        ("--size", "of images that it is fastest at, multiples of 8"),
+        ("--min-size", "smallest it takes; else --size"),
+        ("--max-size", "largest it takes; else --size"),
+    ):
+        add(option, type=_size, metavar="WxH", help=meaning)
+    add(
+        "--batch",
+        type=_batch,
+        metavar="N[:M]",
+        help="images of a call; 1:8 takes one to eight and is fastest at eight (1)",
+    )
     add("--workspace", type=int, metavar="MIB", help="scratch memory of a layer")
     add("--dla", type=int, metavar="CORE", help="of a Jetson; the rest on its GPU")
     add(
@@ -112,6 +120,22 @@ def _add_build(commands: Any) -> None:
     )
     add("--timing-cache", type=Path, metavar="FILE", help="speeds up later builds")
     add("--force", action="store_true", help="replace what is there")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(width, height) of "640x480"."""
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"a size is like 640x480, not {text!r}")
+    return int(width), int(height)
+
+
+def _batch(text: str) -> tuple[int, int]:
+    """(least, largest) of "4" or "1:8"."""
+    least, colon, largest = text.partition(":")
+    if not least.isdecimal() or (colon and not largest.isdecimal()):
+        raise argparse.ArgumentTypeError(f"a batch is like 4 or 1:8, not {text!r}")
+    return int(least), int(largest or least)
 
 
 def _add_extractor_options(command: argparse.ArgumentParser) -> None:
