@@ -70,8 +70,8 @@ class Sizes:
             found["batch"] = Range(least, largest, largest)
         if self.size:
             limits = (self.min_size or self.size, self.size, self.max_size or self.size)
-            for axis, lengths in zip(("width", "height"), zip(*limits, strict=True)):
-                found[axis] = Range(*lengths)
+            widths, heights = zip(*limits, strict=True)
+            found |= {"width": Range(*widths), "height": Range(*heights)}
         return found
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -132,6 +133,19 @@ def test_the_sidecar_says_what_was_built(path, tmp_path):
         "hardware_compatible": True,
         "dla": None,
     }
+
+
+def test_an_engine_of_tensorrt_is_for_its_gpu(path, tmp_path, monkeypatch):
+    """Building it takes a GPU; here a stand-in gives the plan."""
+    gpu = {"name": "Orin", "compute_capability": "8.7"}
+    trt = SimpleNamespace(__name__="tensorrt", __version__="10.3.0")
+    monkeypatch.setattr("export.build.import_tensorrt", lambda package: trt)
+    monkeypatch.setattr("export.build.gpu_facts", lambda: gpu)
+    monkeypatch.setattr("export.build.build_plan", lambda *arguments: b"plan")
+    sidecar = build(path, tmp_path / "a.engine", sizes=Sizes((640, 480)))
+    assert sidecar["tensorrt"] == {"package": "tensorrt", "version": "10.3.0"}
+    assert (sidecar["gpu"], sidecar["hardware_compatible"]) == (gpu, False)
+    assert (tmp_path / "a.engine").read_bytes() == b"plan"
 
 
 def save_graph(path, nodes, inputs, outputs, initializers=()):
