@@ -269,35 +269,6 @@ def test_bad_use_is_one_line(path, tmp_path, capsys, options, message):
     assert os.listdir(tmp_path) == ["small.onnx"]
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--size=640", "a size is like 640x480, not '640'"),
-        ("--max-size=640x", "a size is like 640x480, not '640x'"),
-        ("--batch=1:", "a batch is like 4 or 1:8, not '1:'"),
-        ("--batch=many", "a batch is like 4 or 1:8, not 'many'"),
-    ],
-)
-def test_options_that_do_not_read(option, message, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(["build", "small", "-o", "small.engine", option])
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        (Sizes((320, 240)), "takes width 640 only|takes height 480 only"),
-        (Sizes((640, 480), max_size=(1280, 960)), "480 to 960"),
-        (Sizes(batch=(1, 2)), "takes batch 2 only, and --batch asks for 1 to 2"),
-    ],
-)
-def test_a_fixed_shape_stays(dense, tmp_path, sizes, message):
-    onnx.save(fixed(dense, (2, 480, 640, 3)), tmp_path / "model.onnx")
-    with pytest.raises(ValueError, match=message):
-        build(tmp_path / "model.onnx", tmp_path / "model.engine", sizes=sizes)
-
-
 def test_a_model_of_others_is_refused(dense, tmp_path):
     path = tmp_path / "model.onnx"
     model = onnx.ModelProto.FromString(dense.SerializeToString())
