@@ -8,6 +8,12 @@ from typing import Any
 from kpextract.files import replacing
 
 
+def sidecar_path(path: Path) -> Path:
+    """x.json of x.onnx; x.engine.json of x.engine, which may lie beside it."""
+    onnx = path.suffix == ".onnx"
+    return path.with_suffix(".json") if onnx else path.with_name(f"{path.name}.json")
+
+
 def refuse_existing(paths: list[Path], force: bool) -> None:
     """Raise if a path exists, unless `force`: a published model is never changed.
 
@@ -17,13 +23,13 @@ def refuse_existing(paths: list[Path], force: bool) -> None:
     existing = [str(path) for path in paths if path.exists()]
     if existing and not force:
         raise FileExistsError(
-            f"{', '.join(existing)} exists. New weights are a new version under a new "
-            "name; pass --force to replace a model that was never published."
+            f"{', '.join(existing)} exists. What was published is never changed: give "
+            "another name, or --force to replace it."
         )
 
 
-def write_model(path: Path, content: bytes, sidecar: dict[str, Any]) -> None:
-    """`path` and the JSON beside it, each whole or not at all.
+def write_model(path: Path, content: bytes, sidecar: dict[str, Any]) -> dict[str, Any]:
+    """`path` and the JSON beside it, each whole or not at all; returns the latter.
 
     The sidecar goes last and holds the hash of the model, so that a stop between the
     two leaves a pair that the loader refuses, not one that it believes.
@@ -31,5 +37,6 @@ def write_model(path: Path, content: bytes, sidecar: dict[str, Any]) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     sidecar = {"sha256": hashlib.sha256(content).hexdigest()} | sidecar
-    with replacing(path.with_suffix(".json")) as temporary:
+    with replacing(sidecar_path(path)) as temporary:
         temporary.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
+    return sidecar

@@ -13,14 +13,12 @@ from kpextract.image import pad_to_stride, to_uint8_bgr
 from kpextract.photos import read_photo
 from training.network import UnsuperPoint
 
+from .errors import ExportError
+
 # Float32 sums in another order: folding batch norm moves a logit of 10 by some 1e-5.
 MAX_LOGIT_ERROR = 1e-3
 MAX_POSITION_ERROR = 1e-3  # pixels: the contract's bound between any two decoders
 MIN_COSINE = 1 - 1e-5  # between descriptors of one cell
-
-
-class ExportError(Exception):
-    """A model that must not be written; the message says why."""
 
 
 @dataclass(frozen=True)

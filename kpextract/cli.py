@@ -9,6 +9,7 @@ from kpextract import __version__
 from kpextract.backends import BACKENDS
 from kpextract.commands import FAILED, detect, info, match_photos
 from kpextract.errors import KpextractError
+from kpextract.model_commands import build
 from kpextract.photos import UsageError
 
 INTERRUPTED = 130  # as shells report Ctrl-C
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--draw", type=Path, help="picture of both; inliers are green")
     _add_extractor_options(command)
 
+    _add_build(commands)
     _command(commands, "info", info, "kpextract info --json")
     return parser
 
@@ -78,6 +80,62 @@ def _command(
     )
     command.set_defaults(command=function)
     return command
+
+
+def _add_build(commands: Any) -> None:
+    command = _command(
+        commands,
+        "build",
+        build,
+        "kpextract build small -o small.engine --size 640x480 --batch 1:8",
+    )
+    add = command.add_argument
+    add("model", metavar="MODEL", help="bundled name or path of an .onnx file")
+    add("-o", "--out", type=Path, required=True, help=".engine file to write")
+    add(
+        "--with",
+        dest="package",
+        choices=("auto", "tensorrt", "tensorrt_rtx"),
+        default="auto",
+        help="auto: the first of them that is installed",
+    )
+    for option, meaning in (
+        ("--size", "of images that it is fastest at, multiples of 8"),
+        ("--min-size", "smallest it takes; else --size"),
+        ("--max-size", "largest it takes; else --size"),
+    ):
+        add(option, type=_size, metavar="WxH", help=meaning)
+    add(
+        "--batch",
+        type=_batch,
+        metavar="N[:M]",
+        help="images of a call; 1:8 takes one to eight and is fastest at eight (1)",
+    )
+    add("--workspace", type=int, metavar="MIB", help="scratch memory of a layer")
+    add("--dla", type=int, metavar="CORE", help="of a Jetson; the rest on its GPU")
+    add(
+        "--hardware-compatible",
+        action="store_true",
+        help="for other GPUs too, at some speed",
+    )
+    add("--timing-cache", type=Path, metavar="FILE", help="speeds up later builds")
+    add("--force", action="store_true", help="replace what is there")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(width, height) of "640x480"."""
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"a size is like 640x480, not {text!r}")
+    return int(width), int(height)
+
+
+def _batch(text: str) -> tuple[int, int]:
+    """(least, largest) of "4" or "1:8"."""
+    least, colon, largest = text.partition(":")
+    if not least.isdecimal() or (colon and not largest.isdecimal()):
+        raise argparse.ArgumentTypeError(f"a batch is like 4 or 1:8, not {text!r}")
+    return int(least), int(largest or least)
 
 
 def _add_extractor_options(command: argparse.ArgumentParser) -> None:

@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 import torch
 
-from export.check import ExportError, check
+from export.check import check
+from export.errors import ExportError
 from export.run import export, main
 from export.trace import trace
 from kpextract import Extractor

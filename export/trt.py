@@ -1,0 +1,70 @@
+"""TensorRT or TensorRT-RTX, whichever is here: the package and its log."""
+
+import functools
+import importlib
+from collections import deque
+from types import ModuleType
+from typing import Any
+
+from kpextract.errors import MissingPackageError
+
+# In the order in which "auto" looks for them, with the line that installs each.
+PACKAGES = {
+    "tensorrt": "pip install tensorrt (on a Jetson it comes with JetPack)",
+    "tensorrt_rtx": 'pip install "kpextract[trt-build]"',
+}
+LAST_LINES = 3  # of the log, quoted in an error
+
+
+def import_tensorrt(package: str = "auto") -> ModuleType:
+    """The package named, or the first of `PACKAGES` that is installed.
+
+    Raises:
+        MissingPackageError: it is not installed, or cannot be loaded.
+    """
+    names = list(PACKAGES) if package == "auto" else [package]
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise _broken(name, error) from error
+        except (ImportError, OSError) as error:
+            raise _broken(name, error) from error
+    lines = ", or ".join(PACKAGES[name] for name in names)
+    raise MissingPackageError(
+        f"building an engine needs {' or '.join(names)}, not installed here. "
+        f"Run: {lines}."
+    )
+
+
+def _broken(name: str, error: Exception) -> MissingPackageError:
+    """A package that is there, yet does not load, is not passed over."""
+    return MissingPackageError(
+        f"{name} is installed but cannot be loaded ({error}). "
+        f"Install it again: {PACKAGES[name]}."
+    )
+
+
+@functools.cache
+def shared_log(trt: ModuleType) -> Any:
+    """The one log of a process: TensorRT keeps the first that it is given.
+
+    Nothing is printed; `errors` holds the last lines of that severity.
+    """
+
+    class Log(trt.ILogger):
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: deque[str] = deque(maxlen=LAST_LINES)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+                self.errors.append(" ".join(message.split()))
+
+    return Log()
+
+
+def last_errors(log: Any) -> str:
+    """The last lines of that severity, on one line."""
+    return " | ".join(log.errors) or "its log names no error"

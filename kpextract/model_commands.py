@@ -1,0 +1,60 @@
+"""What the commands that make models do; each is a step of `kpextract.export`."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from kpextract.errors import MissingPackageError
+
+
+def build(
+    model: str,
+    out: Path,
+    package: str,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """TensorRT engine of a model, and its sidecar."""
+    _need_onnx("kpextract build")
+    from kpextract.export.build import build as build_engine
+    from kpextract.export.plan import BuildOptions
+    from kpextract.export.shapes import Sizes
+
+    names = ("size", "min_size", "max_size", "batch")
+    sizes = Sizes(**{name: options.pop(name) for name in names})
+    started = time.perf_counter()
+    sidecar = build_engine(
+        model,
+        out,
+        package=package,
+        sizes=sizes,
+        options=BuildOptions(**options),
+        force=force,
+    )
+    if as_json:
+        print(json.dumps({"engine": str(out)} | sidecar, indent=2))
+        return 0
+    seconds = time.perf_counter() - started
+    shapes = sidecar["inputs"]["image"]
+    ranges = " to ".join(
+        "x".join(map(str, shape)) for shape in (shapes["min"], shapes["max"])
+    )
+    builder = "{package} {version}".format(**sidecar["tensorrt"])
+    print(
+        f"wrote {out}: {sidecar['name']} {sidecar['version']}, {sidecar['kind']}, "
+        f"{sidecar['precision']}, images {ranges}, {out.stat().st_size / 1e6:.1f} MB, "
+        f"{builder}, {seconds:.1f} s"
+    )
+    return 0
+
+
+def _need_onnx(command: str) -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{command} needs onnx, which is not installed. "
+            'Run: pip install "kpextract[export]" (or pip install onnx).'
+        ) from error
