@@ -75,12 +75,11 @@ def run_within(
     limits.check(images)
     results = []
     for part, missing in limits.parts(len(images)):
-        inputs = [
-            None if array is None else _fill_up(array[part], missing)
-            for array in (images, masks)
-        ]
+        result = run(
+            _fill_up(images[part], missing),
+            None if masks is None else _fill_up(masks[part], missing),
+        )
         count = part.stop - part.start
-        result = run(*inputs)
         results.append(type(result)(*(array[:count] for array in result)))
     if len(results) == 1:
         return results[0]
