@@ -1,4 +1,4 @@
-"""The error of this room; a module of its own, since most of the room needs no torch."""
+"""The error of this room, in a module that needs neither PyTorch nor ONNX."""
 
 from kpextract.errors import KpextractError
 

@@ -53,7 +53,9 @@ def _insert_casts(
     """Put each cast right after the node whose result it takes."""
     casts = {
         name: _cast(name, name + SUFFIX, TensorProto.FLOAT16) for name in entering
-    } | {name + SUFFIX: _cast(name + SUFFIX, name, TensorProto.FLOAT) for name in leaving}
+    } | {
+        name + SUFFIX: _cast(name + SUFFIX, name, TensorProto.FLOAT) for name in leaving
+    }
     nodes = []
     for node in graph.node:
         nodes.append(node)

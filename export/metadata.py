@@ -7,8 +7,9 @@ from google.protobuf.message import DecodeError
 
 from .errors import ExportError
 
-OPSET = 17  # the newest that TensorRT 8.6 reads; `trace` says what newer ones break
-IR_VERSION = 8
+# Opset 20 renames GridSample's modes, and older TensorRT parsers then sample nearest
+# without an error; 17 is the newest that TensorRT 8.6 reads.
+OPSET = 17
 KEYS = ("kind", "name", "version", "sha256", "license")  # after "kpextract."
 
 

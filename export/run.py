@@ -20,8 +20,9 @@ from training.checkpoint import load_weights
 from training.data import NoPhotosError, list_photos
 from training.network import UnsuperPoint, count_flop
 
+from .agreement import Agreement
 from .artifact import refuse_existing, write_model
-from .check import Agreement, ExportError, check
+from .check import check
 from .trace import trace
 
 LICENSE = "Apache-2.0"
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         target, agreement = export(**vars(options))
-    except (ExportError, KpextractError, NoPhotosError, OSError) as error:
+    except (KpextractError, NoPhotosError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
     print(f"{target}: {agreement}")

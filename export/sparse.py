@@ -7,7 +7,7 @@ data: TensorRT reads no NonZero, and a robot wants no surprise.
 import onnx
 from onnx import compose, parser
 
-from kpextract.decode import TINY, SparseRows
+from kpextract.decode import TINY
 from kpextract.image import STRIDE
 
 from .shape import dimension_names
@@ -147,7 +147,9 @@ def _program(
         f"int64[6] fill_points = {{0, 0, 0, 0, {k}, 0}}",
         *(f"int64[1] k{turn} = {{{size}}}" for turn, size in enumerate(sizes)),
     ]
-    inputs = [f"float[{', '.join(dimensions[n])}] {n}" for n in dimensions if n != "image"]
+    inputs = [
+        f"float[{', '.join(dimensions[n])}] {n}" for n in dimensions if n != "image"
+    ]
     if mask:
         inputs.append(f"uint8[{batch}, {height}, {width}] mask")
     dimension = dimensions["descriptor_map"][1]
@@ -163,9 +165,7 @@ def _program(
 
 def _turns(max_keypoints: int, logits: str) -> tuple[str, list[int]]:
     """As many TopK as it takes, and how many cells each gives."""
-    sizes = [
-        min(MOST, max_keypoints - done) for done in range(0, max_keypoints, MOST)
-    ]
+    sizes = [min(MOST, max_keypoints - done) for done in range(0, max_keypoints, MOST)]
     text = ""
     for turn in range(len(sizes)):
         if turn:

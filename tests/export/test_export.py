@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 import torch
 
-from export.check import ExportError, check
+from export.check import check
+from export.errors import ExportError
 from export.run import export, main
 from export.trace import trace
 from kpextract import Extractor
@@ -64,7 +65,7 @@ def traced(request):
 def test_the_graph_agrees_with_pytorch(traced, root):
     network, model = traced
     agreement = check(model, network, [root / "examples" / "blocks.jpg"])
-    assert agreement.images == 4
+    assert agreement.batches == 4
     assert agreement.position_error < 1e-3
     assert agreement.cosine > 1 - 1e-5
 
@@ -166,7 +167,7 @@ def test_a_published_model_is_not_replaced(weights, tmp_path, root, capsys):
 
 
 def test_a_check_that_fails_writes_nothing(weights, tmp_path, root, monkeypatch):
-    monkeypatch.setattr("export.check.MAX_POSITION_ERROR", -1.0)
+    monkeypatch.setattr("export.agreement.MAX_POSITION_ERROR", -1.0)
     with pytest.raises(ExportError):
         export(weights, tmp_path / "models", "1", root / "examples")
     assert not (tmp_path / "models").exists()
