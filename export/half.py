@@ -20,41 +20,38 @@ def to_half(dense: onnx.ModelProto) -> onnx.ModelProto:
     model.CopyFrom(dense)
     graph = model.graph
     inside = low_precision_nodes(graph)
+    outside = [node for node in graph.node if node not in inside]
     made = {name for node in inside for name in node.output}
-    weights = {w.name: w for w in graph.initializer if w.data_type == TensorProto.FLOAT}
-    read = dict.fromkeys(name for node in inside for name in node.input)
-    for name in read:
-        if name in weights:
-            half = numpy_helper.to_array(weights[name]).astype(np.float16)
-            graph.initializer.append(numpy_helper.from_array(half, name + SUFFIX))
-    integers = {w.name for w in graph.initializer} - set(weights)
-    entering = [name for name in read if name not in made | set(weights) | integers]
+    read = {name for node in inside for name in node.input}
+    kept = {name for node in outside for name in node.input} | {
+        value.name for value in graph.output
+    }
+    constants = {constant.name for constant in graph.initializer}
+    weights = {c.name for c in graph.initializer if c.data_type == TensorProto.FLOAT}
+    for weight in [c for c in graph.initializer if c.name in weights & read]:
+        half = numpy_helper.to_array(weight).astype(np.float16)
+        graph.initializer.append(numpy_helper.from_array(half, weight.name + SUFFIX))
+        if weight.name not in kept:
+            graph.initializer.remove(weight)
     for node in inside:
-        for name in {*entering, *weights, *made}:
+        for name in {*node.input} - (constants - weights):  # not the sizes of a split
             replace_input(node, name, name + SUFFIX)
         node.output[:] = [name + SUFFIX for name in node.output]
-    outside = [node for node in graph.node if not made & _outputs(node)]
-    leaving = [v.name for v in graph.output if v.name in made]
-    leaving += [n for node in outside for n in node.input if n in made]
-    _insert_casts(graph, entering, list(dict.fromkeys(leaving)))
-    _drop_unread(graph)
+    _insert_casts(graph, entering=read - made - constants, leaving=made & kept)
     del graph.value_info[:]
     return model
 
 
-def _outputs(node: onnx.NodeProto) -> set[str]:
-    """Names of a node's results as they were in float32."""
-    return {name.removesuffix(SUFFIX) for name in node.output}
-
-
 def _insert_casts(
-    graph: onnx.GraphProto, entering: list[str], leaving: list[str]
+    graph: onnx.GraphProto, *, entering: set[str], leaving: set[str]
 ) -> None:
     """Put each cast right after the node whose result it takes."""
     casts = {
-        name: _cast(name, name + SUFFIX, TensorProto.FLOAT16) for name in entering
-    } | {
-        name + SUFFIX: _cast(name + SUFFIX, name, TensorProto.FLOAT) for name in leaving
+        source: helper.make_node("Cast", [source], [target], f"cast_{target}", to=dtype)
+        for source, target, dtype in (
+            *((name, name + SUFFIX, TensorProto.FLOAT16) for name in entering),
+            *((name + SUFFIX, name, TensorProto.FLOAT) for name in leaving),
+        )
     }
     nodes = []
     for node in graph.node:
@@ -62,14 +59,3 @@ def _insert_casts(
         nodes += [casts[name] for name in node.output if name in casts]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _cast(source: str, target: str, dtype: int) -> onnx.NodeProto:
-    return helper.make_node("Cast", [source], [target], name=f"cast_{target}", to=dtype)
-
-
-def _drop_unread(graph: onnx.GraphProto) -> None:
-    """Weights that only the converted nodes read."""
-    read = {name for node in graph.node for name in node.input}
-    for weight in [w for w in graph.initializer if w.name not in read]:
-        graph.initializer.remove(weight)

@@ -123,11 +123,7 @@ def _program(
     dense: onnx.GraphProto, max_keypoints: int, mask: bool, float16: bool
 ) -> str:
     """Decoding in the text format of ONNX."""
-    dimensions = {
-        value.name: dimension_names(value) for value in (*dense.input, *dense.output)
-    }
-    batch, height, width, _ = dimensions["image"]
-    fixed_size = height.isdigit()
+    fixed_size = dimension_names(dense.input[0])[1].isdigit()
     logits, points = ("allowed" if mask else "logits"), "points"
     steps = [CELLS, MASK if mask else ""]
     if not fixed_size:
@@ -140,27 +136,32 @@ def _program(
         points=points,
         descriptor_type=onnx.TensorProto.FLOAT16 if float16 else onnx.TensorProto.FLOAT,
     )
-    k = max_keypoints
     constants = [
         CONSTANTS,
-        f"int64[4] fill_logits = {{0, 0, 0, {k}}}",
-        f"int64[6] fill_points = {{0, 0, 0, 0, {k}, 0}}",
+        f"int64[4] fill_logits = {{0, 0, 0, {max_keypoints}}}",
+        f"int64[6] fill_points = {{0, 0, 0, 0, {max_keypoints}, 0}}",
         *(f"int64[1] k{turn} = {{{size}}}" for turn, size in enumerate(sizes)),
     ]
-    inputs = [
-        f"float[{', '.join(dimensions[n])}] {n}" for n in dimensions if n != "image"
-    ]
+    signature = _signature(dense, max_keypoints, mask, float16)
+    body = "".join([*steps, turns, rows])
+    return f"decode {signature} <{', '.join(constants)}> {{{body}}}"
+
+
+def _signature(dense: onnx.GraphProto, k: int, mask: bool, float16: bool) -> str:
+    """Inputs and outputs with their types and shapes."""
+    batch, height, width, _ = dimension_names(dense.input[0])
+    maps = {value.name: dimension_names(value) for value in dense.output}
+    inputs = [f"float[{', '.join(shape)}] {name}" for name, shape in maps.items()]
     if mask:
         inputs.append(f"uint8[{batch}, {height}, {width}] mask")
-    dimension = dimensions["descriptor_map"][1]
-    outputs = (
-        f"float[{batch}, {k}, 2] keypoints, float[{batch}, {k}] scores, "
-        f"{'float16' if float16 else 'float'}[{batch}, {k}, {dimension}] descriptors, "
-        f"int32[{batch}] count"
-    )
-    body = "".join([*steps, turns, rows])
-    header = f"decode ({', '.join(inputs)}) => ({outputs}) <{', '.join(constants)}>"
-    return f"{header} {{{body}}}"
+    outputs = [
+        f"float[{batch}, {k}, 2] keypoints",
+        f"float[{batch}, {k}] scores",
+        f"{'float16' if float16 else 'float'}[{batch}, {k}, "
+        f"{maps['descriptor_map'][1]}] descriptors",
+        f"int32[{batch}] count",
+    ]
+    return f"({', '.join(inputs)}) => ({', '.join(outputs)})"
 
 
 def _turns(max_keypoints: int, logits: str) -> tuple[str, list[int]]:

@@ -1,7 +1,5 @@
 """Variants of the bundled model: the same features, for other runtimes."""
 
-import hashlib
-import json
 import signal
 import subprocess
 import sys
@@ -13,7 +11,7 @@ import onnx
 import pytest
 from kpextract.export import sparse
 from kpextract.export.errors import ExportError
-from kpextract.export.metadata import load_graph, read_metadata
+from kpextract.export.metadata import load_graph
 from kpextract.export.variant import Variant, export_variant
 from onnx import numpy_helper
 
@@ -128,66 +126,20 @@ def test_opencv_reads_sparse_graphs(name, write, photo, run_graph):
     net = cv2.dnn.readNetFromONNX(str(path))
     for key, array in inputs.items():
         net.setInput(array, key)
-    ours = net.forward([output.name for output in model.graph.output])
+    names = [output.name for output in model.graph.output]
+    keypoints, scores, descriptors, count = net.forward(names)
     expected = run_graph(model, SparseRows, inputs)
-    ours = SparseRows(
-        *(a.reshape(e.shape) for a, e in zip(ours, expected, strict=True))
-    )
-    np.testing.assert_array_equal(ours.count, expected.count)
-    np.testing.assert_allclose(ours.scores, expected.scores, rtol=0, atol=1e-5)
+    assert count.ravel().tolist() == expected.count.tolist()
+    np.testing.assert_allclose(scores, expected.scores, rtol=0, atol=1e-5)
     # Its sums in another order swap a few cells whose logits are nearly equal.
-    orders = [np.lexsort(rows.keypoints[0].T) for rows in (ours, expected)]
-    for array, reference in zip(ours[::2], expected[::2], strict=True):
-        np.testing.assert_allclose(
-            array[0, orders[0]], reference[0, orders[1]], rtol=0, atol=1e-3
-        )
-
-
-def test_the_sidecar_says_what_the_variant_is(write, root):
-    path = write(SPARSE["many"])
-    sidecar = json.loads(path.with_suffix(".json").read_text())
-    source = json.loads((root / "models" / "small.json").read_text())
-    assert sidecar["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert sidecar["source_sha256"] == source["sha256"]
-    assert sidecar["weights_sha256"] == source["weights_sha256"]
-    expected = {
-        "kind": "sparse",
-        "precision": "float32",
-        "size": [640, 480],
-        "batch": None,
-        "max_keypoints": 4800,
-        "mask": True,
-        "descriptors": "float32",
-    }
-    assert {key: sidecar[key] for key in expected} == expected
-    metadata = read_metadata(load_graph(path))
-    assert metadata == {
-        "kind": "sparse",
-        "name": "small",
-        "version": source["version"],
-        "sha256": source["weights_sha256"],
-        "license": "Apache-2.0",
-        "precision": "float32",
-    }
-
-
-def test_the_command_line(tmp_path, capsys, photo):
-    path = tmp_path / "small-640.onnx"
-    arguments = f"export --model small --kind sparse --size 640x480 --batch 1 -o {path}"
-    assert main([*arguments.split(), "--max-keypoints", "100", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert (report["path"], report["max_keypoints"]) == (str(path), 100)
-    assert report["agreement"]["position_error"] <= MAX_POSITION_ERROR
-    assert len(Extractor(path).detect(photo)) == 100
-    before = path.read_bytes()
-    assert main(arguments.split()) == 2
-    assert "--force" in capsys.readouterr().err
-    assert path.read_bytes() == before
-    assert main([*arguments.split(), "--force"]) == 0
-    assert capsys.readouterr().out.startswith(
-        f"wrote {path}: sparse, float32, 640x480, batch 1, 1024 keypoints; on noise"
+    matcher = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
+    pairs = matcher.match(keypoints[0], expected.keypoints[0])
+    assert len(pairs) == len(keypoints[0])
+    assert max(pair.distance for pair in pairs) < 2 * MAX_POSITION_ERROR
+    order = [pair.trainIdx for pair in pairs]
+    np.testing.assert_allclose(
+        descriptors[0], expected.descriptors[0, order], rtol=0, atol=1e-3
     )
-    assert path.read_bytes() != before
 
 
 @pytest.mark.parametrize(
@@ -256,9 +208,7 @@ def test_a_model_of_another_opset_is_refused(root, tmp_path):
 def test_a_variant_that_decodes_otherwise_is_not_written(tmp_path, monkeypatch):
     wrong = sparse.ROWS.replace("align_corners = 0", "align_corners = 1")
     monkeypatch.setattr(sparse, "ROWS", wrong)
-    with pytest.raises(
-        ExportError, match="differs from the runtime's.*Nothing was written"
-    ):
+    with pytest.raises(ExportError, match="differs from the runtime's"):
         export_variant("small", tmp_path / "x.onnx", Variant())
     assert not list(tmp_path.iterdir())
 
