@@ -48,9 +48,9 @@ def make_maps(stride):
 
 
 def make_mask():
-    """[H][W] of 0 and 1: the left third and a stripe are barred."""
+    """[H][W] of 0 and 1: a chessboard of pixels, the left third barred."""
     return [
-        [int(x > WIDTH / 3 and y // 8 != 2) for x in range(WIDTH)]
+        [int(x > WIDTH / 3 and (x + y) % 2) for x in range(WIDTH)]
         for y in range(HEIGHT)
     ]
 

@@ -1,12 +1,19 @@
 """Variants in float16 and int8: their types, and how little they change."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from kpextract.export.metadata import load_graph, read_metadata
-from kpextract.export.variant import Variant
+import torch
+from kpextract.export.metadata import KEYS, load_graph, read_metadata
+from kpextract.export.parity import check_variant
+from kpextract.export.quantize import STYLES
+from kpextract.export.trace import trace
+from kpextract.export.variant import Variant, build
 from onnx import TensorProto, numpy_helper
 
 from kpextract import Extractor
+from training.network import BASE, SMALL, UnsuperPoint
 
 
 def types_of_weights(model):
@@ -92,3 +99,29 @@ def test_int8_for_tensorrt_is_symmetric_with_biases_in_float(write):
             zero = weights[node.input[2]]
             assert zero.dtype == np.int8
             assert not zero.any()
+
+
+NETWORKS = {
+    "base": BASE,  # pooling and leaky ReLU
+    "finer descriptors": replace(SMALL, descriptor_stride=4),
+    "one hidden layer for all heads": replace(SMALL, shared_hidden=True),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "variant", [Variant(fp16=True), *(Variant(int8=style) for style in STYLES)]
+)
+def test_every_network_has_its_variants(name, variant):
+    torch.manual_seed(0)
+    network = UnsuperPoint(NETWORKS[name]).eval()
+    metadata = {f"kpextract.{key}": "0" for key in KEYS}
+    source = trace(network, metadata | {"kpextract.kind": "dense"})
+    noise = np.random.default_rng(0).integers(0, 256, (2, 1, 64, 96, 3), dtype=np.uint8)
+    graph = build(source, variant, iter(noise))
+    agreement = check_variant(graph, source, variant.rows)
+    assert agreement.position_error > 0  # something did change its type
+    assert agreement.position_error < 0.1
+    assert agreement.cosine > 0.99
+    weights = {n.split(".")[2] for n in types_of_weights(graph) if ".heads." in n}
+    assert {"score", "position"} <= weights
