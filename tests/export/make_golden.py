@@ -19,7 +19,7 @@ import torch  # noqa: E402
 from training.network import NetworkConfig, UnsuperPoint  # noqa: E402
 
 HEIGHT, WIDTH = 48, 64
-BUDGET = 20
+BUDGET = 12
 CASES = {"map at 1/8": 8, "map at 1/4": 4}  # pixels between entries of the map
 
 
