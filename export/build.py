@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
 
-from kpextract.errors import InvalidOptionError, ModelError
+from kpextract.errors import InvalidOptionError
 from kpextract.image import STRIDE
-from kpextract.modelfile import ModelFile, find_model
+from kpextract.modelfile import find_model
 
 from .artifact import refuse_existing, sidecar_path, write_model
 from .device import gpu_facts
+from .metadata import parse_graph, read_metadata
 from .plan import BuildOptions, build_plan
 from .shapes import Shapes, Sizes, input_shapes
 from .trt import import_tensorrt
@@ -40,9 +40,9 @@ def build(
 
     Raises:
         MissingPackageError: the package is not installed.
-        ModelError: the model is missing, damaged or not one of ours.
+        ModelError: the model is missing or damaged.
         InvalidOptionError: shapes or options that cannot be met.
-        ExportError: TensorRT cannot build the model.
+        ExportError: the model is not one of ours, or TensorRT cannot build it.
         FileExistsError: a file is there already and `force` is not given.
     """
     sizes, options = sizes or Sizes(), options or BuildOptions()
@@ -50,7 +50,8 @@ def build(
         raise InvalidOptionError(f"an engine's name must end in {SUFFIX}, got {out}.")
     refuse_existing([out, sidecar_path(out)], force)
     found = find_model(model)
-    graph, metadata = _read(found)
+    graph = parse_graph(found.content, found.path)
+    metadata = read_metadata(graph)
     shapes = input_shapes(graph, sizes)
     trt = import_tensorrt(package)
     # TensorRT measures on the GPU at hand; TensorRT-RTX compiles at load.
@@ -66,25 +67,6 @@ def build(
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     return write_model(out, plan, sidecar)
-
-
-def _read(found: ModelFile) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The graph of a model of ours, and its metadata without the prefix."""
-    try:
-        graph = onnx.load_from_string(found.content)
-    except DecodeError as error:
-        raise ModelError(f"{found.path} is not an ONNX model: {error}.") from error
-    metadata = {
-        entry.key.removeprefix("kpextract."): entry.value
-        for entry in graph.metadata_props
-    }
-    missing = {"kind", "name", "version", "license"} - set(metadata)
-    if missing:
-        raise ModelError(
-            f"{found.path} is not a kpextract model: its metadata lacks "
-            f"{', '.join(sorted(missing))}. Give a file written by kpextract export."
-        )
-    return graph, metadata
 
 
 def _facts(

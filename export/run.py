@@ -20,8 +20,9 @@ from training.checkpoint import load_weights
 from training.data import NoPhotosError, list_photos
 from training.network import UnsuperPoint, count_flop
 
+from .agreement import Agreement
 from .artifact import refuse_existing, write_model
-from .check import Agreement, check
+from .check import check
 from .trace import trace
 
 LICENSE = "Apache-2.0"

@@ -17,9 +17,8 @@ from training.network import (
     UnsuperPoint,
 )
 
-# Opset 20 renames GridSample's modes, and older TensorRT parsers then sample nearest
-# without an error; 17 is the newest that TensorRT 8.6 reads.
-OPSET = 17
+from .metadata import OPSET
+
 WHITE = 255  # of 8 bits
 
 

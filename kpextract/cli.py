@@ -9,7 +9,7 @@ from kpextract import __version__
 from kpextract.backends import BACKENDS
 from kpextract.commands import FAILED, detect, info, match_photos
 from kpextract.errors import KpextractError
-from kpextract.model_commands import build
+from kpextract.model_commands import build, export
 from kpextract.photos import UsageError
 
 INTERRUPTED = 130  # as shells report Ctrl-C
@@ -57,9 +57,54 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--draw", type=Path, help="picture of both; inliers are green")
     _add_extractor_options(command)
 
+    _add_export(commands)
     _add_build(commands)
     _command(commands, "info", info, "kpextract info --json")
     return parser
+
+
+def _add_export(commands: Any) -> None:
+    command = _command(
+        commands,
+        "export",
+        export,
+        "kpextract export --model small --size 640x480 --batch 1 -o small-640.onnx",
+    )
+    add = command.add_argument
+    add("--model", default="small", help="bundled name or path of a dense .onnx file")
+    add("-o", "--out", type=Path, required=True, help=".onnx file; a .json goes beside")
+    add(
+        "--kind",
+        choices=("dense", "sparse"),
+        default="sparse",
+        help="sparse: the graph decodes by itself (default)",
+    )
+    add("--size", type=_size, metavar="WxH", help="of images, in pixels; else any")
+    add("--batch", type=int, help="images of a call; else any number")
+    add("--max-keypoints", type=int, help="rows of an image in a sparse graph")
+    add("--mask", action="store_true", help="input that says where keypoints may be")
+    add("--descriptors", choices=("float32", "float16"), default="float32")
+    precision = command.add_mutually_exclusive_group()
+    precision.add_argument(
+        "--fp16",
+        action="store_true",
+        help="backbone and descriptors in float16",
+    )
+    precision.add_argument(
+        "--int8",
+        choices=("onnxruntime", "tensorrt"),
+        help="backbone and descriptors in int8, for that runtime",
+    )
+    add("--calibrate", metavar="PHOTOS", help="photos that int8 is calibrated on")
+    add("--force", action="store_true", help="replace what is there")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(width, height) of "640x480"."""
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"a size is like 640x480, not {text!r}")
+    return int(width), int(height)
 
 
 def _command(
@@ -120,14 +165,6 @@ def _add_build(commands: Any) -> None:
     )
     add("--timing-cache", type=Path, metavar="FILE", help="speeds up later builds")
     add("--force", action="store_true", help="replace what is there")
-
-
-def _size(text: str) -> tuple[int, int]:
-    """(width, height) of "640x480"."""
-    width, cross, height = text.partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"a size is like 640x480, not {text!r}")
-    return int(width), int(height)
 
 
 def _batch(text: str) -> tuple[int, int]:

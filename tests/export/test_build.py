@@ -18,8 +18,9 @@ from export.errors import ExportError
 from export.plan import BuildOptions
 from export.shapes import Sizes
 from export.trace import trace
+from export.variant import Variant
+from export.variant import build as make_variant
 from kpextract.cli import main
-from kpextract.errors import ModelError
 from kpextract.modelfile import find_model
 from training.checkpoint import load_weights
 
@@ -48,23 +49,22 @@ def dense(root):
     return trace(network, METADATA)
 
 
-def fixed(model, shape):
-    """The same graph for one shape of its input."""
-    model = onnx.ModelProto.FromString(model.SerializeToString())
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    for dim, length in zip(dims, shape, strict=True):
-        dim.dim_value = length
-    return model
-
-
-# How each exported variant comes from the dense graph, and the sizes it is built for.
+FREE = Sizes((640, 480), (320, 240), (1280, 960), (1, 8))
+FIXED = {"size": (640, 480), "batch": 2}
+# Every kind of exported graph, and the sizes it is built for.
 VARIANTS = {
-    "dense": (lambda dense: dense, Sizes((640, 480))),
-    "dense, many shapes": (
-        lambda dense: dense,
-        Sizes((640, 480), (320, 240), (1280, 960), (1, 8)),
-    ),
-    "dense, one shape": (lambda dense: fixed(dense, (2, 480, 640, 3)), Sizes()),
+    "dense": (Variant("dense"), Sizes((640, 480))),
+    "dense, many shapes": (Variant("dense"), FREE),
+    "dense, one shape": (Variant("dense", **FIXED), Sizes()),
+    "dense float16": (Variant("dense", fp16=True), FREE),
+    "sparse": (Variant(), FREE),
+    "sparse, one shape": (Variant(**FIXED), Sizes()),
+    "sparse, mask": (Variant(mask=True), FREE),
+    "sparse, more than one TopK": (Variant(max_keypoints=4096), FREE),
+    "sparse, every cell": (Variant(**FIXED, max_keypoints=4800), Sizes()),
+    "sparse float16": (Variant(fp16=True, mask=True), FREE),
+    "sparse, descriptors float16": (Variant(descriptors="float16"), FREE),
+    "sparse int8": (Variant(int8="tensorrt"), FREE),
 }
 
 
@@ -75,10 +75,10 @@ def path(dense, tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("make", "sizes"), VARIANTS.values(), ids=VARIANTS)
-def test_every_variant_builds(dense, tmp_path, make, sizes):
+@pytest.mark.parametrize(("variant", "sizes"), VARIANTS.values(), ids=VARIANTS)
+def test_every_variant_builds(dense, photo, tmp_path, variant, sizes):
     path, out = tmp_path / "model.onnx", tmp_path / "model.engine"
-    model = make(dense)
+    model = make_variant(dense, variant, iter([photo[None]]))
     onnx.save(model, path)
     sidecar = build(path, out, sizes=sizes)
     weights = sum(numpy_helper.to_array(w).nbytes for w in model.graph.initializer)
@@ -274,10 +274,10 @@ def test_a_model_of_others_is_refused(dense, tmp_path):
     model = onnx.ModelProto.FromString(dense.SerializeToString())
     del model.metadata_props[:]
     onnx.save(model, path)
-    with pytest.raises(ModelError, match="not a kpextract model"):
+    with pytest.raises(ExportError, match="not a kpextract model"):
         build(path, tmp_path / "model.engine", sizes=Sizes((640, 480)))
     path.write_bytes(b"no model")
-    with pytest.raises(ModelError, match="not an ONNX model"):
+    with pytest.raises(ExportError, match="not an ONNX file"):
         build(path, tmp_path / "model.engine", sizes=Sizes((640, 480)))
 
 

@@ -65,7 +65,7 @@ def traced(request):
 def test_the_graph_agrees_with_pytorch(traced, root):
     network, model = traced
     agreement = check(model, network, [root / "examples" / "blocks.jpg"])
-    assert agreement.images == 4
+    assert agreement.batches == 4
     assert agreement.position_error < 1e-3
     assert agreement.cosine > 1 - 1e-5
 
@@ -167,7 +167,7 @@ def test_a_published_model_is_not_replaced(weights, tmp_path, root, capsys):
 
 
 def test_a_check_that_fails_writes_nothing(weights, tmp_path, root, monkeypatch):
-    monkeypatch.setattr("export.check.MAX_POSITION_ERROR", -1.0)
+    monkeypatch.setattr("export.agreement.MAX_POSITION_ERROR", -1.0)
     with pytest.raises(ExportError):
         export(weights, tmp_path / "models", "1", root / "examples")
     assert not (tmp_path / "models").exists()

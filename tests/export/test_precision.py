@@ -1,0 +1,127 @@
+"""Variants in float16 and int8: their types, and how little they change."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from kpextract.export.metadata import KEYS, load_graph, read_metadata
+from kpextract.export.parity import check_variant
+from kpextract.export.quantize import STYLES
+from kpextract.export.trace import trace
+from kpextract.export.variant import Variant, build
+from onnx import TensorProto, numpy_helper
+
+from kpextract import Extractor
+from training.network import BASE, SMALL, UnsuperPoint
+
+
+def types_of_weights(model):
+    return {
+        node.input[1].removesuffix("_float16"): weight.data_type
+        for node in model.graph.node
+        if node.op_type == "Conv"
+        for weight in model.graph.initializer
+        if weight.name == node.input[1]
+    }
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_float16_is_written_into_the_graph(kind, write):
+    model = load_graph(write(Variant(kind=kind, fp16=True)))
+    types = types_of_weights(model)
+    heads = {f"network.heads.{head}.weight" for head in ("score", "position")}
+    assert {n for n, t in types.items() if t == TensorProto.FLOAT} == heads
+    assert len(types) == 10
+    assert set(types.values()) == {TensorProto.FLOAT, TensorProto.FLOAT16}
+    outputs = {v.type.tensor_type.elem_type for v in model.graph.output}
+    assert outputs <= {TensorProto.FLOAT, TensorProto.INT32}
+    assert read_metadata(model)["precision"] == "float16"
+
+
+def drift(variant, write, images):
+    """Least share of common cells, 99th percentile in pixels, median cosine."""
+    common, pixels, cosines = [], [], []
+    for image in images:
+        reference = Extractor().detect(image)
+        ours = Extractor(write(variant)).detect(image)
+        distances = np.linalg.norm(
+            ours.keypoints[:, None] - reference.keypoints[None], axis=2
+        )
+        nearest = distances.argmin(axis=1)
+        distances = distances.min(axis=1)
+        same = distances < 1
+        common.append(same.mean())
+        pixels.append(distances[same])
+        rows = (ours.descriptors * reference.descriptors[nearest]).sum(axis=1)
+        cosines.append(rows[same])
+    return (
+        min(common),
+        np.percentile(np.concatenate(pixels), 99),
+        np.median(np.concatenate(cosines)),
+    )
+
+
+def test_float16_changes_little(write, photo, other_photo):
+    common, pixels, cosine = drift(Variant(fp16=True), write, [photo, other_photo])
+    assert common >= 0.99
+    assert pixels <= 0.05
+    assert cosine >= 0.9995
+
+
+@pytest.mark.parametrize("style", ["onnxruntime", "tensorrt"])
+def test_int8_changes_no_more_than_was_measured(style, write, photo, other_photo):
+    common, pixels, cosine = drift(Variant(int8=style), write, [photo, other_photo])
+    assert common >= 0.9
+    assert pixels <= 1
+    assert cosine >= 0.995
+
+
+@pytest.mark.parametrize("style", ["onnxruntime", "tensorrt"])
+def test_int8_leaves_the_heads_and_all_behind_them_in_float(style, write):
+    model = load_graph(write(Variant(int8=style)))
+    assert set(types_of_weights(model)) == {
+        "network.heads.score.weight",
+        "network.heads.position.weight",
+    }
+    operators = {node.op_type for node in model.graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= operators
+    assert model.ir_version == 8
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
+    assert {e.key.split(".")[0] for e in model.metadata_props} == {"kpextract"}
+
+
+def test_int8_for_tensorrt_is_symmetric_with_biases_in_float(write):
+    model = load_graph(write(Variant(int8="tensorrt")))
+    weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero = weights[node.input[2]]
+            assert zero.dtype == np.int8
+            assert not zero.any()
+
+
+NETWORKS = {
+    "base": BASE,  # pooling and leaky ReLU
+    "finer descriptors": replace(SMALL, descriptor_stride=4),
+    "one hidden layer for all heads": replace(SMALL, shared_hidden=True),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "variant", [Variant(fp16=True), *(Variant(int8=style) for style in STYLES)]
+)
+def test_every_network_has_its_variants(name, variant):
+    torch.manual_seed(0)
+    network = UnsuperPoint(NETWORKS[name]).eval()
+    metadata = {f"kpextract.{key}": "0" for key in KEYS}
+    source = trace(network, metadata | {"kpextract.kind": "dense"})
+    noise = np.random.default_rng(0).integers(0, 256, (2, 1, 64, 96, 3), dtype=np.uint8)
+    graph = build(source, variant, iter(noise))
+    agreement = check_variant(graph, source, variant.rows)
+    assert agreement.position_error > 0  # something did change its type
+    assert agreement.position_error < 0.1
+    assert agreement.cosine > 0.99
+    weights = {n.split(".")[2] for n in types_of_weights(graph) if ".heads." in n}
+    assert {"score", "position"} <= weights
