@@ -6,12 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.files import replacing
-
-
-def sidecar_path(path: Path) -> Path:
-    """x.json of x.onnx; x.engine.json of x.engine, which may lie beside it."""
-    onnx = path.suffix == ".onnx"
-    return path.with_suffix(".json") if onnx else path.with_name(f"{path.name}.json")
+from kpextract.modelfile import sidecar_path
 
 
 def refuse_existing(paths: list[Path], force: bool) -> None:

@@ -7,16 +7,14 @@ import onnx
 
 from kpextract.errors import InvalidOptionError
 from kpextract.image import STRIDE
-from kpextract.modelfile import find_model
+from kpextract.modelfile import ENGINE, find_model, sidecar_path
 
-from .artifact import refuse_existing, sidecar_path, write_model
+from .artifact import refuse_existing, write_model
 from .device import gpu_facts
 from .metadata import parse_graph, read_metadata
 from .plan import BuildOptions, build_plan
 from .shapes import Shapes, Sizes, input_shapes
 from .trt import import_tensorrt
-
-SUFFIX = ".engine"
 
 
 def build(
@@ -46,8 +44,8 @@ def build(
         FileExistsError: a file is there already and `force` is not given.
     """
     sizes, options = sizes or Sizes(), options or BuildOptions()
-    if out.suffix != SUFFIX:
-        raise InvalidOptionError(f"an engine's name must end in {SUFFIX}, got {out}.")
+    if out.suffix != ENGINE:
+        raise InvalidOptionError(f"an engine's name must end in {ENGINE}, got {out}.")
     refuse_existing([out, sidecar_path(out)], force)
     found = find_model(model)
     graph = parse_graph(found.content, found.path)

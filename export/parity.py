@@ -3,8 +3,8 @@
 import numpy as np
 import onnx
 
-from kpextract.backends.onnxrt import OUTPUTS, import_onnxruntime
-from kpextract.decode import DenseMaps, SparseRows, decode, take
+from kpextract.backends.onnxrt import import_onnxruntime
+from kpextract.decode import OUTPUTS, DenseMaps, SparseRows, decode, take
 from kpextract.features import Features
 from kpextract.image import Frame
 

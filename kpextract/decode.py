@@ -50,6 +50,13 @@ class SparseRows(NamedTuple):
         return SparseRows(*(array[index] for array in self))
 
 
+# What a model of each kind gives; by `kpextract.kind` in its metadata.
+OUTPUTS: dict[str, type[DenseMaps] | type[SparseRows]] = {
+    "dense": DenseMaps,
+    "sparse": SparseRows,
+}
+
+
 def take(
     rows: SparseRows,
     frame: Frame,

@@ -35,7 +35,7 @@ class ExtractorInfo:
     """What an extractor really runs.
 
     Attributes:
-        backend: "onnx-cpu".
+        backend: one of `kpextract.backends.BACKENDS`.
         device: as the runtime reports it.
         precision: of the network's arithmetic.
         model: bundled name, or the stem of the file.
@@ -72,8 +72,9 @@ class Extractor:
         """Load a model.
 
         Args:
-            model: a bundled name, or the path of an `.onnx` file.
-            backend: "onnx-cpu", or "auto" for the best that is present.
+            model: a bundled name, or the path of an `.onnx` or `.engine` file.
+            backend: "tensorrt" for engines; "onnx-cuda", "onnx-tensorrt" or "onnx-cpu"
+                for ONNX files; "auto" for the best that runs here.
             max_keypoints: budget of an image; None keeps one per 8x8 cell.
             min_score: least score of a keypoint, in [0, 1].
             color: channel order of color images, "bgr" (as cv2.imread gives) or "rgb".
@@ -97,7 +98,7 @@ class Extractor:
         self._min_score = min_score
         self._max_size = max_size
         found = find_model(model)
-        self._backend = open_backend(found, num_threads)
+        self._backend = open_backend(found, backend, num_threads)
         runs = self._backend.info
         self.info = ExtractorInfo(
             runs.backend,

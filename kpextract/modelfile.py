@@ -14,6 +14,15 @@ _HERE = Path(__file__).parent
 # beside.
 MODELS = _HERE / "models" if (_HERE / "models").is_dir() else _HERE.parent / "models"
 
+ENGINE = ".engine"  # suffix of a TensorRT engine
+
+
+def sidecar_path(model: Path) -> Path:
+    """x.json of x.onnx; x.engine.json of x.engine, which may lie beside it."""
+    if model.suffix == ENGINE:
+        return model.with_name(f"{model.name}.json")
+    return model.with_suffix(".json")
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -39,7 +48,7 @@ def bundled_models() -> list[str]:
 
 
 def find_model(model: str | os.PathLike[str]) -> ModelFile:
-    """The model of a bundled name or a path to an `.onnx` file.
+    """The model of a bundled name or a path to an `.onnx` or `.engine` file.
 
     Raises:
         ModelError: no such model, or the file differs from its sidecar.
@@ -50,29 +59,34 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
         raise ModelError(
             f"model {os.fspath(model)!r} is neither a bundled name "
             f"({', '.join(bundled_models()) or 'none is installed'}) nor a file. "
-            "Give one of the names, or the path of an .onnx file."
+            "Give one of the names, or the path of an .onnx or .engine file."
         )
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     sidecar = _read_sidecar(path)
-    if sidecar is None and not bundled:
+    beside, again = sidecar_path(path).name, _how_to_get_it_again(path, bundled)
+    if sidecar is None and not bundled and path.suffix != ENGINE:
         return ModelFile(path.stem, path, content, sha256, {})
     if sidecar is None:
-        raise ModelError(
-            f"{path} lacks its sidecar {path.stem}.json. Reinstall kpextract."
-        )
+        raise ModelError(f"{path} lacks its sidecar {beside}. {again}")
     if sidecar.get("sha256") != sha256:
         raise ModelError(
-            f"{path} has sha256 {sha256}, but {path.stem}.json says "
-            f"{sidecar.get('sha256')}: the file is damaged or was exchanged. "
-            "Reinstall kpextract, or export the model again."
+            f"{path} has sha256 {sha256}, but {beside} says {sidecar.get('sha256')}: "
+            f"the file is damaged or was exchanged. {again}"
         )
     return ModelFile(path.stem, path, content, sha256, sidecar)
 
 
+def _how_to_get_it_again(path: Path, bundled: bool) -> str:
+    if bundled:
+        return "Reinstall kpextract."
+    command = "build" if path.suffix == ENGINE else "export"
+    return f"Write it again with kpextract {command}."
+
+
 def _read_sidecar(model: Path) -> dict[str, Any] | None:
     """The JSON object beside a model; None without such a file."""
-    path = model.with_suffix(".json")
+    path = sidecar_path(model)
     if not path.is_file():
         return None
     try:

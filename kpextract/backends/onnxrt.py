@@ -1,19 +1,26 @@
-"""ONNX Runtime."""
+"""ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from kpextract.backends import BackendInfo
-from kpextract.decode import DenseMaps, SparseRows
+from kpextract.backends.limits import Limits, run_within
+from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, ModelError
+from kpextract.image import STRIDE
 from kpextract.modelfile import ModelFile
 
-PROVIDER = "CPUExecutionProvider"
-OUTPUTS: dict[str, type[DenseMaps] | type[SparseRows]] = {  # by kpextract.kind
-    "dense": DenseMaps,
-    "sparse": SparseRows,
+CPU = "CPUExecutionProvider"
+# Best first: a node that a provider does not take goes to the next one.
+PROVIDERS = {
+    "onnx-cpu": (CPU,),
+    "onnx-cuda": ("CUDAExecutionProvider", CPU),
+    "onnx-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU),
 }
+# onnxruntime and onnxruntime-gpu install one module: the one must go first.
+GPU_INSTALL = 'pip uninstall -y onnxruntime && pip install "kpextract[gpu]"'
 
 
 def import_onnxruntime() -> ModuleType:
@@ -22,57 +29,109 @@ def import_onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise BackendUnavailableError(
-            "backend 'onnx-cpu' needs ONNX Runtime, which is not installed. "
+            "the onnx backends need ONNX Runtime, which is not installed. "
             'Run: pip install "kpextract[cpu]" (or pip install onnxruntime).'
         ) from error
     return onnxruntime
 
 
-class OnnxCpuBackend:
-    """A dense or sparse ONNX graph on the CPU."""
+def check_listed(backend: str) -> ModuleType:
+    """ONNX Runtime, if its build has the provider of `backend`.
 
-    def __init__(self, model: ModelFile, num_threads: int | None):
-        onnxruntime = import_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        if num_threads is not None:
-            options.intra_op_num_threads = num_threads
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model.content, options, providers=[PROVIDER]
-            )
-        except Exception as error:  # its exceptions share no public base class
-            raise ModelError(
-                f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
-                "Give an .onnx file written by `python -m export.run`."
-            ) from error
-        self._check_provider()
+    Raises:
+        BackendUnavailableError: it has not, or is not installed.
+    """
+    onnxruntime = import_onnxruntime()
+    listed = onnxruntime.get_available_providers()
+    if PROVIDERS[backend][0] not in listed:
+        raise BackendUnavailableError(
+            f"backend {backend!r} needs {PROVIDERS[backend][0]}, and this ONNX Runtime "
+            f"({onnxruntime.__version__}) has only {', '.join(listed)}. "
+            f"Run: {GPU_INSTALL}"
+        )
+    return onnxruntime
+
+
+class OnnxBackend:
+    """A dense or sparse ONNX graph. On a GPU: not yet run."""
+
+    def __init__(self, model: ModelFile, backend: str, num_threads: int | None):
+        onnxruntime = check_listed(backend)
+        self._session = _open_session(onnxruntime, model, backend, num_threads)
+        self._check_provider(backend)
         metadata = self._session.get_modelmeta().custom_metadata_map
         kind = metadata.get("kpextract.kind")
         if kind not in OUTPUTS:
             raise ModelError(
                 f"{model.path} is not a kpextract model: kpextract.kind in its "
-                f"metadata is {kind!r}. "
-                "Give an .onnx file written by `python -m export.run`."
+                f"metadata is {kind!r}. Give an .onnx file written by kpextract export."
             )
         self._outputs = OUTPUTS[kind]
-        inputs = {tensor.name for tensor in self._session.get_inputs()}
-        self.takes_mask = "mask" in inputs
-        version = metadata["kpextract.version"]
-        self.info = BackendInfo("onnx-cpu", "CPU", "float32", version)
+        shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
+        self.takes_mask = "mask" in shapes
+        self._limits = _limits(shapes["image"])
+        self._memory = "cpu" if backend == "onnx-cpu" else "cuda"
+        self.info = BackendInfo(
+            backend,
+            "CPU" if backend == "onnx-cpu" else "CUDA device 0",
+            metadata.get("kpextract.precision", "float32"),
+            metadata["kpextract.version"],
+        )
 
-    def _check_provider(self) -> None:
+    def _check_provider(self, backend: str) -> None:
         """ONNX Runtime may take another provider than the one asked for."""
-        providers = self._session.get_providers()
-        if providers[:1] != [PROVIDER]:
+        asked, got = PROVIDERS[backend][0], self._session.get_providers()
+        if got[:1] != [asked]:
             raise BackendUnavailableError(
-                f"backend 'onnx-cpu' asked ONNX Runtime for {PROVIDER} and got "
-                f"{providers}. Reinstall it: pip install --force-reinstall onnxruntime."
+                f"backend {backend!r} asked ONNX Runtime for {asked} and got {got}: "
+                "its libraries do not load here. kpextract doctor says what is "
+                "missing; backend='onnx-cpu' runs without."
             )
 
     def run(
         self, images: np.ndarray, masks: np.ndarray | None = None
     ) -> DenseMaps | SparseRows:
         """What the graph gives for a batch; arguments as in `Backend.run`."""
-        inputs = {"image": images} | ({} if masks is None else {"mask": masks})
-        arrays = self._session.run(list(self._outputs._fields), inputs)
-        return self._outputs(*arrays)
+        return run_within(self._limits, self._call, images, masks)
+
+    def _call(
+        self, images: np.ndarray, masks: np.ndarray | None
+    ) -> DenseMaps | SparseRows:
+        """One call; outputs stay on the device until all are there."""
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("image", images)
+        if masks is not None:
+            binding.bind_cpu_input("mask", masks)
+        for name in self._outputs._fields:
+            binding.bind_output(name, self._memory)
+        self._session.run_with_iobinding(binding)
+        return self._outputs(*binding.copy_outputs_to_cpu())
+
+
+def _open_session(
+    onnxruntime: ModuleType, model: ModelFile, backend: str, num_threads: int | None
+) -> Any:
+    options = onnxruntime.SessionOptions()
+    if num_threads is not None:
+        options.intra_op_num_threads = num_threads
+    providers = list(PROVIDERS[backend])
+    if backend != "onnx-cpu" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA and cuDNN where pip has put them
+    try:
+        # With its fallback a provider that fails would be replaced by the CPU.
+        return onnxruntime.InferenceSession(
+            model.content, options, providers=providers, enable_fallback=0
+        )
+    except Exception as error:  # its exceptions share no public base class
+        raise ModelError(
+            f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
+            "Give an .onnx file written by kpextract export."
+        ) from error
+
+
+def _limits(shape: list[int | str]) -> Limits:
+    """Of an input (B, H, W, 3), whose free dimensions have names."""
+    sides = [side if isinstance(side, int) else None for side in shape[:3]]
+    batch, height, width = sides
+    least = (batch or 1, height or STRIDE, width or STRIDE)
+    return Limits(least, (batch, height, width))

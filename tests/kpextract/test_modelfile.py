@@ -40,7 +40,7 @@ def test_one_changed_byte_is_found(copied):
     content = bytearray(copied.read_bytes())
     content[len(content) // 2] ^= 1
     copied.write_bytes(content)
-    with pytest.raises(ModelError, match=r"damaged .*Reinstall"):
+    with pytest.raises(ModelError, match=r"damaged .*kpextract export"):
         Extractor(copied)
 
 
