@@ -1,4 +1,4 @@
-"""The command line. Exit code 0: done; 2: bad use or bad input."""
+"""The command line. Exit code 0: done; 1: a gate was missed; 2: bad use or input."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from kpextract import __version__
 from kpextract.backends import BACKENDS
 from kpextract.commands import FAILED, detect, info, match_photos
 from kpextract.errors import KpextractError
+from kpextract.model_commands import verify
 from kpextract.photos import UsageError
 
 INTERRUPTED = 130  # as shells report Ctrl-C
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--draw", type=Path, help="picture of both; inliers are green")
     _add_extractor_options(command)
 
+    _add_verify(commands)
     _command(commands, "info", info, "kpextract info --json")
     return parser
 
@@ -78,6 +80,45 @@ def _command(
     )
     command.set_defaults(command=function)
     return command
+
+
+def _add_verify(commands: Any) -> None:
+    command = _command(
+        commands,
+        "verify",
+        verify,
+        "kpextract verify small small.engine --images photos/",
+    )
+    add = command.add_argument
+    unset = argparse.SUPPRESS  # the gate has defaults of its own
+    model = "bundled name or path of an .onnx file"
+    add("reference", metavar="REF", help=model)
+    add("other", metavar="OTHER", help=model)
+    add("--images", nargs="+", required=True, metavar="PHOTO", help="also folders")
+    for option in ("--backend-ref", "--backend-other"):
+        add(option, choices=("auto", *BACKENDS), default="auto")
+    add("--max-keypoints", type=int, default=1024, help="budget of a photo (1024)")
+    add(
+        "--max-changed",
+        type=float,
+        default=unset,
+        metavar="SHARE",
+        help="of the keypoints, with none of the other model within 1 px (0.01)",
+    )
+    add(
+        "--max-drift",
+        type=float,
+        default=unset,
+        metavar="PX",
+        help="that 99 %% of the common points may move (0.05)",
+    )
+    add(
+        "--min-cosine",
+        type=float,
+        default=unset,
+        metavar="COSINE",
+        help="median between descriptors of common points (0.9995)",
+    )
 
 
 def _add_extractor_options(command: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ LAYERS = [
     {"decode", "modelfile"},
     {"backends"},
     {"extractor", "matching", "draw", "photos"},
-    {"commands"},
+    {"commands", "model_commands"},
     {"cli"},
     {"__main__"},
 ]
