@@ -8,6 +8,7 @@ from typing import Any
 from kpextract import __version__
 from kpextract.backends import BACKENDS
 from kpextract.commands import FAILED, detect, info, match_photos
+from kpextract.doctor import doctor
 from kpextract.errors import KpextractError
 from kpextract.model_commands import verify
 from kpextract.photos import UsageError
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_extractor_options(command)
 
     _add_verify(commands)
+    _add_doctor(commands)
     _command(commands, "info", info, "kpextract info --json")
     return parser
 
@@ -119,6 +121,10 @@ def _add_verify(commands: Any) -> None:
         metavar="COSINE",
         help="median between descriptors of common points (0.9995)",
     )
+
+
+def _add_doctor(commands: Any) -> None:
+    _command(commands, "doctor", doctor, "kpextract doctor --json")
 
 
 def _add_extractor_options(command: argparse.ArgumentParser) -> None:
