@@ -11,7 +11,7 @@ from typing import Any
 from kpextract.files import replacing
 from training.provenance import checkout_commit
 
-PACKAGES = ("kornia", "kpextract", "numpy", "onnxruntime", "opencv", "torch")
+PACKAGES = ("kornia", "kpextract", "numpy", "onnx", "opencv", "tensorrt", "torch")
 
 
 def describe() -> dict[str, Any]:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, accuracy, architecture, peers
+from benchmarks import ablation, accuracy, architecture, peers, variants
 from kpextract.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +45,8 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return ablation.table({n: r["figures"] for n, r in result["rows"].items()})
     if name == "architecture.json":
         return architecture.table(result["rows"])
+    if name == "variants.json":
+        return variants.table(result["rows"])
     if not part:
         return accuracy.table(peers.rows(result))
     setting, split = (*part, "all")[:2]

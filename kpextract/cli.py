@@ -1,4 +1,4 @@
-"""The command line. Exit code 0: done; 2: bad use or bad input."""
+"""The command line. Exit code 0: done; 1: a gate was missed; 2: bad use or input."""
 
 import argparse
 import sys
@@ -8,8 +8,9 @@ from typing import Any
 from kpextract import __version__
 from kpextract.backends import BACKENDS
 from kpextract.commands import FAILED, detect, info, match_photos
+from kpextract.doctor import doctor
 from kpextract.errors import KpextractError
-from kpextract.model_commands import build, export
+from kpextract.model_commands import build, export, verify
 from kpextract.photos import UsageError
 
 INTERRUPTED = 130  # as shells report Ctrl-C
@@ -59,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_export(commands)
     _add_build(commands)
+    _add_verify(commands)
+    _add_doctor(commands)
     _command(commands, "info", info, "kpextract info --json")
     return parser
 
@@ -173,6 +176,49 @@ def _batch(text: str) -> tuple[int, int]:
     if not least.isdecimal() or (colon and not largest.isdecimal()):
         raise argparse.ArgumentTypeError(f"a batch is like 4 or 1:8, not {text!r}")
     return int(least), int(largest or least)
+
+
+def _add_verify(commands: Any) -> None:
+    command = _command(
+        commands,
+        "verify",
+        verify,
+        "kpextract verify small small.engine --images photos/",
+    )
+    add = command.add_argument
+    unset = argparse.SUPPRESS  # the gate has defaults of its own
+    model = "bundled name or path of an .onnx file"
+    add("reference", metavar="REF", help=model)
+    add("other", metavar="OTHER", help=model)
+    add("--images", nargs="+", required=True, metavar="PHOTO", help="also folders")
+    for option in ("--backend-ref", "--backend-other"):
+        add(option, choices=("auto", *BACKENDS), default="auto")
+    add("--max-keypoints", type=int, default=1024, help="budget of a photo (1024)")
+    add(
+        "--max-changed",
+        type=float,
+        default=unset,
+        metavar="SHARE",
+        help="of the keypoints, with none of the other model within 1 px (0.01)",
+    )
+    add(
+        "--max-drift",
+        type=float,
+        default=unset,
+        metavar="PX",
+        help="that 99 %% of the common points may move (0.05)",
+    )
+    add(
+        "--min-cosine",
+        type=float,
+        default=unset,
+        metavar="COSINE",
+        help="median between descriptors of common points (0.9995)",
+    )
+
+
+def _add_doctor(commands: Any) -> None:
+    _command(commands, "doctor", doctor, "kpextract doctor --json")
 
 
 def _add_extractor_options(command: argparse.ArgumentParser) -> None:

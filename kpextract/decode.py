@@ -162,7 +162,8 @@ def sample_descriptors(
     stride = STRIDE * grid_height // height
     u, v = ((points + np.float32(0.5)) / np.float32(stride) - np.float32(0.5)).T
     u, v = np.clip(u, 0, width - 1), np.clip(v, 0, height - 1)
-    left, top = np.floor(u).astype(np.intp), np.floor(v).astype(np.intp)
+    # A point that is NaN has a descriptor of NaN; an index must be a number.
+    left, top = np.floor(np.nan_to_num([u, v])).astype(np.intp)
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     across, down = u - left.astype(np.float32), v - top.astype(np.float32)
     flat = descriptor_map.reshape(dimension, -1)

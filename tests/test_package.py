@@ -20,13 +20,14 @@ SOURCES = sorted(
 )
 # What each room, and inside kpextract each layer, may import of ours.
 LAYERS = [
-    {"errors", "files"},
-    {"features"},
+    {"errors", "files", "programs"},
+    {"features", "gpu"},
     {"image"},
     {"decode", "modelfile"},
     {"backends"},
     {"extractor", "matching", "draw", "photos"},
-    {"commands", "model_commands"},
+    {"probe", "commands", "model_commands"},
+    {"doctor"},
     {"cli"},
     {"__main__"},
 ]

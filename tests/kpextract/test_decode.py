@@ -183,3 +183,12 @@ def test_descriptors_have_unit_length_and_zero_stays_zero():
 def test_sigmoid_of_extreme_logits():
     logits = np.array([-1000, 0, 1000], np.float32)
     np.testing.assert_array_equal(sigmoid(logits), [0, 0.5, 1])
+
+
+def test_a_position_of_nan_reaches_the_caller_and_its_descriptor_is_nan():
+    maps = make_maps(peaks(r2c3=5, r1c1=4))
+    maps.positions[:, 2, 3] = np.nan
+    features = decode(maps, FRAME, max_keypoints=2)
+    assert np.isnan(features.keypoints[0]).all()
+    assert np.isnan(features.descriptors[0]).all()
+    assert np.isfinite(features.descriptors[1]).all()

@@ -1,0 +1,38 @@
+"""What another program prints, or why it prints nothing."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+
+class NoAnswerError(Exception):
+    """A program or file that is not there or does not answer; the message says why."""
+
+
+def output(command: list[str], *, seconds: float, cwd: Path | None = None) -> str:
+    """Standard output of a program.
+
+    Raises:
+        NoAnswerError: it is not installed, fails, or takes longer than `seconds`.
+    """
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            capture_output=True,
+            timeout=seconds,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise NoAnswerError(f"{name} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise NoAnswerError(f"{name} gave no answer in {seconds:g} s") from error
+    if done.returncode < 0:
+        raise NoAnswerError(f"died of {signal.Signals(-done.returncode).name}")
+    if done.returncode:
+        lines = f"{done.stdout}\n{done.stderr}".split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        raise NoAnswerError(said[-1] if said else f"{name} failed without a word")
+    return done.stdout
