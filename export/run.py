@@ -4,7 +4,9 @@
         --version 1 --images examples/
 
 The graph is compared with PyTorch on noise and on the images before anything is
-written.
+written. With --engine the sparse graph, the float16 one and the TensorRT engine
+follow, each compared with the dense model on the images; `kpextract export`,
+`kpextract build` and `kpextract verify` do these steps one by one.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from training.network import UnsuperPoint, count_flop
 from .agreement import Agreement
 from .artifact import refuse_existing, write_model
 from .check import check
+from .pipeline import make_all, summary
 from .trace import trace
 
 LICENSE = "Apache-2.0"
@@ -94,14 +97,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder")
     parser.add_argument("--version", required=True, help="of the weights")
     parser.add_argument("--images", type=Path, required=True, help="photos to check on")
+    parser.add_argument(
+        "--engine", action="store_true", help="also sparse, float16 and the engine"
+    )
     parser.add_argument("--force", action="store_true", help="replace what is there")
-    options = parser.parse_args(arguments)
+    options = vars(parser.parse_args(arguments))
+    engine = options.pop("engine")
     try:
-        target, agreement = export(**vars(options))
+        target, agreement = export(**options)
+        print(f"{target}: {agreement}")
+        if engine:
+            photos = list_photos(options["images"])
+            print(summary(make_all(target, photos, options["force"])))
     except (KpextractError, NoPhotosError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
-    print(f"{target}: {agreement}")
     return 0
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from kpextract.errors import ModelError
 from kpextract.files import replacing
 from training.config import Progress, TrainConfig, TrainingError
 from training.network import NetworkConfig, UnsuperPoint
@@ -107,9 +108,21 @@ def save_weights(path: Path, network: UnsuperPoint, facts: dict[str, Any]) -> No
 
 
 def load_weights(path: Path) -> tuple[UnsuperPoint, dict[str, Any]]:
-    """The network in evaluation mode, and the facts about its weights."""
-    with safe_open(path, framework="pt") as file:
-        header = file.metadata()
-    network = UnsuperPoint(NetworkConfig(**json.loads(header["network"])))
-    network.load_state_dict(load_file(path), strict=True)
-    return network.eval(), json.loads(header["facts"])
+    """The network in evaluation mode, and the facts about its weights.
+
+    Raises:
+        ModelError: the file is not one of `save_weights`, or is damaged.
+        OSError: there is none.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        network = UnsuperPoint(NetworkConfig(**json.loads(header["network"])))
+        network.load_state_dict(load_file(path), strict=True)
+        return network.eval(), json.loads(header["facts"])
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"{path} does not hold weights of training.train ({reason}). Give a "
+            ".safetensors file that it wrote, undamaged."
+        ) from error

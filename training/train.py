@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from kpextract.errors import ModelError
 from training import log, parallel
 from training.checkpoint import (
     Run,
@@ -213,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
         paths = thin_out(list_photos(data), most)
         paths, held = (paths, list_photos(held_out)) if held_out else split(paths)
         weights = train(paths, held, out, config, resume)
-    except (TrainingError, NoPhotosError) as error:
+    except (TrainingError, NoPhotosError, ModelError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
     finally:

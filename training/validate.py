@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kpextract.decode import DenseMaps, decode
+from kpextract.errors import ModelError
 from kpextract.features import Features
 from kpextract.image import STRIDE, Frame
 from kpextract.matching import match
@@ -109,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
         network, _ = load_weights(options.weights)
         paths = list_photos(options.photos)
         photos = load_cache(paths, CACHE_SIZE, torch.device("cpu"))
-    except (NoPhotosError, OSError) as error:
+    except (ModelError, NoPhotosError, OSError) as error:
         print(f"validate: {error}", file=sys.stderr)
         return 1
     print(json.dumps(validate(network, photos), indent=2))

@@ -185,6 +185,18 @@ def test_photos_that_cannot_be_read_are_one_line(weights, tmp_path, capsys, cont
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize("damage", [b"", b"no tensors", "cut", "header"])
+def test_damaged_weights_are_one_line(weights, tmp_path, root, capsys, damage):
+    content = weights.read_bytes()
+    cut = {"cut": content[:-8], "header": content.replace(b'"network"', b'"natwork"')}
+    weights.write_bytes(cut.get(damage, damage))
+    arguments = f"--weights {weights} --out {tmp_path}/o --version 1 --images {root}"
+    assert main(arguments.split()) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "small.safetensors does not hold weights" in error
+
+
 def test_the_bundled_model_is_what_its_weights_say(root):
     from training.checkpoint import load_weights
 

@@ -1,0 +1,103 @@
+"""All files that a robot may want of one dense model, each made and verified.
+
+The steps are those of `kpextract export`, `kpextract build` and `kpextract verify`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpextract import BackendUnavailableError, Extractor
+from kpextract.modelfile import ENGINE, sidecar_path
+from kpextract.photos import read_photo
+
+from .artifact import refuse_existing
+from .build import build
+from .shapes import Sizes
+from .variant import Variant, export_variant
+from .verify import Gate, compare
+
+SIZE = (640, 480)  # of the engine's images, pixels
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """A file that was written, and what came of comparing it with the dense model."""
+
+    path: Path
+    what: str
+    verified: str
+
+
+def targets(dense: Path) -> tuple[Path, Path, Path]:
+    """Sparse graph, sparse float16 graph and engine beside a dense model."""
+    stem = dense.stem
+    return (
+        dense.with_name(f"{stem}-sparse.onnx"),
+        dense.with_name(f"{stem}-fp16.onnx"),
+        dense.with_name(f"{stem}-fp16{ENGINE}"),
+    )
+
+
+def refuse_existing_targets(dense: Path, force: bool) -> None:
+    """Raise before the work if one of the files, or a sidecar, is there already.
+
+    Raises:
+        FileExistsError: it is, and `force` is not given.
+    """
+    files = targets(dense)
+    refuse_existing([*files, *map(sidecar_path, files)], force)
+
+
+def make_all(dense: Path, photos: list[Path], force: bool) -> list[Step]:
+    """Sparse, float16 and engine of a dense model, beside it.
+
+    Args:
+        photos: to compare each with the dense model on.
+
+    Raises:
+        ExportError: a step failed, or a graph is outside of the gate.
+        MissingPackageError: no TensorRT to build with.
+        FileExistsError: a file is there already and `force` is not given.
+    """
+    refuse_existing_targets(dense, force)
+    sparse, half, engine = targets(dense)
+    steps = []
+    for path, variant in ((sparse, Variant()), (half, Variant(fp16=True))):
+        export_variant(dense, path, variant, force=force)
+        what = f"sparse, {variant.precision}, any size"
+        steps.append(Step(path, what, verify(dense, path, photos)))
+    sidecar = build(half, engine, sizes=Sizes(SIZE), force=force)
+    built = "{package} {version}".format(**sidecar["tensorrt"])
+    what = f"engine of the one above, {SIZE[0]}x{SIZE[1]}, {built}"
+    return [*steps, Step(engine, what, verify(dense, engine, photos))]
+
+
+def verify(dense: Path, other: Path, photos: list[Path]) -> str:
+    """The figures of `other` against the dense model and what they miss, one line."""
+    try:
+        reference, opened = Extractor(dense), Extractor(other)
+    except BackendUnavailableError as error:
+        return f"not run: {error}"
+    images = ((path.name, read_photo(path)) for path in photos)
+    figures = compare(reference, opened, images).pooled
+    missed = Gate().missed(figures)
+    if missed:
+        return f"missed: {'; '.join(missed)}"
+    return (
+        f"passed: {figures.changed:.2%} changed, drift p99 {figures.drift['p99']:.4f} "
+        f"px, median cosine {figures.cosine['p50']:.5f}"
+    )
+
+
+def summary(steps: list[Step]) -> str:
+    """A line for each file."""
+    rows = [
+        (step.path.name, f"{step.path.stat().st_size / MIB:.2f} MiB", step.what)
+        for step in steps
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(map(str.ljust, row, widths)) + f"  {step.verified}"
+        for row, step in zip(rows, steps, strict=True)
+    )
