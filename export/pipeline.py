@@ -13,6 +13,7 @@ from kpextract.photos import read_photo
 from .artifact import refuse_existing
 from .build import build
 from .shapes import Sizes
+from .trt import import_tensorrt
 from .variant import Variant, export_variant
 from .verify import Gate, compare
 
@@ -22,11 +23,17 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Step:
-    """A file that was written, and what came of comparing it with the dense model."""
+    """A file that was written, and what came of comparing it with the dense model.
+
+    Attributes:
+        verdict: figures, or why there are none.
+        missed: the figures are outside of the gate.
+    """
 
     path: Path
     what: str
-    verified: str
+    verdict: str
+    missed: bool
 
 
 def targets(dense: Path) -> tuple[Path, Path, Path]:
@@ -39,16 +46,6 @@ def targets(dense: Path) -> tuple[Path, Path, Path]:
     )
 
 
-def refuse_existing_targets(dense: Path, force: bool) -> None:
-    """Raise before the work if one of the files, or a sidecar, is there already.
-
-    Raises:
-        FileExistsError: it is, and `force` is not given.
-    """
-    files = targets(dense)
-    refuse_existing([*files, *map(sidecar_path, files)], force)
-
-
 def make_all(dense: Path, photos: list[Path], force: bool) -> list[Step]:
     """Sparse, float16 and engine of a dense model, beside it.
 
@@ -56,38 +53,40 @@ def make_all(dense: Path, photos: list[Path], force: bool) -> list[Step]:
         photos: to compare each with the dense model on.
 
     Raises:
-        ExportError: a step failed, or a graph is outside of the gate.
+        ExportError: a step failed.
         MissingPackageError: no TensorRT to build with.
         FileExistsError: a file is there already and `force` is not given.
     """
-    refuse_existing_targets(dense, force)
-    sparse, half, engine = targets(dense)
+    sparse, half, engine = files = targets(dense)
+    refuse_existing([*files, *map(sidecar_path, files)], force)
+    import_tensorrt()  # what is missing is told before the work
     steps = []
     for path, variant in ((sparse, Variant()), (half, Variant(fp16=True))):
         export_variant(dense, path, variant, force=force)
         what = f"sparse, {variant.precision}, any size"
-        steps.append(Step(path, what, verify(dense, path, photos)))
+        steps.append(Step(path, what, *verify(dense, path, photos)))
     sidecar = build(half, engine, sizes=Sizes(SIZE), force=force)
     built = "{package} {version}".format(**sidecar["tensorrt"])
     what = f"engine of the one above, {SIZE[0]}x{SIZE[1]}, {built}"
-    return [*steps, Step(engine, what, verify(dense, engine, photos))]
+    return [*steps, Step(engine, what, *verify(dense, engine, photos))]
 
 
-def verify(dense: Path, other: Path, photos: list[Path]) -> str:
-    """The figures of `other` against the dense model and what they miss, one line."""
+def verify(dense: Path, other: Path, photos: list[Path]) -> tuple[str, bool]:
+    """Verdict on `other` against the dense model, and whether it misses the gate."""
     try:
         reference, opened = Extractor(dense), Extractor(other)
     except BackendUnavailableError as error:
-        return f"not run: {error}"
+        return f"not verified: {error}", False
     images = ((path.name, read_photo(path)) for path in photos)
     figures = compare(reference, opened, images).pooled
     missed = Gate().missed(figures)
     if missed:
-        return f"missed: {'; '.join(missed)}"
-    return (
+        return f"missed: {'; '.join(missed)}", True
+    verdict = (
         f"passed: {figures.changed:.2%} changed, drift p99 {figures.drift['p99']:.4f} "
         f"px, median cosine {figures.cosine['p50']:.5f}"
     )
+    return verdict, False
 
 
 def summary(steps: list[Step]) -> str:
@@ -98,6 +97,6 @@ def summary(steps: list[Step]) -> str:
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join(map(str.ljust, row, widths)) + f"  {step.verified}"
+        "  ".join(map(str.ljust, row, widths)) + f"  {step.verdict}"
         for row, step in zip(rows, steps, strict=True)
     )

@@ -108,7 +108,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{target}: {agreement}")
         if engine:
             photos = list_photos(options["images"])
-            print(summary(make_all(target, photos, options["force"])))
+            steps = make_all(target, photos, options["force"])
+            print(summary(steps))
+            return int(any(step.missed for step in steps))
     except (KpextractError, NoPhotosError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
