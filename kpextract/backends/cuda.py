@@ -77,10 +77,9 @@ class Device(Protocol):
         """Put the work of a graph into `stream`."""
 
 
-def host_array(pinned: Owned, size: int) -> np.ndarray:
+def host_array(address: int, size: int) -> np.ndarray:
     """Pinned memory as (size,) uint8; valid until it is freed."""
-    memory = (ctypes.c_uint8 * size).from_address(pinned.handle)
-    return np.frombuffer(memory, np.uint8)
+    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
 
 def open_device() -> Device:
@@ -98,6 +97,6 @@ def open_device() -> Device:
         except ModuleNotFoundError:
             continue
     raise BackendUnavailableError(
-        "backend 'tensorrt' needs pycuda or cuda-python, neither of which is installed. "
-        + INSTALL
+        "backend 'tensorrt' needs pycuda or cuda-python, neither of which is "
+        f"installed. {INSTALL}"
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kpextract.backends.cuda import Owned
+from kpextract.backends.cuda import Owned, host_array
 from kpextract.errors import BackendUnavailableError
 
 
@@ -80,13 +80,13 @@ class PycudaDevice:
     def to_device(self, target: int, source: int, size: int, stream: int) -> None:
         """See `Device`."""
         self._driver.memcpy_htod_async(
-            target, _buffer(source, size), self._streams[stream]
+            target, host_array(source, size), self._streams[stream]
         )
 
     def to_host(self, target: int, source: int, size: int, stream: int) -> None:
         """See `Device`."""
         self._driver.memcpy_dtoh_async(
-            _buffer(target, size), source, self._streams[stream]
+            host_array(target, size), source, self._streams[stream]
         )
 
     def synchronize(self, stream: int) -> None:

@@ -3,6 +3,7 @@
 Not yet run on a GPU: tested with stand-ins for the GPU and for TensorRT's runtime.
 """
 
+import hashlib
 import importlib
 import shlex
 import weakref
@@ -24,6 +25,21 @@ INSTALL = {
     "tensorrt": 'pip install "kpextract[tensorrt]" (on a Jetson it comes with JetPack)',
     "tensorrt_rtx": "pip install tensorrt-rtx-cu13",
 }
+# What is read of a sidecar; export/build.py says what each holds.
+SIDECAR = {
+    "version",
+    "kind",
+    "precision",
+    "mask",
+    "inputs",
+    "outputs",
+    "model",
+    "model_sha256",
+    "tensorrt",
+    "gpu",
+    "hardware_compatible",
+    "dla",
+}
 
 
 class TensorRTBackend:
@@ -37,7 +53,7 @@ class TensorRTBackend:
             ModelError: the engine is damaged, or of another TensorRT, GPU or model; the
                 message has the command that builds it again.
         """
-        sidecar = model.sidecar
+        sidecar = _check_sidecar(model)
         trt = _import_package(sidecar["tensorrt"]["package"])
         _check_version(model, trt)
         device = open_device()
@@ -78,14 +94,32 @@ class TensorRTBackend:
         return self._outputs(**{name: arrays[name] for name in self._outputs._fields})
 
 
+def _check_sidecar(model: ModelFile) -> dict[str, Any]:
+    """The sidecar, if it is one of an engine, of the model that lies beside."""
+    sidecar = model.sidecar
+    missing = SIDECAR - set(sidecar)
+    if missing:
+        raise ModelError(
+            f"{model.path} lacks its sidecar {model.path.name}.json, or that lacks "
+            f"{', '.join(sorted(missing))}. Copy both files, or build the engine again "
+            "with kpextract build."
+        )
+    source = model.path.with_name(sidecar["model"])
+    if source.is_file():
+        sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+        if sha256 != sidecar["model_sha256"]:
+            raise _stale(model, f"was built from another {source.name} than is here")
+    return sidecar
+
+
 def _import_package(name: str) -> ModuleType:
     """The package that built the engine."""
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:
         raise BackendUnavailableError(
-            f"this engine was built with {name}, which cannot be loaded here ({error}). "
-            f"Run: {INSTALL[name]}."
+            f"this engine was built with {name}, which cannot be loaded here "
+            f"({error}). Run: {INSTALL[name]}."
         ) from error
 
 
@@ -125,7 +159,7 @@ def _load(model: ModelFile, trt: ModuleType) -> Any:
 
 def _layout(model: ModelFile, trt: ModuleType, engine: Any) -> Layout:
     """What the engine takes and gives, checked against what its sidecar says."""
-    types = {
+    types: dict[Any, np.dtype] = {
         trt.uint8: np.dtype(np.uint8),
         trt.int32: np.dtype(np.int32),
         trt.float16: np.dtype(np.float16),
@@ -133,7 +167,8 @@ def _layout(model: ModelFile, trt: ModuleType, engine: Any) -> Layout:
     }
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     dtypes = {name: types[engine.get_tensor_dtype(name)] for name in names}
-    ranges, dynamic = {}, False
+    ranges: dict[str, list[list[int]]] = {}
+    dynamic = False
     for name in names:
         if engine.get_tensor_mode(name) != trt.TensorIOMode.INPUT:
             continue

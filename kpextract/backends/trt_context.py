@@ -88,7 +88,7 @@ class Execution:
         for name, dtype in self._dtypes.items():
             size = math.prod(self._shapes[name]) * dtype.itemsize
             memory, pinned = self._device.alloc(size), self._device.pinned(size)
-            host = host_array(pinned, size)
+            host = host_array(pinned.handle, size)
             self._buffers[name] = Buffer(self._own(memory), host, dtype)
             self._own(pinned)
             context.set_tensor_address(name, memory.handle)
