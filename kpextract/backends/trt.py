@@ -1,0 +1,219 @@
+"""TensorRT and TensorRT-RTX: engines written by `kpextract build`.
+
+Not yet run on a GPU: tested with stand-ins for the GPU and for TensorRT's runtime.
+"""
+
+import hashlib
+import importlib
+import shlex
+import weakref
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from kpextract.backends import BackendInfo
+from kpextract.backends.cuda import Device, open_device
+from kpextract.backends.limits import Limits, run_within
+from kpextract.backends.onnxrt import OUTPUTS
+from kpextract.backends.trt_context import Layout, Pool
+from kpextract.decode import DenseMaps, SparseRows
+from kpextract.errors import BackendUnavailableError, ModelError
+from kpextract.modelfile import ModelFile, bundled_models
+
+INSTALL = {
+    "tensorrt": 'pip install "kpextract[tensorrt]" (on a Jetson it comes with JetPack)',
+    "tensorrt_rtx": "pip install tensorrt-rtx-cu13",
+}
+# What is read of a sidecar; export/build.py says what each holds.
+SIDECAR = {
+    "version",
+    "kind",
+    "precision",
+    "mask",
+    "inputs",
+    "outputs",
+    "model",
+    "model_sha256",
+    "tensorrt",
+    "gpu",
+    "hardware_compatible",
+    "dla",
+}
+
+
+class TensorRTBackend:
+    """A dense or sparse engine on the first GPU."""
+
+    def __init__(self, model: ModelFile):
+        """Load an engine after comparing its sidecar with what is here.
+
+        Raises:
+            BackendUnavailableError: TensorRT, a CUDA binding or the GPU is missing.
+            ModelError: the engine is damaged, or of another TensorRT, GPU or model; the
+                message has the command that builds it again.
+        """
+        sidecar = _check_sidecar(model)
+        trt = _import_package(sidecar["tensorrt"]["package"])
+        _check_version(model, trt)
+        device = open_device()
+        _check_gpu(model, device)
+        self._outputs = OUTPUTS[sidecar["kind"]]
+        self.takes_mask = bool(sidecar["mask"])
+        smallest, largest = (sidecar["inputs"]["image"][end] for end in ("min", "max"))
+        self._limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))
+        with device.active():
+            engine = _load(model, trt)
+            layout = _layout(model, trt, engine)
+            self._pool = Pool(device, engine, layout)
+            del engine  # the pool frees it, where the device is active
+        self._device = device
+        # Also at exit, while CUDA still answers.
+        self.close = weakref.finalize(self, self._pool.close)
+        self.info = BackendInfo(
+            "tensorrt", device.name, sidecar["precision"], sidecar["version"]
+        )
+
+    def run(
+        self, images: np.ndarray, masks: np.ndarray | None = None
+    ) -> DenseMaps | SparseRows:
+        """What the engine gives for a batch; arguments as in `Backend.run`.
+
+        Raises:
+            InvalidImageError: a size outside the engine's profile.
+            BackendUnavailableError: the GPU failed.
+        """
+        return run_within(self._limits, self._call, images, masks)
+
+    def _call(
+        self, images: np.ndarray, masks: np.ndarray | None
+    ) -> DenseMaps | SparseRows:
+        inputs = {"image": images} | ({} if masks is None else {"mask": masks})
+        with self._device.active(), self._pool.one() as execution:
+            arrays = execution.run(inputs)
+        return self._outputs(**{name: arrays[name] for name in self._outputs._fields})
+
+
+def _check_sidecar(model: ModelFile) -> dict[str, Any]:
+    """The sidecar, if it is one of an engine, of the model that lies beside."""
+    sidecar = model.sidecar
+    missing = SIDECAR - set(sidecar)
+    if missing:
+        raise ModelError(
+            f"{model.path} lacks its sidecar {model.path.name}.json, or that lacks "
+            f"{', '.join(sorted(missing))}. Copy both files, or build the engine again "
+            "with kpextract build."
+        )
+    source = model.path.with_name(sidecar["model"])
+    if source.is_file():
+        sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+        if sha256 != sidecar["model_sha256"]:
+            raise _stale(model, f"was built from another {source.name} than is here")
+    return sidecar
+
+
+def _import_package(name: str) -> ModuleType:
+    """The package that built the engine."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        raise BackendUnavailableError(
+            f"this engine was built with {name}, which cannot be loaded here "
+            f"({error}). Run: {INSTALL[name]}."
+        ) from error
+
+
+def _check_version(model: ModelFile, trt: ModuleType) -> None:
+    built = model.sidecar["tensorrt"]["version"]
+    if built != trt.__version__:
+        raise _stale(
+            model,
+            f"was built with {trt.__name__} {built}, and {trt.__version__} is here",
+        )
+
+
+def _check_gpu(model: ModelFile, device: Device) -> None:
+    built = model.sidecar["gpu"]
+    here = {"name": device.name, "compute_capability": device.compute_capability}
+    if built is None or model.sidecar["hardware_compatible"] or built == here:
+        return
+    before, now = (
+        "{name} (compute capability {compute_capability})".format(**gpu)
+        for gpu in (built, here)
+    )
+    raise _stale(model, f"was built for a GPU {before}, and {now} is here")
+
+
+def _load(model: ModelFile, trt: ModuleType) -> Any:
+    """The engine of a plan."""
+    from kpextract.export.trt import last_errors, shared_log
+
+    log = shared_log(trt)
+    log.errors.clear()
+    runtime = trt.Runtime(log)
+    engine = runtime.deserialize_cuda_engine(model.content)
+    if engine is None:
+        raise _stale(model, f"cannot be loaded: {last_errors(log)}")
+    return engine
+
+
+def _layout(model: ModelFile, trt: ModuleType, engine: Any) -> Layout:
+    """What the engine takes and gives, checked against what its sidecar says."""
+    types: dict[Any, np.dtype] = {
+        trt.uint8: np.dtype(np.uint8),
+        trt.int32: np.dtype(np.int32),
+        trt.float16: np.dtype(np.float16),
+        trt.float32: np.dtype(np.float32),
+    }
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    dtypes = {name: types[engine.get_tensor_dtype(name)] for name in names}
+    ranges: dict[str, list[list[int]]] = {}
+    dynamic = False
+    for name in names:
+        if engine.get_tensor_mode(name) != trt.TensorIOMode.INPUT:
+            continue
+        shape = tuple(engine.get_tensor_shape(name))
+        free = -1 in shape
+        dynamic |= free
+        profile = engine.get_tensor_profile_shape(name, 0) if free else [shape] * 3
+        ranges[name] = [list(map(int, end)) for end in profile]
+    inputs = model.sidecar["inputs"]
+    said = {
+        name: [inputs[name][end] for end in ("min", "opt", "max")] for name in inputs
+    }
+    if ranges != said or set(names) - set(ranges) != set(model.sidecar["outputs"]):
+        raise _stale(model, f"takes {ranges}, and its sidecar says {said}")
+    largest = {name: tuple(ends[2]) for name, ends in ranges.items()}
+    return Layout(dtypes, largest, dynamic)
+
+
+def _stale(model: ModelFile, why: str) -> ModelError:
+    """What is wrong with an engine, and the command that builds it again."""
+    return ModelError(f"{model.path} {why}. Build it again: {rebuild_command(model)}")
+
+
+def rebuild_command(model: ModelFile) -> str:
+    """The command line that builds an engine as its sidecar says it was built."""
+    sidecar = model.sidecar
+    source = model.path.with_name(sidecar["model"])
+    if not source.is_file() and source.stem in bundled_models():
+        source = source.relative_to(source.parent).with_suffix("")
+    least, best, most = (
+        sidecar["inputs"]["image"][end] for end in ("min", "opt", "max")
+    )
+    words = ["kpextract", "build", str(source), "-o", str(model.path)]
+    words += ["--with", sidecar["tensorrt"]["package"], "--size", _size(best)]
+    for option, shape in (("--min-size", least), ("--max-size", most)):
+        if _size(shape) != _size(best):
+            words += [option, _size(shape)]
+    words += ["--batch", f"{least[0]}:{most[0]}"]
+    if sidecar["gpu"] is not None and sidecar["hardware_compatible"]:
+        words.append("--hardware-compatible")
+    if sidecar["dla"] is not None:
+        words += ["--dla", str(sidecar["dla"])]
+    return shlex.join([*words, "--force"])
+
+
+def _size(shape: list[int]) -> str:
+    """WIDTHxHEIGHT of an image input's shape."""
+    return f"{shape[2]}x{shape[1]}"
