@@ -5,6 +5,7 @@ from typing import Any
 
 import onnx
 
+from kpextract.backends.trt_package import import_tensorrt
 from kpextract.errors import InvalidOptionError
 from kpextract.image import STRIDE
 from kpextract.modelfile import ENGINE, find_model, sidecar_path
@@ -14,7 +15,6 @@ from .device import gpu_facts
 from .metadata import parse_graph, read_metadata
 from .plan import BuildOptions, build_plan
 from .shapes import Shapes, Sizes, input_shapes
-from .trt import import_tensorrt
 
 
 def build(

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpextract import BackendUnavailableError, Extractor
+from kpextract.backends.trt_package import import_tensorrt
 from kpextract.modelfile import ENGINE, sidecar_path
 from kpextract.photos import read_photo
 
 from .artifact import refuse_existing
 from .build import build
 from .shapes import Sizes
-from .trt import import_tensorrt
 from .variant import Variant, export_variant
 from .verify import Gate, compare
 

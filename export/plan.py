@@ -11,13 +11,13 @@ from typing import Any
 
 import onnx
 
+from kpextract.backends.trt_package import last_errors, shared_log
 from kpextract.errors import InvalidOptionError
 from kpextract.files import replacing
 
 from .errors import ExportError
 from .progress import show_progress
 from .shapes import Shapes
-from .trt import last_errors, shared_log
 
 MIB = 1 << 20
 # What a builder without strong typing needs, and has: TensorRT before 9.1.

@@ -4,7 +4,6 @@ Not yet run on a GPU: tested with stand-ins for the GPU and for TensorRT's runti
 """
 
 import hashlib
-import importlib
 import shlex
 import weakref
 from types import ModuleType
@@ -15,16 +14,12 @@ import numpy as np
 from kpextract.backends import BackendInfo
 from kpextract.backends.cuda import Device, open_device
 from kpextract.backends.limits import Limits, run_within
-from kpextract.backends.onnxrt import OUTPUTS
 from kpextract.backends.trt_context import Layout, Pool
-from kpextract.decode import DenseMaps, SparseRows
-from kpextract.errors import BackendUnavailableError, ModelError
+from kpextract.backends.trt_package import import_tensorrt, last_errors, shared_log
+from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
+from kpextract.errors import BackendUnavailableError, MissingPackageError, ModelError
 from kpextract.modelfile import ModelFile, bundled_models
 
-INSTALL = {
-    "tensorrt": 'pip install "kpextract[tensorrt]" (on a Jetson it comes with JetPack)',
-    "tensorrt_rtx": "pip install tensorrt-rtx-cu13",
-}
 # What is read of a sidecar; export/build.py says what each holds.
 SIDECAR = {
     "version",
@@ -115,12 +110,9 @@ def _check_sidecar(model: ModelFile) -> dict[str, Any]:
 def _import_package(name: str) -> ModuleType:
     """The package that built the engine."""
     try:
-        return importlib.import_module(name)
-    except (ImportError, OSError) as error:
-        raise BackendUnavailableError(
-            f"this engine was built with {name}, which cannot be loaded here "
-            f"({error}). Run: {INSTALL[name]}."
-        ) from error
+        return import_tensorrt(name)
+    except MissingPackageError as error:
+        raise BackendUnavailableError(f"backend 'tensorrt': {error}") from error
 
 
 def _check_version(model: ModelFile, trt: ModuleType) -> None:
@@ -146,8 +138,6 @@ def _check_gpu(model: ModelFile, device: Device) -> None:
 
 def _load(model: ModelFile, trt: ModuleType) -> Any:
     """The engine of a plan."""
-    from kpextract.export.trt import last_errors, shared_log
-
     log = shared_log(trt)
     log.errors.clear()
     runtime = trt.Runtime(log)

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from export.errors import ExportError
 from export.plan import BuildOptions, build_plan
 from export.shapes import Shapes
-from export.trt import import_tensorrt
+from kpextract.backends.trt_package import import_tensorrt
 from kpextract.errors import InvalidOptionError, MissingPackageError
 
 SHAPES = {"image": Shapes([1, 4], [1, 4], [2, 4])}

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kpextract import BackendUnavailableError, InvalidImageError, ModelError
-from kpextract.backends.onnxrt import OnnxCpuBackend
+from kpextract.backends.onnxrt import OnnxBackend
 from kpextract.backends.trt import TensorRTBackend
 from kpextract.cli import _parser
 from kpextract.decode import DenseMaps, SparseRows, decode
@@ -90,7 +90,7 @@ def machine(monkeypatch, tmp_path):
 def cpu():
     content = (MODELS / "small.onnx").read_bytes()
     model = ModelFile("small", MODELS / "small.onnx", content, "", {})
-    return OnnxCpuBackend(model, 1)
+    return OnnxBackend(model, "onnx-cpu", 1)
 
 
 def images(count, height=64, width=96, seed=0):
@@ -137,7 +137,7 @@ def sparse_onnx():
     ]
     nodes[0].input[0] = "line"
     nodes.insert(0, helper.make_node("Reshape", ["image", "flat"], ["line"]))
-    for name, value in (("keypoints", [1, K, 2]), ("descriptors", [1, K, D])):
+    for name in ("keypoints", "descriptors"):
         nodes.append(helper.make_node("Identity", [f"{name}_"], [name]))
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 16, 24, 3])
     mask = helper.make_tensor_value_info("mask", TensorProto.UINT8, [1, 16, 24])
@@ -421,7 +421,7 @@ def test_the_package_that_built_it_is_asked_for(machine, monkeypatch, package):
     machine.trt = None
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     versions = {"package": package, "version": "1.7"}
-    with pytest.raises(BackendUnavailableError, match=f"with {package}.*pip install"):
+    with pytest.raises(BackendUnavailableError, match=f"need {package}.*pip install"):
         machine.load(engine(machine._folder, tensorrt=versions))
 
 

@@ -33,8 +33,7 @@ def import_tensorrt(package: str = "auto") -> ModuleType:
             raise _broken(name, error) from error
     lines = ", or ".join(PACKAGES[name] for name in names)
     raise MissingPackageError(
-        f"building an engine needs {' or '.join(names)}, not installed here. "
-        f"Run: {lines}."
+        f"engines need {' or '.join(names)}, not installed here. Run: {lines}."
     )
 
 
@@ -47,13 +46,13 @@ def _broken(name: str, error: Exception) -> MissingPackageError:
 
 
 @functools.cache
-def shared_log(trt: ModuleType) -> Any:
+def shared_log(trt: Any) -> Any:
     """The one log of a process: TensorRT keeps the first that it is given.
 
     Nothing is printed; `errors` holds the last lines of that severity.
     """
 
-    class Log(trt.ILogger):
+    class Log(trt.ILogger):  # type: ignore[misc]  # known at run time only
         def __init__(self) -> None:
             super().__init__()
             self.errors: deque[str] = deque(maxlen=LAST_LINES)
