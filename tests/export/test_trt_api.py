@@ -23,8 +23,13 @@ PINS = (HERE / "trt_bindings.txt").read_text().split()
 FOLDER = "KPEXTRACT_BINDINGS"
 IN_CI = "CI" in os.environ
 
-CODE = ("export/trt.py", "export/plan.py", "export/progress.py")
-RUNTIME = "kpextract/backends/trt.py"
+CODE = (
+    "export/trt.py",
+    "export/plan.py",
+    "export/progress.py",
+    "kpextract/backends/trt.py",
+    "kpextract/backends/trt_context.py",
+)
 # Classes of the variables (and attributes of self) that hold TensorRT's objects.
 VARIABLES = {
     "builder": "Builder",
@@ -86,10 +91,7 @@ def test_names_are_found():
 
 @pytest.fixture(scope="module")
 def used(root):
-    files = [root / name for name in CODE]
-    if (root / RUNTIME).exists():
-        files.append(root / RUNTIME)
-    return set().union(*(names_used(file.read_text()) for file in files))
+    return set().union(*(names_used((root / name).read_text()) for name in CODE))
 
 
 def without(reason):
