@@ -222,6 +222,9 @@ class Pycuda(ModuleType):
         class Stream:
             handle = 7
 
+            def __init__(self, flags):
+                assert flags == 1  # not blocking
+
             def synchronize(self):
                 calls.append("synchronize")
 
