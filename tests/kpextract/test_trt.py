@@ -334,6 +334,25 @@ def test_a_call_that_fails_leaves_nothing_behind(machine, cpu):
     same(backend.run(images(1)), cpu.run(images(1)))
 
 
+def test_the_one_context_of_tensorrt_8_is_made_again_after_a_failure(machine, cpu):
+    backend = machine.open(most_contexts=1)
+    together(backend, 4)
+    machine.contexts[0].fails = True
+    with pytest.raises(BackendUnavailableError, match="failed to run the engine"):
+        backend.run(images(1))
+    same(backend.run(images(1)), cpu.run(images(1)))
+
+
+def test_a_context_that_cannot_be_made_again_is_an_error(machine):
+    backend = machine.open()
+    machine.contexts[0].fails = True
+    machine.device.most_memory = 0
+    for why in ("failed to run the engine", "out of memory", "out of memory"):
+        with pytest.raises(BackendUnavailableError, match=why):
+            backend.run(images(1))
+    assert machine.contexts == []
+
+
 def test_close_frees_all_and_so_does_the_last_reference(machine):
     backend = machine.open()
     hold(machine, 3)
