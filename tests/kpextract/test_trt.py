@@ -339,7 +339,7 @@ def test_the_one_context_of_tensorrt_8_is_made_again_after_a_failure(machine, cp
     together(backend, 4)
     machine.contexts[0].fails = True
     with pytest.raises(BackendUnavailableError, match="failed to run the engine"):
-        backend.run(images(1))
+        backend.run(images(2))
     same(backend.run(images(1)), cpu.run(images(1)))
 
 
