@@ -23,13 +23,8 @@ PINS = (HERE / "trt_bindings.txt").read_text().split()
 FOLDER = "KPEXTRACT_BINDINGS"
 IN_CI = "CI" in os.environ
 
-CODE = (
-    "export/trt.py",
-    "export/plan.py",
-    "export/progress.py",
-    "kpextract/backends/trt.py",
-    "kpextract/backends/trt_context.py",
-)
+CODE = ("export/trt.py", "export/plan.py", "export/progress.py")
+RUNTIME = "kpextract/backends/trt.py"
 # Classes of the variables (and attributes of self) that hold TensorRT's objects.
 VARIABLES = {
     "builder": "Builder",
@@ -91,7 +86,10 @@ def test_names_are_found():
 
 @pytest.fixture(scope="module")
 def used(root):
-    return set().union(*(names_used((root / name).read_text()) for name in CODE))
+    files = [root / name for name in CODE]
+    if (root / RUNTIME).exists():
+        files.append(root / RUNTIME)
+    return set().union(*(names_used(file.read_text()) for file in files))
 
 
 def without(reason):

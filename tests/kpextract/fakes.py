@@ -149,6 +149,7 @@ class FakeEngine:
     def __init__(self, device, session, profiles, most_contexts):
         self.device, self.session, self.profiles = device, session, profiles
         self.most_contexts, self._contexts = most_contexts, []
+        self.refused = threading.Event()  # a context got no profile
         self.inputs = {tensor.name: tensor for tensor in session.get_inputs()}
         self.outputs = {tensor.name: tensor for tensor in session.get_outputs()}
         self.tensors = self.inputs | self.outputs
@@ -201,8 +202,11 @@ class FakeContext:
         self.running = threading.Lock()
 
     def set_optimization_profile_async(self, index, stream):
-        first = len(self.engine.contexts) <= self.engine.most_contexts
-        return index == 0 and first
+        assert index == 0
+        if len(self.engine.contexts) <= self.engine.most_contexts:
+            return True
+        self.engine.refused.set()
+        return False
 
     def set_input_shape(self, name, shape):
         self.shape_changes += 1

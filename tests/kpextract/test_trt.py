@@ -289,6 +289,19 @@ def hold(machine, count):
     machine.device.synchronize = wait
 
 
+def wait_for_one_another(machine, backend):
+    """Two calls, of which the second finds the only context in use."""
+    synchronize = machine.device.synchronize
+
+    def wait(stream):
+        assert machine.trt.engines[-1].refused.wait(10)
+        synchronize(stream)
+
+    machine.device.synchronize = wait
+    together(backend, 2)
+    machine.device.synchronize = synchronize
+
+
 def test_each_thread_in_flight_has_its_own_context(machine, cpu):
     backend = machine.open()
     hold(machine, 2)
@@ -336,7 +349,7 @@ def test_a_call_that_fails_leaves_nothing_behind(machine, cpu):
 
 def test_the_one_context_of_tensorrt_8_is_made_again_after_a_failure(machine, cpu):
     backend = machine.open(most_contexts=1)
-    together(backend, 4)
+    wait_for_one_another(machine, backend)
     machine.contexts[0].fails = True
     with pytest.raises(BackendUnavailableError, match="failed to run the engine"):
         backend.run(images(2))
@@ -413,6 +426,15 @@ def test_the_command_is_one_that_kpextract_takes(machine, tmp_path):
     assert (options["hardware_compatible"], options["dla"]) == (True, 1)
     assert options["force"]
     assert options["package"] == "tensorrt"
+
+
+def test_only_what_this_load_says_is_quoted(machine):
+    content = (MODELS / "small.onnx").read_bytes()[:-1000]
+    machine.open()
+    for _ in range(2):
+        with pytest.raises(ModelError) as caught:
+            machine.load(engine(machine._folder, content))
+        assert str(caught.value).count("Serialization assertion failed.") == 1
 
 
 @pytest.mark.parametrize("changes", [{"gpu": None}, {"hardware_compatible": True}])
