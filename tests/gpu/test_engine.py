@@ -170,7 +170,7 @@ def copied(make_engine, tmp_path):
 def test_an_engine_of_another_model_is_refused(copied):
     model = copied.with_suffix(".onnx")
     model.write_bytes(model.read_bytes() + b"\0")
-    with pytest.raises(ModelError, match="another model.*Build it again: kpextract"):
+    with pytest.raises(ModelError, match=r"another model\.onnx.*Build it again"):
         Extractor(copied)
 
 
@@ -183,5 +183,5 @@ def test_a_truncated_engine_is_refused(copied):
     facts = json.loads(sidecar.read_text())
     facts["sha256"] = hashlib.sha256(content).hexdigest()
     sidecar.write_text(json.dumps(facts))
-    with pytest.raises(ModelError, match="cannot be loaded.*Build it again: kpextract"):
+    with pytest.raises(ModelError, match=r"cannot be loaded.*Build it again"):
         Extractor(copied)

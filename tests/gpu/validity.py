@@ -11,8 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kpextract import Extractor, ExtractorInfo, KpextractError
-from kpextract.backends.cuda import open_device
 from kpextract.backends.trt_package import (
     PACKAGES,
     import_tensorrt,
@@ -21,6 +19,9 @@ from kpextract.backends.trt_package import (
 )
 from kpextract.export.build import build
 from kpextract.export.shapes import Sizes
+
+from kpextract import Extractor, KpextractError
+from kpextract.backends.cuda import open_device
 
 
 def find(package: str) -> dict[str, object]:
@@ -42,14 +43,14 @@ def find(package: str) -> dict[str, object]:
         try:
             build("small", path, package=package, sizes=Sizes((320, 240)))
             facts |= _validity(trt, path.read_bytes())
-            info: ExtractorInfo = Extractor(path).info
+            info = Extractor(path).info
         except KpextractError as error:
             return facts | {"runs": False, "why": str(error)}
     return facts | {"runs": True, "device": info.device}
 
 
 def _validity(trt, plan: bytes) -> dict[str, str]:
-    """TensorRT-RTX is asked before it loads an engine; TensorRT has no such question."""
+    """What TensorRT-RTX says of an engine before it loads; TensorRT has no such call."""
     if not hasattr(trt.Runtime, "get_engine_validity"):
         return {}
     log = shared_log(trt)
