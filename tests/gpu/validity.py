@@ -50,7 +50,7 @@ def find(package: str) -> dict[str, object]:
 
 
 def _validity(trt, plan: bytes) -> dict[str, str]:
-    """What TensorRT-RTX says of an engine before it loads; TensorRT has no such call."""
+    """What TensorRT-RTX says before it loads an engine; TensorRT has no such call."""
     if not hasattr(trt.Runtime, "get_engine_validity"):
         return {}
     log = shared_log(trt)
