@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from kpextract.backends.cuda import Owned
@@ -121,14 +121,13 @@ class CudaPythonDevice:
         # Other threads may allocate meanwhile.
         mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._call("cuStreamBeginCapture", stream, mode)
-        try:
-            enqueue()
-        finally:  # else the stream stays in capture
-            recorded = self._call("cuStreamEndCapture", stream)
-        try:
+        with ExitStack() as recording:
+            try:
+                enqueue()
+            finally:  # else the stream stays in capture
+                recorded = self._call("cuStreamEndCapture", stream)
+                recording.callback(self._call, "cuGraphDestroy", recorded)
             graph = self._call("cuGraphInstantiate", recorded, 0)
-        finally:
-            self._call("cuGraphDestroy", recorded)
         return self._owned(graph, "cuGraphExecDestroy")
 
     def launch(self, graph: int, stream: int) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from kpextract.backends.cuda import Owned, host_array
 from kpextract.errors import BackendUnavailableError
 
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING of the driver's header
+
 
 class PycudaDevice:
     """`Device` with pycuda, which knows no CUDA graphs."""
@@ -72,7 +74,7 @@ class PycudaDevice:
 
     def stream(self) -> Owned:
         """See `Device`."""
-        stream = self._driver.Stream()
+        stream = self._driver.Stream(NON_BLOCKING)
         handle: int = stream.handle
         self._streams[handle] = stream  # destroyed when it is dropped
         return Owned(handle, lambda: self._streams.pop(handle) and None)

@@ -59,9 +59,7 @@ class TensorRTBackend:
         self._limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))
         with device.active():
             engine = _load(model, trt)
-            layout = _layout(model, trt, engine)
-            self._pool = Pool(device, engine, layout)
-            del engine  # the pool frees it, where the device is active
+            self._pool = Pool(device, engine, _layout(model, trt, engine))
         self._device = device
         # Also at exit, while CUDA still answers.
         self.close = weakref.finalize(self, self._pool.close)

@@ -7,6 +7,7 @@ outside its context, freed twice, or never allocated.
 
 import ctypes
 import threading
+import weakref
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -147,7 +148,8 @@ class FakeEngine:
 
     def __init__(self, device, session, profiles, most_contexts):
         self.device, self.session, self.profiles = device, session, profiles
-        self.most_contexts, self.contexts = most_contexts, []
+        self.most_contexts, self._contexts = most_contexts, []
+        self.refused = threading.Event()  # a context got no profile
         self.inputs = {tensor.name: tensor for tensor in session.get_inputs()}
         self.outputs = {tensor.name: tensor for tensor in session.get_outputs()}
         self.tensors = self.inputs | self.outputs
@@ -173,8 +175,13 @@ class FakeEngine:
     def create_execution_context(self):
         self.device._check_active()
         context = FakeContext(self)
-        self.contexts.append(context)
+        self._contexts.append(weakref.ref(context))
         return context
+
+    @property
+    def contexts(self):
+        """Those that are still there."""
+        return [context for made in self._contexts if (context := made())]
 
     def allows(self, name, shape):
         least, _, most = self.profiles[name]
@@ -195,8 +202,11 @@ class FakeContext:
         self.running = threading.Lock()
 
     def set_optimization_profile_async(self, index, stream):
-        first = len(self.engine.contexts) <= self.engine.most_contexts
-        return index == 0 and first
+        assert index == 0
+        if len(self.engine.contexts) <= self.engine.most_contexts:
+            return True
+        self.engine.refused.set()
+        return False
 
     def set_input_shape(self, name, shape):
         self.shape_changes += 1

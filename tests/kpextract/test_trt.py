@@ -8,7 +8,6 @@ import sys
 import threading
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -19,7 +18,7 @@ from kpextract.cli import _parser
 from kpextract.decode import DenseMaps, SparseRows, decode
 from kpextract.image import Frame
 from kpextract.modelfile import MODELS, ModelFile
-from tests.kpextract.fakes import FakeDevice, fake_tensorrt
+from tests.kpextract.fakes import FakeContext, FakeDevice, fake_tensorrt
 
 PROFILE = {"image": [[1, 32, 48, 3], [2, 64, 96, 3], [2, 64, 96, 3]]}
 K, D = 5, 4
@@ -28,7 +27,8 @@ K, D = 5, 4
 def engine(folder, content=None, profile=None, **changes):
     """An engine's file, as `find_model` gives it; of the bundled model by default."""
     content = (MODELS / "small.onnx").read_bytes() if content is None else content
-    sparse = content != (MODELS / "small.onnx").read_bytes() and b"sparse" in content
+    profile = profile or PROFILE
+    sparse = "mask" in profile
     outputs = SparseRows._fields if sparse else DenseMaps._fields
     sidecar = {
         "name": "small",
@@ -39,7 +39,7 @@ def engine(folder, content=None, profile=None, **changes):
         "inputs": {
             name: dict(zip(("min", "opt", "max"), ends, strict=True))
             | {"dtype": "uint8"}
-            for name, ends in (profile or PROFILE).items()
+            for name, ends in profile.items()
         },
         "outputs": {name: {} for name in outputs},
         "model": "small.onnx",
@@ -123,41 +123,45 @@ def test_info_is_what_runs(machine):
 
 
 def sparse_onnx():
-    """Rows that show image and mask: scores from the first, count from the second."""
+    """Rows that show image and mask: scores are its first bytes, count the mask's sum.
 
-    def constant(name, array):
-        return numpy_helper.from_array(array, name)
-
+    Keypoints and descriptors are constants.
+    """
+    constants = {
+        "flat": np.array([-1]),
+        "zero": np.array([0]),
+        "k": np.array([K]),
+        "rows": np.array([1, K]),
+        "axes": np.array([1, 2]),
+        "points": np.arange(2 * K, dtype=np.float32).reshape(1, K, 2),
+        "vectors": np.eye(K, D, dtype=np.float16)[None],
+    }
     nodes = [
-        helper.make_node("Slice", ["image", "zero", "k", "axis"], ["few"]),
-        helper.make_node("Cast", ["few"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["image", "flat"], ["bytes"]),
+        helper.make_node("Slice", ["bytes", "zero", "k"], ["first"]),
+        helper.make_node("Cast", ["first"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Reshape", ["floats", "rows"], ["scores"]),
         helper.make_node("Cast", ["mask"], ["allowed"], to=TensorProto.INT32),
         helper.make_node("ReduceSum", ["allowed", "axes"], ["count"], keepdims=0),
+        helper.make_node("Identity", ["points"], ["keypoints"]),
+        helper.make_node("Identity", ["vectors"], ["descriptors"]),
     ]
-    nodes[0].input[0] = "line"
-    nodes.insert(0, helper.make_node("Reshape", ["image", "flat"], ["line"]))
-    for name in ("keypoints", "descriptors"):
-        nodes.append(helper.make_node("Identity", [f"{name}_"], [name]))
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 16, 24, 3])
-    mask = helper.make_tensor_value_info("mask", TensorProto.UINT8, [1, 16, 24])
-    outputs = [
-        helper.make_tensor_value_info("keypoints", TensorProto.FLOAT, [1, K, 2]),
-        helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, K]),
-        helper.make_tensor_value_info("descriptors", TensorProto.FLOAT16, [1, K, D]),
-        helper.make_tensor_value_info("count", TensorProto.INT32, [1]),
-    ]
-    constants = [
-        constant("flat", np.array([-1])),
-        constant("zero", np.array([0])),
-        constant("k", np.array([K])),
-        constant("axis", np.array([0])),
-        constant("rows", np.array([1, K])),
-        constant("axes", np.array([1, 2])),
-        constant("keypoints_", np.arange(2 * K, dtype=np.float32).reshape(1, K, 2)),
-        constant("descriptors_", np.eye(K, D, dtype=np.float16)[None]),
-    ]
-    graph = helper.make_graph(nodes, "sparse", [image, mask], outputs, constants)
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "sparse",
+        [
+            tensor("image", TensorProto.UINT8, [1, 16, 24, 3]),
+            tensor("mask", TensorProto.UINT8, [1, 16, 24]),
+        ],
+        [
+            tensor("keypoints", TensorProto.FLOAT, [1, K, 2]),
+            tensor("scores", TensorProto.FLOAT, [1, K]),
+            tensor("descriptors", TensorProto.FLOAT16, [1, K, D]),
+            tensor("count", TensorProto.INT32, [1]),
+        ],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
     opset = [helper.make_opsetid("", 17)]
     return helper.make_model(graph, opset_imports=opset, ir_version=8)
 
@@ -285,6 +289,19 @@ def hold(machine, count):
     machine.device.synchronize = wait
 
 
+def wait_for_one_another(machine, backend):
+    """Two calls, of which the second finds the only context in use."""
+    synchronize = machine.device.synchronize
+
+    def wait(stream):
+        assert machine.trt.engines[-1].refused.wait(10)
+        synchronize(stream)
+
+    machine.device.synchronize = wait
+    together(backend, 2)
+    machine.device.synchronize = synchronize
+
+
 def test_each_thread_in_flight_has_its_own_context(machine, cpu):
     backend = machine.open()
     hold(machine, 2)
@@ -328,6 +345,25 @@ def test_a_call_that_fails_leaves_nothing_behind(machine, cpu):
         backend.run(images(1))
     assert machine.device.live == {}
     same(backend.run(images(1)), cpu.run(images(1)))
+
+
+def test_the_one_context_of_tensorrt_8_is_made_again_after_a_failure(machine, cpu):
+    backend = machine.open(most_contexts=1)
+    wait_for_one_another(machine, backend)
+    machine.contexts[0].fails = True
+    with pytest.raises(BackendUnavailableError, match="failed to run the engine"):
+        backend.run(images(2))
+    same(backend.run(images(1)), cpu.run(images(1)))
+
+
+def test_a_context_that_cannot_be_made_again_is_an_error(machine):
+    backend = machine.open()
+    machine.contexts[0].fails = True
+    machine.device.most_memory = 0
+    for why in ("failed to run the engine", "out of memory", "out of memory"):
+        with pytest.raises(BackendUnavailableError, match=why):
+            backend.run(images(1))
+    assert machine.contexts == []
 
 
 def test_close_frees_all_and_so_does_the_last_reference(machine):
@@ -392,6 +428,15 @@ def test_the_command_is_one_that_kpextract_takes(machine, tmp_path):
     assert options["package"] == "tensorrt"
 
 
+def test_only_what_this_load_says_is_quoted(machine):
+    content = (MODELS / "small.onnx").read_bytes()[:-1000]
+    machine.open()
+    for _ in range(2):
+        with pytest.raises(ModelError) as caught:
+            machine.load(engine(machine._folder, content))
+        assert str(caught.value).count("Serialization assertion failed.") == 1
+
+
 @pytest.mark.parametrize("changes", [{"gpu": None}, {"hardware_compatible": True}])
 def test_an_engine_for_all_gpus_is_not_asked_for_its_own(machine, changes):
     if changes != {"gpu": None}:
@@ -430,8 +475,6 @@ def test_tensorrt_rtx_is_asked_whether_it_can_be_captured(machine, monkeypatch):
     machine.trt.__name__ = "tensorrt_rtx"
     versions = {"package": "tensorrt_rtx", "version": "10.3.0"}
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", machine.trt)
-    from tests.kpextract.fakes import FakeContext
-
     monkeypatch.setattr(
         FakeContext, "is_stream_capturable", lambda self, stream: False, raising=False
     )
@@ -452,7 +495,3 @@ def test_importing_loads_no_cuda():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
-
-
-def test_the_stand_in_runs_only_onnx():
-    onnx.checker.check_model(sparse_onnx())
