@@ -15,7 +15,7 @@
 #
 # What of it is there already may be left out; of kpextract it must hold the wheel. Ends
 # with 1 if a test failed. That TensorRT-RTX does not run on this GPU is a finding, in
-# DIR/validity.json, and no failure.
+# DIR/validity.json, and no failure; that there is no GPU is one.
 set -euo pipefail
 if [ $# -lt 1 ]; then
     echo "usage: tests/gpu/run.sh DIR [WHEELS]" >&2
@@ -35,6 +35,11 @@ trap 'rm -rf "$site"' EXIT
 # would put the checkout first.
 export PYTHONPATH=$site:$PWD PYTHONSAFEPATH=1
 
+if ! "$python" -c "import sys; from tests.gpu.conftest import gpu_is_there as there
+sys.exit(not there())"; then
+    echo "tests/gpu/run.sh: there is no NVIDIA GPU here" >&2
+    exit 1
+fi
 nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total --format=csv \
     > "$out/gpu.csv" || echo "nvidia-smi does not answer" > "$out/gpu.csv"
 "$python" -m kpextract doctor --json > "$out/doctor.json" || true
