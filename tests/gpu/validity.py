@@ -1,0 +1,52 @@
+"""Does TensorRT-RTX run on this GPU? Its tables leave some of NVIDIA's out.
+
+python -m tests.gpu.validity OUT.json
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from kpextract.backends.cuda import open_device
+
+
+def validity(folder):
+    """What TensorRT-RTX says of an engine for this GPU; `folder` takes the engine."""
+    import tensorrt_rtx as trt
+
+    path = folder / "small.engine"
+    words = f"build small -o {path} --with tensorrt_rtx --size 320x240".split()
+    subprocess.run([sys.executable, "-m", "kpextract", *words], check=True)
+    device = open_device()
+    with device.active():
+        runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        verdict, diagnostics = runtime.get_engine_validity(path.read_bytes())
+    reasons = trt.EngineInvalidityDiagnostics.__members__.items()
+    return {
+        "tensorrt_rtx": trt.__version__,
+        "gpu": device.name,
+        "compute_capability": device.compute_capability,
+        "validity": verdict.name,
+        "because": [name for name, bit in reasons if int(diagnostics) & int(bit)],
+    }
+
+
+def refusal(folder):
+    """Why TensorRT-RTX does not run here, in one line; None if it does."""
+    found = validity(folder)
+    if found["validity"] != "INVALID":
+        return None
+    return (
+        "tensorrt_rtx {tensorrt_rtx} refuses {gpu} (compute capability "
+        "{compute_capability}): ".format(**found)
+        + ", ".join(found["because"])
+    )
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        text = json.dumps(validity(Path(scratch)), indent=2) + "\n"
+    print(text, end="")
+    Path(sys.argv[1]).write_text(text)
