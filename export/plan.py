@@ -145,6 +145,8 @@ def _configure(
     trt: ModuleType, builder: Any, config: Any, options: BuildOptions
 ) -> None:
     """The user's options; one that cannot be met is an error."""
+    # On by default: float32 convolutions, those of positions too, would have 10 bits.
+    config.clear_flag(trt.BuilderFlag.TF32)
     if options.workspace is not None:
         if options.workspace < 1:
             raise InvalidOptionError(

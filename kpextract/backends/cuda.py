@@ -1,6 +1,7 @@
 """What an engine needs of CUDA: the few calls that two packages can answer."""
 
 import ctypes
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -82,8 +83,12 @@ def host_array(address: int, size: int) -> np.ndarray:
     return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
 
+@functools.cache
 def open_device() -> Device:
     """The first GPU, through pycuda where it is installed, else through cuda-python.
+
+    One for the life of the process: pycuda leaves a primary context that it lets go of
+    current in the thread.
 
     Raises:
         BackendUnavailableError: neither is installed, or the one that is finds no GPU.

@@ -45,8 +45,8 @@ class Layer:
 
 class Config(SimpleNamespace):
     def __init__(self):
-        super().__init__(flags=[], profiles=[], set_flag=None)
-        self.set_flag = self.flags.append
+        super().__init__(flags=["TF32"], profiles=[], set_flag=None)
+        self.set_flag, self.clear_flag = self.flags.append, self.flags.remove
         self.add_optimization_profile = self.profiles.append
         self.create_timing_cache = lambda content: content
         self.set_timing_cache = lambda cache, ignore_mismatch: cache != b"other GPU"
@@ -100,7 +100,8 @@ class FakeTensorRT(SimpleNamespace):
         )
 
 
-WEAK = ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS", "GPU_FALLBACK")
+STRONG = ("TF32", "GPU_FALLBACK")
+WEAK = ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS", *STRONG)
 
 
 def tensorrt_8():
@@ -112,7 +113,7 @@ def tensorrt_10():
 
 
 def tensorrt_11():
-    return FakeTensorRT({"STRONGLY_TYPED": 1}, ["GPU_FALLBACK"])
+    return FakeTensorRT({"STRONGLY_TYPED": 1}, STRONG)
 
 
 @pytest.mark.parametrize("make", [tensorrt_10, tensorrt_11])
@@ -179,7 +180,7 @@ def test_the_timing_cache_is_kept_between_builds(tmp_path):
 
 
 def test_no_plan_is_an_error_even_without_a_log():
-    trt = FakeTensorRT({"STRONGLY_TYPED": 1}, [], plan=None)
+    trt = FakeTensorRT({"STRONGLY_TYPED": 1}, STRONG, plan=None)
     with pytest.raises(ExportError, match="its log names no error"):
         build_plan(trt, model("Relu"), SHAPES, BuildOptions())
 

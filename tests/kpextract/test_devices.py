@@ -122,13 +122,14 @@ with device.active():
     except KeyError as error:
         print(error)
     device.synchronize(stream.handle)
-    print("synchronized")
+    stream.free()
+    print(ctypes.CDLL("libcuda.so.1").stub_live(), "left")
 """
 
 
 def test_a_stream_works_after_a_capture_that_failed(over_stub):
     done = over_stub(FAILED_CAPTURE)
-    assert done.stdout == "'in the middle'\nsynchronized\n", done.stderr
+    assert done.stdout == "'in the middle'\n0 left\n", done.stderr
 
 
 OPEN = """
@@ -272,6 +273,18 @@ def test_pycuda_copies_and_frees(pycuda):
             thing.free()
     assert pycuda.live == {}
     assert pycuda.depth == 0
+    assert pycuda.streams == [1]  # it does not wait for the default stream
+
+
+def test_one_device_serves_the_process(pycuda):
+    """pycuda leaves a primary context that it lets go of current in the thread."""
+    from kpextract.backends.cuda import open_device
+
+    open_device.cache_clear()
+    try:
+        assert open_device() is open_device()
+    finally:
+        open_device.cache_clear()
 
 
 def test_pycuda_works_in_a_thread_that_did_not_open_it(pycuda):

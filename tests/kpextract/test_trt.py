@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from kpextract import BackendUnavailableError, InvalidImageError, ModelError
+from export.artifact import write_model
+from export.variant import Variant, export_variant
+from kpextract import BackendUnavailableError, Extractor, InvalidImageError, ModelError
 from kpextract.backends.onnxrt import OnnxBackend
 from kpextract.backends.trt import TensorRTBackend
 from kpextract.cli import _parser
@@ -183,6 +185,28 @@ def test_sparse_engine_takes_masks_and_only_its_rows_travel(machine):
     assert rows.keypoints.shape == (3, K, 2)
     sizes = [16 * 24 * 3, 16 * 24, K * 2 * 4, K * 4, K * D * 2, 4]
     assert sorted(machine.device.sizes["pinned"]) == sorted(sizes)
+
+
+def test_the_extractor_takes_an_engine(machine, tmp_path, photo):
+    size = (320, 240)
+    image, mask = photo[:240, 90:410], np.zeros(size[::-1], np.uint8)
+    mask[:, 100:250] = 255
+    graph, out = tmp_path / "graph.onnx", tmp_path / "robot.engine"
+    variant = Variant(size=size, batch=1, max_keypoints=200, mask=True)
+    export_variant("small", graph, variant)
+    profile = {"image": [[1, 240, 320, 3]] * 3, "mask": [[1, 240, 320]] * 3}
+    content = graph.read_bytes()
+    machine.open(content=content, profile=profile)
+    write_model(out, content, engine(tmp_path, content, profile).sidecar)
+    extractor = Extractor(out)
+    assert extractor.info.backend == "tensorrt"
+    assert extractor.info.model == "robot"
+    expected = Extractor(max_keypoints=200).detect(image, mask)
+    features = extractor.detect(image, mask)
+    np.testing.assert_allclose(features.keypoints, expected.keypoints, atol=1e-3)
+    np.testing.assert_allclose(features.descriptors, expected.descriptors, atol=1e-4)
+    with pytest.raises(InvalidImageError, match="320x240 only"):
+        extractor.detect(photo)
 
 
 def test_all_is_allocated_at_load_for_the_largest_shapes(machine):
