@@ -103,13 +103,13 @@ def verify(
 
     gate = Gate(**bounds)
     paths = expand(images)
-    extractors = [
+    first, second = (
         Extractor(model, backend=backend, max_keypoints=max_keypoints)
         for model, backend in ((reference, backend_ref), (other, backend_other))
-    ]
+    )
     bar = tqdm(paths, unit="photo", disable=len(paths) == 1)
     photos = ((str(path), read_photo(path)) for path in bar)
-    comparison = compare(*extractors, photos)
+    comparison = compare(first, second, photos)
     missed = gate.missed(comparison.pooled)
     if as_json:
         facts = {"max_keypoints": max_keypoints, "gate": asdict(gate), "missed": missed}
