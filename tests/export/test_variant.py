@@ -213,13 +213,13 @@ def test_a_variant_that_decodes_otherwise_is_not_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_kill_while_writing_leaves_no_model(root, tmp_path):
+def test_a_kill_while_writing_leaves_no_model(tmp_path):
     script = (
         "import os, signal, sys; from kpextract.cli import main;"
         "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
         f"main(['export', '-o', {str(tmp_path / 'x.onnx')!r}])"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, check=False)
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "x.onnx").exists()
     assert not (tmp_path / "x.json").exists()
@@ -233,7 +233,7 @@ def test_pytorch_is_not_needed(root, tmp_path):
     command = [sys.executable, "-c", script, "export", "-o", tmp_path / "x.onnx"]
     options = ["--int8", "onnxruntime", "--calibrate", root / "examples/blocks.jpg"]
     done = subprocess.run(
-        [*command, *options], cwd=root, capture_output=True, text=True, check=False
+        [*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert Path(tmp_path, "x.onnx").stat().st_size < 500_000
