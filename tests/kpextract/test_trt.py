@@ -1,91 +1,17 @@
 """The TensorRT runtime on stand-ins for the GPU and for TensorRT."""
 
 import gc
-import hashlib
-import shlex
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from export.artifact import write_model
-from export.variant import Variant, export_variant
-from kpextract import BackendUnavailableError, Extractor, InvalidImageError, ModelError
+from kpextract import BackendUnavailableError, InvalidImageError
 from kpextract.backends.onnxrt import OnnxBackend
-from kpextract.backends.trt import TensorRTBackend
-from kpextract.cli import _parser
-from kpextract.decode import DenseMaps, SparseRows, decode
+from kpextract.decode import SparseRows, decode
 from kpextract.image import Frame
 from kpextract.modelfile import MODELS, ModelFile
-from tests.kpextract.fakes import FakeContext, FakeDevice, fake_tensorrt
-
-PROFILE = {"image": [[1, 32, 48, 3], [2, 64, 96, 3], [2, 64, 96, 3]]}
-K, D = 5, 4
-
-
-def engine(folder, content=None, profile=None, **changes):
-    """An engine's file, as `find_model` gives it; of the bundled model by default."""
-    content = (MODELS / "small.onnx").read_bytes() if content is None else content
-    profile = profile or PROFILE
-    sparse = "mask" in profile
-    outputs = SparseRows._fields if sparse else DenseMaps._fields
-    sidecar = {
-        "name": "small",
-        "version": "7",
-        "kind": "sparse" if sparse else "dense",
-        "precision": "float16",
-        "mask": sparse,
-        "inputs": {
-            name: dict(zip(("min", "opt", "max"), ends, strict=True))
-            | {"dtype": "uint8"}
-            for name, ends in profile.items()
-        },
-        "outputs": {name: {} for name in outputs},
-        "model": "small.onnx",
-        "model_sha256": hashlib.sha256(content).hexdigest(),
-        "tensorrt": {"package": "tensorrt", "version": "10.3.0"},
-        "gpu": {"name": "Orin", "compute_capability": "8.7"},
-        "hardware_compatible": False,
-        "dla": None,
-    } | changes
-    sha256 = hashlib.sha256(content).hexdigest()
-    return ModelFile("small", folder / "small.engine", content, sha256, sidecar)
-
-
-class Machine:
-    """A GPU and TensorRT, with the backends that the test has opened."""
-
-    def __init__(self, monkeypatch, folder):
-        self._monkeypatch, self._folder = monkeypatch, folder
-
-    def open(self, *, graphs=True, most_contexts=100, profile=None, **options):
-        self.device = FakeDevice(graphs)
-        profile = profile or PROFILE
-        self.trt = fake_tensorrt(self.device, profile, most_contexts=most_contexts)
-        return self.load(engine(self._folder, profile=profile, **options))
-
-    def load(self, model):
-        self._monkeypatch.setitem(sys.modules, "tensorrt", self.trt)
-        self._monkeypatch.setattr(
-            "kpextract.backends.trt.open_device", lambda: self.device
-        )
-        return TensorRTBackend(model)
-
-    @property
-    def contexts(self):
-        return self.trt.engines[-1].contexts
-
-
-@pytest.fixture
-def machine(monkeypatch, tmp_path):
-    """No call may leave a context behind."""
-    machine = Machine(monkeypatch, tmp_path)
-    yield machine
-    device = machine.device
-    assert (device.depth, device.pushed) == (0, device.popped)
+from tests.kpextract.machine import D, K, engine, images, sparse_onnx
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +19,6 @@ def cpu():
     content = (MODELS / "small.onnx").read_bytes()
     model = ModelFile("small", MODELS / "small.onnx", content, "", {})
     return OnnxBackend(model, "onnx-cpu", 1)
-
-
-def images(count, height=64, width=96, seed=0):
-    generator = np.random.default_rng(seed)
-    return generator.integers(0, 256, (count, height, width, 3), np.uint8)
 
 
 def same(result, expected):
@@ -124,50 +45,6 @@ def test_info_is_what_runs(machine):
     assert (info.precision, info.model_version) == ("float16", "7")
 
 
-def sparse_onnx():
-    """Rows that show image and mask: scores are its first bytes, count the mask's sum.
-
-    Keypoints and descriptors are constants.
-    """
-    constants = {
-        "flat": np.array([-1]),
-        "zero": np.array([0]),
-        "k": np.array([K]),
-        "rows": np.array([1, K]),
-        "axes": np.array([1, 2]),
-        "points": np.arange(2 * K, dtype=np.float32).reshape(1, K, 2),
-        "vectors": np.eye(K, D, dtype=np.float16)[None],
-    }
-    nodes = [
-        helper.make_node("Reshape", ["image", "flat"], ["bytes"]),
-        helper.make_node("Slice", ["bytes", "zero", "k"], ["first"]),
-        helper.make_node("Cast", ["first"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["floats", "rows"], ["scores"]),
-        helper.make_node("Cast", ["mask"], ["allowed"], to=TensorProto.INT32),
-        helper.make_node("ReduceSum", ["allowed", "axes"], ["count"], keepdims=0),
-        helper.make_node("Identity", ["points"], ["keypoints"]),
-        helper.make_node("Identity", ["vectors"], ["descriptors"]),
-    ]
-    tensor = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "sparse",
-        [
-            tensor("image", TensorProto.UINT8, [1, 16, 24, 3]),
-            tensor("mask", TensorProto.UINT8, [1, 16, 24]),
-        ],
-        [
-            tensor("keypoints", TensorProto.FLOAT, [1, K, 2]),
-            tensor("scores", TensorProto.FLOAT, [1, K]),
-            tensor("descriptors", TensorProto.FLOAT16, [1, K, D]),
-            tensor("count", TensorProto.INT32, [1]),
-        ],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    opset = [helper.make_opsetid("", 17)]
-    return helper.make_model(graph, opset_imports=opset, ir_version=8)
-
-
 def test_sparse_engine_takes_masks_and_only_its_rows_travel(machine):
     fixed = {"image": [[1, 16, 24, 3]] * 3, "mask": [[1, 16, 24]] * 3}
     content = sparse_onnx().SerializeToString()
@@ -185,28 +62,6 @@ def test_sparse_engine_takes_masks_and_only_its_rows_travel(machine):
     assert rows.keypoints.shape == (3, K, 2)
     sizes = [16 * 24 * 3, 16 * 24, K * 2 * 4, K * 4, K * D * 2, 4]
     assert sorted(machine.device.sizes["pinned"]) == sorted(sizes)
-
-
-def test_the_extractor_takes_an_engine(machine, tmp_path, photo):
-    size = (320, 240)
-    image, mask = photo[:240, 90:410], np.zeros(size[::-1], np.uint8)
-    mask[:, 100:250] = 255
-    graph, out = tmp_path / "graph.onnx", tmp_path / "robot.engine"
-    variant = Variant(size=size, batch=1, max_keypoints=200, mask=True)
-    export_variant("small", graph, variant)
-    profile = {"image": [[1, 240, 320, 3]] * 3, "mask": [[1, 240, 320]] * 3}
-    content = graph.read_bytes()
-    machine.open(content=content, profile=profile)
-    write_model(out, content, engine(tmp_path, content, profile).sidecar)
-    extractor = Extractor(out)
-    assert extractor.info.backend == "tensorrt"
-    assert extractor.info.model == "robot"
-    expected = Extractor(max_keypoints=200).detect(image, mask)
-    features = extractor.detect(image, mask)
-    np.testing.assert_allclose(features.keypoints, expected.keypoints, atol=1e-3)
-    np.testing.assert_allclose(features.descriptors, expected.descriptors, atol=1e-4)
-    with pytest.raises(InvalidImageError, match="320x240 only"):
-        extractor.detect(photo)
 
 
 def test_all_is_allocated_at_load_for_the_largest_shapes(machine):
@@ -405,117 +260,3 @@ def test_close_frees_all_and_so_does_the_last_reference(machine):
     del backend
     gc.collect()
     assert machine.device.live == {}
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        (
-            {"tensorrt": {"package": "tensorrt", "version": "8.6.2"}},
-            "was built with tensorrt 8.6.2, and 10.3.0 is here",
-        ),
-        (
-            {"gpu": {"name": "Xavier", "compute_capability": "7.2"}},
-            "was built for a GPU Xavier (compute capability 7.2), and Orin (compute "
-            "capability 8.7) is here",
-        ),
-        (
-            {"content": (MODELS / "small.onnx").read_bytes()[:-1000]},
-            "cannot be loaded: Serialization assertion failed.",
-        ),
-    ],
-)
-def test_an_engine_of_elsewhere_is_refused_with_the_command(
-    machine, tmp_path, changes, why
-):
-    with pytest.raises(ModelError) as caught:
-        machine.open(**changes)
-    path = tmp_path / "small.engine"
-    assert str(caught.value) == (
-        f"{path} {why}. Build it again: kpextract build small -o {path} --with "
-        "tensorrt --size 96x64 --min-size 48x32 --batch 1:2 --force"
-    )
-
-
-def test_the_command_is_one_that_kpextract_takes(machine, tmp_path):
-    (tmp_path / "small.onnx").write_bytes(b"another")
-    with pytest.raises(ModelError, match=r"was built from another small\.onnx") as e:
-        machine.open(hardware_compatible=True, dla=1)
-    words = shlex.split(str(e.value).partition("Build it again: kpextract ")[2])
-    options = vars(_parser().parse_args(words))
-    assert options["model"] == str(tmp_path / "small.onnx")
-    assert options["out"] == tmp_path / "small.engine"
-    assert (options["size"], options["min_size"]) == ((96, 64), (48, 32))
-    assert (options["max_size"], options["batch"]) == (None, (1, 2))
-    assert (options["hardware_compatible"], options["dla"]) == (True, 1)
-    assert options["force"]
-    assert options["package"] == "tensorrt"
-
-
-def test_only_what_this_load_says_is_quoted(machine):
-    content = (MODELS / "small.onnx").read_bytes()[:-1000]
-    machine.open()
-    for _ in range(2):
-        with pytest.raises(ModelError) as caught:
-            machine.load(engine(machine._folder, content))
-        assert str(caught.value).count("Serialization assertion failed.") == 1
-
-
-@pytest.mark.parametrize("changes", [{"gpu": None}, {"hardware_compatible": True}])
-def test_an_engine_for_all_gpus_is_not_asked_for_its_own(machine, changes):
-    if changes != {"gpu": None}:
-        changes["gpu"] = {"name": "Xavier", "compute_capability": "7.2"}
-    assert machine.open(**changes).info.device == "Orin"
-
-
-def test_a_sidecar_of_another_engine_is_refused(machine):
-    machine.open()
-    other = {"image": [[1, 32, 48, 3], [2, 64, 96, 3], [4, 64, 96, 3]]}
-    with pytest.raises(
-        ModelError, match=r"takes .*\[2, 64, 96, 3\].* its sidecar says"
-    ):
-        machine.load(engine(machine._folder, profile=other))
-
-
-def test_an_engine_without_its_sidecar_is_refused(machine, tmp_path):
-    machine.open()
-    model = ModelFile("x", tmp_path / "x.engine", b"plan", "", {})
-    with pytest.raises(ModelError, match=r"lacks its sidecar x\.engine\.json"):
-        machine.load(model)
-
-
-@pytest.mark.parametrize("package", ["tensorrt", "tensorrt_rtx"])
-def test_the_package_that_built_it_is_asked_for(machine, monkeypatch, package):
-    machine.open()
-    machine.trt = None
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    versions = {"package": package, "version": "1.7"}
-    with pytest.raises(BackendUnavailableError, match=f"need {package}.*pip install"):
-        machine.load(engine(machine._folder, tensorrt=versions))
-
-
-def test_tensorrt_rtx_is_asked_whether_it_can_be_captured(machine, monkeypatch):
-    machine.open()
-    machine.trt.__name__ = "tensorrt_rtx"
-    versions = {"package": "tensorrt_rtx", "version": "10.3.0"}
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", machine.trt)
-    monkeypatch.setattr(
-        FakeContext, "is_stream_capturable", lambda self, stream: False, raising=False
-    )
-    backend = machine.load(engine(machine._folder, tensorrt=versions, gpu=None))
-    for _ in range(3):
-        backend.run(images(1))
-    assert machine.device.captures == 0
-
-
-def test_importing_loads_no_cuda():
-    script = (
-        "import sys, kpextract, kpextract.backends.trt;"
-        "from kpextract.backends import cuda_python_device, pycuda_device;"
-        "heavy = {'tensorrt', 'tensorrt_rtx', 'pycuda', 'cuda', 'onnxruntime', 'onnx'};"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
