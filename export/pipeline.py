@@ -6,6 +6,8 @@ The steps are those of `kpextract export`, `kpextract build` and `kpextract veri
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kpextract import BackendUnavailableError, Extractor
 from kpextract.backends.trt_package import import_tensorrt
 from kpextract.modelfile import ENGINE, sidecar_path
@@ -19,6 +21,8 @@ from .verify import Gate, compare
 
 SIZE = (640, 480)  # of the engine's images, pixels
 MIB = 1 << 20
+
+Images = list[tuple[str, np.ndarray]]  # name and pixels
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ def make_all(dense: Path, photos: list[Path], force: bool) -> list[Step]:
         MissingPackageError: no TensorRT to build with.
         FileExistsError: a file is there already and `force` is not given.
     """
+    images = [(path.name, read_photo(path)) for path in photos]
     sparse, half, engine = files = targets(dense)
     refuse_existing([*files, *map(sidecar_path, files)], force)
     import_tensorrt()  # what is missing is told before the work
@@ -64,20 +69,22 @@ def make_all(dense: Path, photos: list[Path], force: bool) -> list[Step]:
     for path, variant in ((sparse, Variant()), (half, Variant(fp16=True))):
         export_variant(dense, path, variant, force=force)
         what = f"sparse, {variant.precision}, any size"
-        steps.append(Step(path, what, *verify(dense, path, photos)))
+        steps.append(Step(path, what, *verify(dense, path, images)))
     sidecar = build(half, engine, sizes=Sizes(SIZE), force=force)
     built = "{package} {version}".format(**sidecar["tensorrt"])
     what = f"engine of the one above, {SIZE[0]}x{SIZE[1]}, {built}"
-    return [*steps, Step(engine, what, *verify(dense, engine, photos))]
+    fitting = [(name, image) for name, image in images if image.shape[1::-1] == SIZE]
+    return [*steps, Step(engine, what, *verify(dense, engine, fitting))]
 
 
-def verify(dense: Path, other: Path, photos: list[Path]) -> tuple[str, bool]:
+def verify(dense: Path, other: Path, images: Images) -> tuple[str, bool]:
     """Verdict on `other` against the dense model, and whether it misses the gate."""
+    if not images:
+        return "not verified: none of the photos has its size", False
     try:
         reference, opened = Extractor(dense), Extractor(other)
     except BackendUnavailableError as error:
         return f"not verified: {error}", False
-    images = ((path.name, read_photo(path)) for path in photos)
     figures = compare(reference, opened, images).pooled
     missed = Gate().missed(figures)
     if missed:

@@ -1,6 +1,7 @@
 """From weights to an engine in one command."""
 
 import os
+import shutil
 import sys
 
 import pytest
@@ -45,6 +46,17 @@ def test_one_command_makes_and_verifies_all(command, tmp_path, capsys):
         "small-fp16.json",
         "small-fp16.engine.json",
     }
+
+
+def test_an_engine_is_verified_on_photos_of_its_size(
+    command, root, tmp_path_factory, capsys
+):
+    photos = tmp_path_factory.mktemp("photos")
+    shutil.copy(root / "examples" / "blocks.jpg", photos)  # 256x256
+    command[command.index("--images") + 1] = str(photos)
+    assert main(command) == 0
+    engine = capsys.readouterr().out.splitlines()[-1]
+    assert engine.endswith("not verified: none of the photos has its size")
 
 
 def test_nothing_is_replaced_without_force(command, tmp_path, capsys):
