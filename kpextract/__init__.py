@@ -17,7 +17,7 @@ from kpextract.errors import (
 )
 from kpextract.extractor import Extractor, ExtractorInfo
 from kpextract.features import Features
-from kpextract.matching import match
+from kpextract.matching import match, matches_to_cv2
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "MissingPackageError",
     "ModelError",
     "match",
+    "matches_to_cv2",
 ]

@@ -50,20 +50,33 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", help=".npz file of one photo, or a folder")
     _add_extractor_options(command)
 
-    command = _command(
-        commands, "match", match_photos, "kpextract match a.jpg b.jpg --draw m.png"
-    )
-    command.add_argument("photo0", type=Path, metavar="A")
-    command.add_argument("photo1", type=Path, metavar="B")
-    command.add_argument("--draw", type=Path, help="picture of both; inliers are green")
-    _add_extractor_options(command)
-
+    _add_match(commands)
     _add_export(commands)
     _add_build(commands)
     _add_verify(commands)
     _add_doctor(commands)
     _command(commands, "info", info, "kpextract info --json")
     return parser
+
+
+def _add_match(commands: Any) -> None:
+    command = _command(
+        commands, "match", match_photos, "kpextract match a.jpg b.jpg --draw m.png"
+    )
+    command.add_argument("photo0", type=Path, metavar="A")
+    command.add_argument("photo1", type=Path, metavar="B")
+    command.add_argument("--draw", type=Path, help="picture of both; inliers are green")
+    unset = argparse.SUPPRESS
+    command.add_argument(
+        "--min-similarity", type=float, default=unset, help="least cosine of a match"
+    )
+    command.add_argument(
+        "--max-ratio",
+        type=float,
+        default=unset,
+        help="nearest over second-nearest distance, at most; 0.8 is usual",
+    )
+    _add_extractor_options(command)
 
 
 def _add_export(commands: Any) -> None:

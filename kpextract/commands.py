@@ -29,6 +29,7 @@ from kpextract.photos import (
 
 RANSAC_THRESHOLD = 3.0  # pixels a match may be off the homography
 FAILED = 2
+MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`
 
 
 def detect(
@@ -120,11 +121,12 @@ def match_photos(
     check_outputs([draw], [photo0, photo1])
     if draw and draw.suffix.lower() not in PICTURES:
         raise UsageError(f"--draw {draw} must end in one of {', '.join(PICTURES)}.")
+    bounds = {name: options.pop(name) for name in MATCH_BOUNDS if name in options}
     extractor = Extractor(**options)
     images = [read_photo(path) for path in (photo0, photo1)]
     started = time.perf_counter()
     features0, features1 = (extractor.detect(image) for image in images)
-    pairs = match(features0, features1)
+    pairs = match(features0, features1, **bounds)
     milliseconds = 1000 * (time.perf_counter() - started)
     inliers = homography_inliers(features0, features1, pairs)
     if draw:

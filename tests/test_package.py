@@ -120,6 +120,7 @@ def test_public_names_are_the_documented_ones():
         "ExtractorInfo",
         "Features",
         "match",
+        "matches_to_cv2",
         "KpextractError",
         "InvalidImageError",
         "InvalidOptionError",

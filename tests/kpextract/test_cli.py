@@ -119,6 +119,15 @@ def test_match_two_photos(root, tmp_path, capsys):
     assert cv2.imread(str(picture)).shape == (480, 1280, 3)
 
 
+def test_surer_matches_are_fewer(root, capsys):
+    photos = [str(root / "examples" / f"street-{s}.jpg") for s in ("left", "right")]
+    counts = []
+    for bounds in ([], ["--max-ratio", "0.8"], ["--min-similarity", "0.9"]):
+        assert main(["match", *photos, "--json", *bounds]) == 0
+        counts.append(json.loads(capsys.readouterr().out)["matches"])
+    assert 10 < max(counts[1:]) < counts[0]
+
+
 def test_matching_flat_images_finds_nothing_and_is_no_error(tmp_path, capsys):
     for name in "ab":
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((32, 32), np.uint8))

@@ -1,7 +1,8 @@
+import cv2
 import numpy as np
 import pytest
 
-from kpextract import Features, InvalidOptionError, match
+from kpextract import Features, InvalidOptionError, match, matches_to_cv2
 
 
 def features_of(descriptors):
@@ -51,3 +52,96 @@ def test_nothing_to_match_is_an_empty_result(count0, count1):
 def test_descriptors_of_two_models_are_refused():
     with pytest.raises(InvalidOptionError, match="2 and 3 values"):
         match(features_of(np.eye(2)), features_of(np.eye(3)))
+
+
+def random_features(count, seed, dimension=16):
+    descriptors = np.random.default_rng(seed).normal(size=(count, dimension))
+    return features_of(descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True))
+
+
+def plain(features0, features1, min_similarity=-1.0, max_ratio=1.0):
+    """The definition, keypoint by keypoint."""
+    cosines = features0.descriptors @ features1.descriptors.T
+    pairs = []
+    for i, row in enumerate(cosines):
+        j = int(row.argmax())
+        second = np.partition(row, -2)[-2]
+        nearer = np.sqrt(2 - 2 * row[j]) <= max_ratio * np.sqrt(2 - 2 * second)
+        if int(cosines[:, j].argmax()) == i and row[j] >= min_similarity and nearer:
+            pairs.append((i, j))
+    return np.array(pairs).reshape(-1, 2)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"min_similarity": 0.6}, {"max_ratio": 0.9}, {"max_ratio": 0.5}]
+)
+@pytest.mark.parametrize("block", [1, 7, 40, 1000])
+def test_blocks_find_what_the_definition_finds(monkeypatch, block, options):
+    monkeypatch.setattr("kpextract.matching.BLOCK", block)
+    features0, features1 = random_features(40, 1), random_features(33, 2)
+    expected = plain(features0, features1, **options)
+    np.testing.assert_array_equal(match(features0, features1, **options), expected)
+
+
+def test_options_keep_fewer_matches():
+    features0, features1 = random_features(200, 1), random_features(200, 2)
+    every = len(match(features0, features1))
+    assert 0 < len(match(features0, features1, min_similarity=0.75)) < every
+    assert 0 < len(match(features0, features1, max_ratio=0.9)) < every
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_of_equal_descriptors_the_first_is_taken(monkeypatch, block):
+    monkeypatch.setattr("kpextract.matching.BLOCK", block)
+    same = features_of(np.ones((3, 4)) / 2)
+    np.testing.assert_array_equal(match(same, same), [[0, 0]])
+
+
+def test_a_lone_neighbour_has_no_rival():
+    one = random_features(1, 0)
+    np.testing.assert_array_equal(match(one, one, max_ratio=0.5), [[0, 0]])
+
+
+def test_ten_thousand_keypoints_take_little_memory():
+    import tracemalloc
+
+    features0, features1 = (random_features(10_000, seed) for seed in (1, 2))
+    tracemalloc.start()
+    pairs = match(features0, features1, max_ratio=0.95)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(pairs)
+    assert peak < 100e6  # the whole matrix has 400 MB
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"min_similarity": 1.1},
+        {"min_similarity": float("nan")},
+        {"max_ratio": 0.0},
+        {"max_ratio": 1.5},
+    ],
+)
+def test_options_outside_their_range_are_refused(option):
+    features = random_features(3, 0)
+    with pytest.raises(InvalidOptionError, match=next(iter(option))):
+        match(features, features, **option)
+
+
+def test_opencv_gets_what_its_own_matcher_gives(extractor, photo, other_photo):
+    features0, features1 = extractor.detect_batch([photo, other_photo])
+    ours = matches_to_cv2(match(features0, features1), features0, features1)
+    matcher = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
+    theirs = matcher.match(features0.descriptors, features1.descriptors)
+    by_query = {found.queryIdx: found for found in theirs}
+    assert len(ours) == len(theirs) > 100
+    for found in ours:
+        reference = by_query[found.queryIdx]
+        assert found.trainIdx == reference.trainIdx
+        assert found.distance == pytest.approx(reference.distance, abs=1e-3)
+
+
+def test_no_match_is_no_dmatch():
+    features = random_features(2, 0)
+    assert matches_to_cv2(np.empty((0, 2), np.intp), features, features) == []
