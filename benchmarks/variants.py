@@ -6,7 +6,8 @@
 Each variant is exported from the dense float32 model and then built into an engine for
 640x480 by TensorRT-RTX, which needs no GPU for that, or TensorRT. It is compared with
 the model it comes from on photos of 640x480 and timed, both with ONNX Runtime on the
-CPU; engines have not been run. Prints the table; the JSON file holds the rest.
+CPU, float16 with each layer's result rounded; engines have not been run. Prints the
+table; the JSON file holds the rest.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from kpextract.export.metadata import load_graph
 from kpextract.export.verify import Gate, compare
 from tqdm import tqdm
 
 from benchmarks import markdown
 from benchmarks.machine import write_result
+from benchmarks.rounding import rounded
 from kpextract import Extractor, KpextractError
 from kpextract.photos import UsageError, expand, read_photo
 
@@ -112,9 +116,13 @@ def examine(
     out = folder / "variant.onnx"
     facts = kpextract("export", "--model", model, "-o", out, "--force", *words)
     max_keypoints = facts.get("max_keypoints") or MAX_KEYPOINTS
+    compared = out
+    if "--fp16" in words:
+        compared = folder / "rounded.onnx"
+        onnx.save(rounded(load_graph(out)), compared)
     extractors = [
         Extractor(path, backend="onnx-cpu", max_keypoints=max_keypoints)
-        for path in (model, out)
+        for path in (model, compared)
     ]
     figures = compare(*extractors, read_frames(photos)).pooled
     return {

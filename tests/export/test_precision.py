@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from kpextract.export.metadata import KEYS, load_graph, read_metadata
@@ -10,8 +11,10 @@ from kpextract.export.parity import check_variant
 from kpextract.export.quantize import STYLES
 from kpextract.export.trace import trace
 from kpextract.export.variant import Variant, build
+from kpextract.export.verify import Gate, compare
 from onnx import TensorProto, numpy_helper
 
+from benchmarks.rounding import rounded
 from kpextract import Extractor
 from training.network import BASE, SMALL, UnsuperPoint
 
@@ -67,6 +70,20 @@ def test_float16_changes_little(write, photo, other_photo):
     assert common >= 0.99
     assert pixels <= 0.05
     assert cosine >= 0.9995
+
+
+def test_float16_passes_the_gate_with_each_layer_rounded(
+    write, tmp_path, photo, other_photo
+):
+    half = write(Variant(kind="dense", fp16=True))
+    onnx.save(rounded(load_graph(half)), tmp_path / "rounded.onnx")
+    images = [("left", photo), ("right", other_photo)]
+    drifts = []
+    for path in (half, tmp_path / "rounded.onnx"):
+        figures = compare(Extractor(), Extractor(path), images).pooled
+        assert Gate().missed(figures) == []
+        drifts.append(figures.drift["p99"])
+    assert drifts[1] > drifts[0]
 
 
 @pytest.mark.parametrize("style", ["onnxruntime", "tensorrt"])
