@@ -128,6 +128,14 @@ def _open_session(
             model.content, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # its exceptions share no public base class
+        if backend != "onnx-cpu":
+            # Raises if the model is at fault, not the provider.
+            _open_session(onnxruntime, model, "onnx-cpu", num_threads)
+            raise BackendUnavailableError(
+                f"backend {backend!r}: {PROVIDERS[backend][0]} does not start "
+                f"({error}). kpextract doctor says what is missing; "
+                "backend='onnx-cpu' runs without."
+            ) from error
         raise ModelError(
             f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
             "Give an .onnx file written by kpextract export."

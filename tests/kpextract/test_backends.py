@@ -12,6 +12,7 @@ from kpextract import (
     Extractor,
     InvalidImageError,
     InvalidOptionError,
+    ModelError,
 )
 from kpextract.backends import BACKENDS, backend_status
 from kpextract.backends.onnxrt import GPU_INSTALL
@@ -47,6 +48,31 @@ def test_a_provider_that_is_not_there_is_told_with_its_install_line(backend):
 def test_a_silent_fallback_to_the_cpu_is_an_error(claims_cuda):
     with pytest.raises(BackendUnavailableError, match=r"asked .*CUDA.* got .*CPU"):
         Extractor(backend="onnx-cuda")
+
+
+@pytest.fixture
+def cuda_raises(claims_cuda, monkeypatch):
+    """As where CUDA is found and cannot be started."""
+    real = onnxruntime.InferenceSession
+
+    def session(content, options, providers, **more):
+        if providers[0][0] != "CPUExecutionProvider":
+            raise RuntimeError("cuDNN 9 is required")
+        return real(content, options, providers=providers, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+
+
+def test_a_provider_that_does_not_start_is_not_the_models_fault(cuda_raises):
+    with pytest.raises(BackendUnavailableError, match="cuDNN 9 is required"):
+        Extractor(backend="onnx-cuda")
+    assert Extractor().info.backend == "onnx-cpu"
+
+
+def test_a_damaged_model_is_not_the_providers_fault(cuda_raises, tmp_path):
+    (tmp_path / "x.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match="cannot load it as a model"):
+        Extractor(tmp_path / "x.onnx", backend="onnx-cuda")
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
