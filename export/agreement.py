@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import onnx
 
+from kpextract.backends.onnxrt import CPU, import_onnxruntime
 from kpextract.decode import DenseMaps
 
 from .errors import ExportError
@@ -40,6 +43,13 @@ class Agreement:
                 f"{MAX_LOGIT_ERROR} in logits, {MAX_POSITION_ERROR} px and a cosine of "
                 f"{MIN_COSINE}. Nothing was written."
             )
+
+
+def open_session(model: onnx.ModelProto) -> Any:
+    """The model in ONNX Runtime on the CPU."""
+    return import_onnxruntime().InferenceSession(
+        model.SerializeToString(), providers=[CPU]
+    )
 
 
 def compare(pairs: Iterable[tuple[DenseMaps, DenseMaps]]) -> Agreement:

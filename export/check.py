@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 from kpextract.decode import DenseMaps
@@ -12,7 +11,7 @@ from kpextract.image import pad_to_stride, to_uint8_bgr
 from kpextract.photos import read_photo
 from training.network import UnsuperPoint
 
-from .agreement import Agreement, compare
+from .agreement import Agreement, compare, open_session
 
 
 def check(
@@ -24,9 +23,7 @@ def check(
         ExportError: a difference is above its bound.
         InvalidImageError: a photo cannot be read.
     """
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(model)
     generator = np.random.default_rng(0)
     shapes = [(1, 64, 96, 3), (2, 128, 72, 3), (3, 240, 320, 3)]
     batches = [generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]

@@ -3,18 +3,15 @@
 import numpy as np
 import onnx
 
-from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.decode import OUTPUTS, DenseMaps, SparseRows, decode, take
 from kpextract.features import Features
 from kpextract.image import Frame
 
-from .agreement import Agreement, compare
+from .agreement import MAX_POSITION_ERROR, Agreement, compare, open_session
 from .errors import ExportError
 from .metadata import read_metadata
 
-# The contract's bounds between any two decoders.
-MAX_POSITION_ERROR = 1e-3  # pixels
-MAX_DESCRIPTOR_ERROR = 1e-4
+MAX_DESCRIPTOR_ERROR = 1e-4  # the contract's bound between any two decoders
 HALF_STEP = 2.0**-12  # of a float16 below 0.5..1, which unit rows hardly exceed
 FREE_SHAPES = ((1, 64, 96), (2, 120, 160))  # B, H, W for what a graph leaves free
 
@@ -31,7 +28,7 @@ def check_variant(
         ExportError: float32 maps that are not the source's, decoding that is not the
             runtime's, or values that are not finite.
     """
-    ours, reference = _session(_with_maps(model, source)), _session(source)
+    ours, reference = map(open_session, (_with_maps(model, source), source))
     metadata = read_metadata(model)
     kind, names = metadata["kind"], list(DenseMaps._fields)
     pairs = []
@@ -49,12 +46,6 @@ def check_variant(
     if metadata["precision"] == "float32":
         agreement.require()
     return agreement
-
-
-def _session(model: onnx.ModelProto):
-    return import_onnxruntime().InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
 
 
 def _with_maps(model: onnx.ModelProto, source: onnx.ModelProto) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kpextract import __version__, gpu
+from kpextract.backends.trt_package import PACKAGES
 from kpextract.probe import ask
 
 NOTHING_WORKS = 1  # exit code
@@ -16,8 +17,7 @@ MODULES = {
     "numpy": ("numpy", "pip install numpy"),
     "opencv": ("cv2", 'pip install "kpextract[cpu]"'),
     "onnxruntime": ("onnxruntime", 'pip install "kpextract[cpu]", or [gpu]'),
-    "tensorrt": ("tensorrt", "pip install tensorrt; on a Jetson it is JetPack's"),
-    "tensorrt_rtx": ("tensorrt_rtx", 'pip install "kpextract[trt-build]"'),
+    **{name: (name, install) for name, install in PACKAGES.items()},
     "pycuda": (
         "pycuda.driver",
         "pip install pycuda; it needs the CUDA toolkit",

@@ -43,26 +43,12 @@ def test_float16_is_written_into_the_graph(kind, write):
 
 
 def drift(variant, write, images):
-    """Least share of common cells, 99th percentile in pixels, median cosine."""
-    common, pixels, cosines = [], [], []
-    for image in images:
-        reference = Extractor().detect(image)
-        ours = Extractor(write(variant)).detect(image)
-        distances = np.linalg.norm(
-            ours.keypoints[:, None] - reference.keypoints[None], axis=2
-        )
-        nearest = distances.argmin(axis=1)
-        distances = distances.min(axis=1)
-        same = distances < 1
-        common.append(same.mean())
-        pixels.append(distances[same])
-        rows = (ours.descriptors * reference.descriptors[nearest]).sum(axis=1)
-        cosines.append(rows[same])
-    return (
-        min(common),
-        np.percentile(np.concatenate(pixels), 99),
-        np.median(np.concatenate(cosines)),
-    )
+    """Least share of common points, 99th percentile in pixels, median cosine."""
+    named = [(str(index), image) for index, image in enumerate(images)]
+    comparison = compare(Extractor(), Extractor(write(variant)), named)
+    common = min(1 - figures.changed for figures in comparison.images.values())
+    pooled = comparison.pooled
+    return common, pooled.drift["p99"], pooled.cosine["p50"]
 
 
 def test_float16_changes_little(write, photo, other_photo):
