@@ -1,0 +1,165 @@
+// From the caller's image to the network's pixels, and from its rows to features.
+#include "kpextract.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+namespace kpextract {
+namespace {
+
+std::string text(cv::Size size) {
+    return std::to_string(size.width) + "x" + std::to_string(size.height);
+}
+
+int round_up(int side) { return (side + STRIDE - 1) / STRIDE * STRIDE; }
+
+void check(const cv::Mat& image) {
+    const bool known = (image.depth() == CV_8U || image.depth() == CV_16U) &&
+                       (image.channels() == 1 || image.channels() == 3 ||
+                        image.channels() == 4);
+    if (!image.empty() && image.dims == 2 && known && image.rows >= MIN_SIDE &&
+        image.cols >= MIN_SIDE)
+        return;
+    const std::string given =
+        image.empty() ? "an empty one. Did cv::imread find the file?"
+                      : text(image.size()) + " " + cv::typeToString(image.type()) +
+                            ". Convert it with cv::Mat::convertTo or cv::cvtColor, or "
+                            "pass a larger image.";
+    throw InvalidImageError(
+        "image must be grey, BGR or BGRA, CV_8U or CV_16U, at least 16 pixels a side, "
+        "got " + given);
+}
+
+void check_mask(const cv::Mat& mask, cv::Size image, bool taken) {
+    if (mask.empty()) return;
+    if (!taken)
+        throw InvalidImageError(
+            "this model has no mask input, so a mask would come too late for its "
+            "budget. Export it with kpextract export --mask.");
+    if (mask.type() != CV_8UC1 || mask.size() != image)
+        throw InvalidImageError(
+            "mask must be CV_8UC1 of the image's size " + text(image) + ", got " +
+            text(mask.size()) + " " + cv::typeToString(mask.type()) +
+            ". Non-zero marks where keypoints are allowed; take one channel of a color "
+            "mask, and convert the type with cv::Mat::convertTo.");
+}
+
+std::uint8_t to_8_bits(std::uint8_t value) { return value; }
+// Both ends are exact: 65535 = 255 * 257.
+std::uint8_t to_8_bits(std::uint16_t value) {
+    return static_cast<std::uint8_t>((value + 128U) / 257U);
+}
+
+// Copies `from` to the top left of `padded` pixels of N bytes; its last column and row are
+// repeated, since a black margin would be an edge to detect.
+template <class T, int N>
+void fill(const cv::Mat& from, cv::Size padded, std::uint8_t* to) {
+    const int channels = from.channels();
+    const std::size_t row_size = static_cast<std::size_t>(padded.width) * N;
+    for (int y = 0; y < from.rows; ++y) {
+        std::uint8_t* target = to + row_size * static_cast<std::size_t>(y);
+        std::uint8_t* const end = target + row_size;
+        const T* pixel = from.ptr<T>(y);
+        if (std::is_same_v<T, std::uint8_t> && channels == N) {
+            const std::size_t size = static_cast<std::size_t>(from.cols) * N;
+            std::memcpy(target, pixel, size);
+            target += size;
+        } else {
+            for (int x = 0; x < from.cols; ++x, pixel += channels)
+                for (int c = 0; c < N; ++c)
+                    *target++ = to_8_bits(pixel[channels == 1 ? 0 : c]);
+        }
+        for (; target < end; ++target) *target = target[-N];
+    }
+    const std::uint8_t* last = to + row_size * static_cast<std::size_t>(from.rows - 1);
+    for (int y = from.rows; y < padded.height; ++y)
+        std::memcpy(to + row_size * static_cast<std::size_t>(y), last, row_size);
+}
+
+}  // namespace
+
+Extractor::Extractor(std::unique_ptr<Engine> engine, const Options& options)
+    : engine_(std::move(engine)), options_(options) {
+    if (options.max_keypoints && *options.max_keypoints < 1)
+        throw InvalidOptionError("max_keypoints must be none or at least 1, got " +
+                                 std::to_string(*options.max_keypoints) + ".");
+    if (!(options.min_score >= 0.0F && options.min_score <= 1.0F))  // NaN as well
+        throw InvalidOptionError("min_score must be in [0, 1], got " +
+                                 std::to_string(options.min_score) + ".");
+}
+
+Features Extractor::extract(const cv::Mat& image, const cv::Mat& mask) {
+    Features features;
+    extract(image, mask, features);
+    return features;
+}
+
+void Extractor::extract(const cv::Mat& image, const cv::Mat& mask, Features& out) {
+    check(image);
+    check_mask(mask, image.size(), engine_->layout().takes_mask);
+    const cv::Size padded{round_up(image.cols), round_up(image.rows)};
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (padded != padded_) resize(padded);
+    if (image.depth() == CV_8U)
+        fill<std::uint8_t, 3>(image, padded, inputs_.image);
+    else
+        fill<std::uint16_t, 3>(image, padded, inputs_.image);
+    if (!mask.empty())
+        fill<std::uint8_t, 1>(mask, padded, inputs_.mask);
+    else if (inputs_.mask)
+        std::memset(inputs_.mask, 1, static_cast<std::size_t>(padded.area()));
+    take(engine_->run(), image.size(), out);
+}
+
+void Extractor::resize(cv::Size padded) {
+    const cv::Size least = engine_->layout().least;
+    const std::optional<cv::Size> most = engine_->layout().most;
+    if (padded.width < least.width || padded.height < least.height ||
+        (most && (padded.width > most->width || padded.height > most->height))) {
+        const std::string allowed =
+            !most           ? "from " + text(least) + " on"
+            : *most == least ? "of " + text(least) + " only"
+                             : "from " + text(least) + " to " + text(*most);
+        throw InvalidImageError(
+            "this model takes images " + allowed +
+            " (width x height, padded to multiples of 8), got " + text(padded) +
+            ". Resize or crop the image, or export a model or build an engine for this "
+            "size.");
+    }
+    padded_ = {};  // in case that it throws
+    inputs_ = engine_->resize(padded);
+    padded_ = padded;
+}
+
+// What kpextract.decode.take does in Python.
+void Extractor::take(const Rows& rows, cv::Size image, Features& out) const {
+    const Layout& layout = engine_->layout();
+    const int most = std::min(rows.count, options_.max_keypoints.value_or(rows.count));
+    int kept = 0;  // best first
+    while (kept < most && rows.scores[kept] >= options_.min_score) ++kept;
+
+    // Room for every row at once, so that a frame with more keypoints allocates nothing.
+    const auto room = static_cast<std::size_t>(layout.max_keypoints);
+    out.keypoints.reserve(room);
+    out.keypoints.clear();
+    // A point may cross its cell's border, or lie in padding.
+    const auto right = static_cast<float>(image.width - 1);
+    const auto bottom = static_cast<float>(image.height - 1);
+    for (int i = 0; i < kept; ++i) {
+        const float x = std::clamp(rows.keypoints[2 * i], 0.0F, right);
+        const float y = std::clamp(rows.keypoints[2 * i + 1], 0.0F, bottom);
+        out.keypoints.emplace_back(x, y, KEYPOINT_SIZE, -1.0F, rows.scores[i]);
+    }
+    cv::Mat& descriptors = out.descriptors;
+    if (descriptors.dims != 2 || descriptors.type() != CV_32F ||
+        descriptors.cols != layout.descriptor_dim || descriptors.isSubmatrix())
+        descriptors = cv::Mat(layout.max_keypoints, layout.descriptor_dim, CV_32F);
+    descriptors.reserve(room);
+    descriptors.resize(static_cast<std::size_t>(kept));
+    if (kept > 0)
+        cv::Mat(kept, layout.descriptor_dim, layout.descriptor_depth, rows.descriptors)
+            .convertTo(descriptors, CV_32F);
+}
+
+}  // namespace kpextract

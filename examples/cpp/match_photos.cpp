@@ -1,0 +1,51 @@
+// How the second of two photos lies on the first, as such programs are written for ORB:
+// one line differs, and the `#include` of what it names.
+#include <exception>
+#include <iostream>
+
+#include <opencv2/calib3d.hpp>
+#include <opencv2/features2d.hpp>
+#include <opencv2/imgcodecs.hpp>
+
+#include "feature2d.hpp"
+
+int main(int argc, char** argv) try {
+    if (argc != 4 && argc != 5) {
+        std::cerr << "usage: " << argv[0] << " MODEL PHOTO PHOTO [DRAWING]\n";
+        return 2;
+    }
+    const cv::Mat image0 = cv::imread(argv[2]), image1 = cv::imread(argv[3]);
+
+    // was: cv::Ptr<cv::Feature2D> detector = cv::ORB::create(1024);
+    cv::Ptr<cv::Feature2D> detector = kpextract::KpextractFeature2D::create(argv[1]);
+
+    std::vector<cv::KeyPoint> keypoints0, keypoints1;
+    cv::Mat descriptors0, descriptors1;
+    detector->detectAndCompute(image0, cv::noArray(), keypoints0, descriptors0);
+    detector->detectAndCompute(image1, cv::noArray(), keypoints1, descriptors1);
+
+    const cv::BFMatcher matcher(detector->defaultNorm(), /*crossCheck=*/true);
+    std::vector<cv::DMatch> matches;
+    matcher.match(descriptors0, descriptors1, matches);
+
+    std::vector<cv::Point2f> points0, points1;
+    for (const cv::DMatch& match : matches) {
+        points0.push_back(keypoints0[static_cast<std::size_t>(match.queryIdx)].pt);
+        points1.push_back(keypoints1[static_cast<std::size_t>(match.trainIdx)].pt);
+    }
+    cv::Mat inliers;
+    const cv::Mat homography =
+        cv::findHomography(points1, points0, cv::RANSAC, 3.0, inliers);
+    std::cout << matches.size() << " matches, " << cv::countNonZero(inliers)
+              << " agree on\n" << homography << "\n";
+    if (argc == 5) {
+        cv::Mat drawing;
+        cv::drawMatches(image0, keypoints0, image1, keypoints1, matches, drawing,
+                        cv::Scalar(0, 200, 0), cv::Scalar::all(-1), inliers,
+                        cv::DrawMatchesFlags::NOT_DRAW_SINGLE_POINTS);
+        cv::imwrite(argv[4], drawing);
+    }
+} catch (const std::exception& error) {
+    std::cerr << error.what() << "\n";
+    return 2;
+}
