@@ -81,18 +81,28 @@ private:
     std::string last_;
 };
 
-// What `kpextract build` wrote of the engine.
+std::string read(const std::string& path, const std::string& advice) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw ModelError(path + " is not a file. " + advice);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// What `kpextract build` wrote of an engine.
 class Sidecar {
 public:
-    explicit Sidecar(const std::string& engine) : path_(engine + ".json") {
-        if (!std::ifstream(path_))
-            throw ModelError(engine + " lacks its sidecar " + path_ +
-                             ". Copy both files, or build the engine again with "
-                             "kpextract build.");
+    explicit Sidecar(const std::string& engine) {
+        const std::string path = engine + ".json";
+        std::string json = read(
+            path, "It belongs to the engine: copy both, or build it again with kpextract "
+                  "build.");
+        const std::string null = ": null", zero = ": 0";  // OpenCV's JSON has no null
+        for (std::size_t at; (at = json.find(null)) != std::string::npos;)
+            json.replace(at, null.size(), zero);
         try {
-            file_.open(path_, cv::FileStorage::READ | cv::FileStorage::FORMAT_JSON);
+            file_.open(json, cv::FileStorage::READ | cv::FileStorage::MEMORY |
+                                 cv::FileStorage::FORMAT_JSON);
         } catch (const cv::Exception& error) {
-            throw ModelError(path_ + " is not JSON (" + error.err +
+            throw ModelError(path + " is not a JSON object (" + error.err +
                              "). Build the engine again with kpextract build.");
         }
     }
@@ -101,23 +111,10 @@ public:
     static std::string text(const cv::FileNode& node) {
         return node.isString() ? node.string() : std::string();
     }
-    std::string built_with() const {
-        const cv::FileNode by = file_["tensorrt"];
-        return text(by["package"]) + " " + text(by["version"]);
-    }
 
 private:
-    std::string path_;
     cv::FileStorage file_;
 };
-
-std::vector<char> read(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file)
-        throw ModelError(path + " is not a file. Write an engine with: kpextract build "
-                                "small.onnx -o small.engine --size 640x480");
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 std::size_t bytes(nvinfer1::DataType type) {
     switch (type) {
@@ -134,7 +131,9 @@ cv::Size size_of(const nvinfer1::Dims& image) {  // 1, H, W, 3
 class TrtEngine final : public Engine {
 public:
     explicit TrtEngine(const std::string& path) : path_(path) {
-        const std::vector<char> plan = read(path);
+        const std::string plan =
+            read(path, "Write an engine with: kpextract build small.onnx -o small.engine "
+                       "--size 640x480");
         const Sidecar sidecar(path);
         check(cudaGetDevice(&device_), "no CUDA device: cudaGetDevice");
         check_device(sidecar);
@@ -200,7 +199,7 @@ private:
                          ") is here. Build it again here with kpextract build.");
     }
 
-    void load(const std::vector<char>& plan, const Sidecar& sidecar) {
+    void load(const std::string& plan, const Sidecar& sidecar) {
         if (sidecar.text("kind") != "sparse")
             throw ModelError(path_ + " is an engine of a " + sidecar.text("kind") +
                              " model: only a sparse one decodes by itself. Build it from "
@@ -210,7 +209,9 @@ private:
             engine_.reset(runtime_->deserializeCudaEngine(plan.data(), plan.size()));
         if (!engine_)
             throw ModelError(path_ + " cannot be loaded: TensorRT says: " + log_.last() +
-                             " It was built with " + sidecar.built_with() +
+                             " It was built with " +
+                             Sidecar::text(sidecar["tensorrt"]["package"]) + " " +
+                             Sidecar::text(sidecar["tensorrt"]["version"]) +
                              ". Build it again here with kpextract build.");
         context_.reset(engine_->createExecutionContext());
         if (!context_)
