@@ -19,7 +19,7 @@ namespace {
 void draw(cv::Mat image, const kpextract::Features& features, const char* path) {
     const int shift = 4;  // bits of a pixel that are fractions
     for (const cv::KeyPoint& keypoint : features.keypoints)
-        cv::circle(image, keypoint.pt * (1 << shift), 2 << shift, {0, 255, 0}, 1,
+        cv::circle(image, keypoint.pt * (1 << shift), 3 << shift, {0, 255, 0}, 1,
                    cv::LINE_AA, shift);
     if (!cv::imwrite(path, image))
         throw kpextract::Error(std::string("OpenCV cannot write ") + path + ".");

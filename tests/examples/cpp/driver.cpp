@@ -3,6 +3,7 @@
 //                  [--threads N] [--feature2d] [--describe-given]
 //   driver share MODEL IMAGE IMAGE     two threads with one extractor
 //   driver reuse MODEL IMAGE IMAGE     one Features for images of two sizes
+//   driver leak                        loses memory, which a sanitizer must see
 // An error's class and message go to the standard error, and the exit code is 3.
 #include <fstream>
 #include <iostream>
@@ -144,6 +145,12 @@ void reuse(const Words& words) {
     std::cout << wrong << "\n";
 }
 
+void leak(const Words&) {
+    static std::vector<int>* volatile lost = new std::vector<int>(1000);
+    std::cout << lost->size() << "\n";
+    lost = nullptr;
+}
+
 template <class Kind>
 bool is(const std::exception& error) {
     return dynamic_cast<const Kind*>(&error) != nullptr;
@@ -159,7 +166,7 @@ std::string name_of(const std::exception& error) {
 
 int run(const Words& words) {
     const std::map<std::string, void (*)(const Words&)> commands{
-        {"extract", extract}, {"share", share}, {"reuse", reuse}};
+        {"extract", extract}, {"share", share}, {"reuse", reuse}, {"leak", leak}};
     try {
         commands.at(words.at(0))(words);
     } catch (const std::exception& error) {

@@ -1,0 +1,349 @@
+"""The C++ example: it gives what Python gives, frees what it takes and says what is
+wrong."""
+
+import re
+import shutil
+import subprocess
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from kpextract import Extractor
+from tests.examples.building import ROOT, cmake, orb_version, pip_library
+from tests.examples.driver import assert_same, drive, read_rows, refuse
+
+PHOTOS = ("street-left", "street-right", "blocks")
+ODD = (37, 21, 411, 301)  # x, y, width and height of a region; not multiples of 8
+
+
+@pytest.fixture
+def extract(sanitized, tmp_path):
+    """Runs the driver on arrays, which travel as files."""
+
+    def extract(model, image, *options, mask=None, program=sanitized):
+        cv2.imwrite(str(tmp_path / "image.png"), image)
+        if mask is not None:
+            cv2.imwrite(str(tmp_path / "mask.png"), mask)
+            options = (*options, "--mask", tmp_path / "mask.png")
+        arguments = (model, tmp_path / "rows", tmp_path / "image.png", *options)
+        drive(program, "extract", *arguments)
+        return read_rows(tmp_path / "rows")
+
+    return extract
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return {name: cv2.imread(str(ROOT / "examples" / f"{name}.jpg")) for name in PHOTOS}
+
+
+@pytest.fixture(scope="module")
+def half_mask(photo):
+    """Two regions of the street, both cut through cells."""
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[100:203, 50:333] = 1
+    mask[300:, 501:] = 255
+    return mask
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_photos_give_what_python_gives(name, photos, plain, model, extract):
+    path, photo = model(), photos[name]
+    expected = Extractor(path).detect(photo)
+    assert_same(extract(path, photo), expected)
+    assert_same(extract(path, photo, program=plain), expected)
+
+
+def converted(photo):
+    deep = photo.astype(np.uint16) * 257 + 100  # rounds down, and up beyond 128
+    return {
+        "odd size": photo[:475, :637],
+        "one row of padding": photo[:479, :632],
+        "smallest": photo[200:216, 300:316],
+        "grey": cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY),
+        "alpha": np.dstack((photo, photo[:, :, 0])),
+        "16 bits": deep,
+        "16 bits, grey": deep[:333, :, 1] + np.uint16(29),
+        "black": np.zeros((64, 72, 3), np.uint8),
+    }
+
+
+@pytest.mark.parametrize("kind", converted(np.zeros((480, 640, 3), np.uint8)))
+def test_images_of_all_kinds(kind, photo, model, extract):
+    image, path = converted(photo)[kind], model()
+    assert_same(extract(path, image), Extractor(path).detect(image))
+
+
+def test_a_region_is_read_in_place(photo, model, extract):
+    x, y, width, height = ODD
+    path = model()
+    expected = Extractor(path).detect(photo[y : y + height, x : x + width])
+    assert_same(extract(path, photo, "--roi", *ODD), expected)
+
+
+def test_options(photo, model, extract):
+    path = model()
+    expected = Extractor(path, max_keypoints=77).detect(photo)
+    assert_same(extract(path, photo, "--max", 77, "--threads", 1), expected)
+    # Exactly the score of one: that one is kept.
+    least = expected.scores[40]
+    rows = extract(path, photo, "--min", repr(float(least)))
+    assert_same(rows, Extractor(path, min_score=float(least)).detect(photo))
+    assert len(rows.scores) == 41
+    assert extract(path, photo, "--min", 1).descriptors.shape == (0, 64)
+
+
+@pytest.mark.parametrize("region", [None, ODD])
+def test_masks_are_applied_before_the_budget(region, photo, half_mask, model, extract):
+    path = model("mask", mask=True, max_keypoints=300)
+    x, y, width, height = region or (0, 0, 640, 480)
+    view = np.s_[y : y + height, x : x + width]
+    expected = Extractor(path).detect(photo[view], half_mask[view])
+    options = ("--roi", *region) if region else ()
+    rows = extract(path, photo, *options, mask=half_mask)
+    assert_same(rows, expected)
+    columns, lines = np.rint(rows.keypoints).astype(int).T
+    assert half_mask[view][lines, columns].all()
+    without = Extractor(path).detect(photo)
+    assert_same(extract(path, photo), without)
+    nothing = extract(path, photo, mask=np.zeros_like(half_mask))
+    assert nothing.descriptors.shape == (0, 64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"descriptors": "float16"},
+        {"fp16": True},
+        {"size": (640, 480), "batch": 1},
+        {"max_keypoints": 4500},
+    ],
+    ids=str,
+)
+def test_exported_variants(options, photo, model, extract):
+    path = model(re.sub(r"\W+", "-", str(options)), **options)
+    expected = Extractor(path, max_keypoints=None).detect(photo)
+    assert_same(extract(path, photo), expected)
+
+
+def test_one_extractor_serves_two_threads(photo, sanitized, model, tmp_path):
+    # Images of two sizes: without a lock one call would find the other's buffers.
+    cv2.imwrite(str(tmp_path / "cut.png"), photo[:350, :500])
+    cv2.imwrite(str(tmp_path / "whole.png"), photo)
+    images = (tmp_path / "cut.png", tmp_path / "whole.png")
+    assert drive(sanitized, "share", model(), *images) == "0\n"
+
+
+def test_features_are_reused_whatever_the_size(photo, sanitized, model, tmp_path):
+    # The smaller has fewer cells than the model has rows.
+    cv2.imwrite(str(tmp_path / "cut.png"), photo[:100, :170])
+    cv2.imwrite(str(tmp_path / "whole.png"), photo)
+    images = (tmp_path / "cut.png", tmp_path / "whole.png")
+    assert drive(sanitized, "reuse", model(), *images) == "0\n"
+
+
+def test_the_sanitizer_sees_a_leak(sanitized):
+    done = subprocess.run([sanitized / "driver", "leak"], capture_output=True)
+    assert done.returncode not in (0, 3)
+    assert b"LeakSanitizer: detected memory leaks" in done.stderr
+
+
+def test_no_allocations_of_its_own(photo, half_mask, plain, model, tmp_path):
+    cv2.imwrite(str(tmp_path / "image.png"), photo)
+    few = half_mask * (np.arange(640) < 200)  # fewer cells than rows
+    cv2.imwrite(str(tmp_path / "mask.png"), few)
+    files = (tmp_path / "image.png", tmp_path / "mask.png")
+    command = [plain / "allocations", model("masked", mask=True), *files, "20"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    counted = dict(line.split(": ") for line in printed.splitlines())
+    assert int(counted["bare"]) > 0
+    assert counted["extract"] == counted["bare"]
+    # New features take two allocations at least, and a new size some: they are seen.
+    assert int(counted["by value"]) >= int(counted["bare"]) + 2 * 20
+    assert int(counted["resized"]) > int(counted["bare"]) // 20
+    fewest, most = counted["keypoints"].split(" to ")
+    assert int(fewest) < int(most) == 1024
+
+
+def test_info_is_of_what_runs(photo, model, sanitized, tmp_path):
+    cv2.imwrite(str(tmp_path / "image.png"), photo)
+    path = model("fp16", fp16=True)
+    printed = drive(
+        sanitized, "extract", path, tmp_path / "rows", tmp_path / "image.png"
+    )
+    session = onnxruntime.InferenceSession(path)
+    metadata = session.get_modelmeta().custom_metadata_map
+    facts = [metadata[f"kpextract.{key}"] for key in ("name", "version", "sha256")]
+    assert printed.split() == ["onnx-cpu", "CPU", "float16", *facts]
+
+
+def test_in_place_of_a_feature2d(photo, half_mask, model, extract, sanitized, tmp_path):
+    path = model("mask", mask=True, max_keypoints=300)
+    expected = Extractor(path).detect(photo, half_mask)
+    assert_same(extract(path, photo, "--feature2d", mask=half_mask), expected)
+    images = (tmp_path / "image.png", "--mask", tmp_path / "mask.png")
+    printed = drive(
+        sanitized, "extract", path, tmp_path / "rows", *images, "--feature2d"
+    )
+    facts = f"64 {cv2.CV_32F} {cv2.NORM_L2} 0 Feature2D.Kpextract"
+    assert printed.split() == [str(len(expected)), *facts.split()]
+    given = ("--feature2d", "--describe-given")
+    said = refuse(sanitized, "extract", path, tmp_path / "rows", *images, *given)
+    assert re.match("InvalidOptionError: .*cannot describe keypoints given", said)
+
+
+def test_orb_is_replaced_by_one_line(plain, model, tmp_path):
+    source = (ROOT / "examples" / "cpp" / "match_photos.cpp").read_text()
+    lines = list(zip(source.splitlines(), orb_version().splitlines(), strict=True))
+    assert [
+        tuple(line.strip() for line in pair) for pair in lines if pair[0] != pair[1]
+    ] == [
+        (
+            "cv::Ptr<cv::Feature2D> detector = "
+            "kpextract::KpextractFeature2D::create(argv[1]);",
+            "cv::Ptr<cv::Feature2D> detector = cv::ORB::create(1024);",
+        )
+    ]
+    photos = [ROOT / "examples" / f"street-{side}.jpg" for side in ("left", "right")]
+    matches = {}
+    for program in ("example/match_photos", "match_by_orb"):
+        drawing = tmp_path / "matches.png"
+        command = [plain / program, model(), *photos, drawing]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        matches[program] = re.match(r"(\d+) matches, (\d+) agree", done.stdout).groups()
+        assert cv2.imread(str(drawing)).shape == (480, 1280, 3)
+        drawing.unlink()
+    assert matches["example/match_photos"] != matches["match_by_orb"]
+    assert all(int(agree) > 20 for _, agree in matches.values())
+
+
+def test_detect_prints_keypoints_and_draws(plain, model, photo, tmp_path):
+    drawing = tmp_path / "out.png"
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    program = plain / "example" / "detect"
+    command = [program, model(), tmp_path / "photo.png", drawing]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    printed = np.array([line.split() for line in done.stdout.splitlines()], float)
+    features = Extractor(model()).detect(photo)
+    np.testing.assert_allclose(printed[:, :2], features.keypoints, atol=1e-3)
+    np.testing.assert_allclose(printed[:, 2], features.scores, atol=1e-6)
+    assert done.stderr == "1024 keypoints: small 2 on onnx-cpu, CPU\n"
+    changed = (cv2.imread(str(drawing)) != photo).any(axis=2)
+    near = cv2.dilate(changed.astype(np.uint8), np.ones((9, 9)))
+    columns, lines = np.rint(features.keypoints).astype(int).T
+    assert near[lines, columns].all()
+    assert changed.mean() < 0.2
+    wrong = subprocess.run(
+        [program, model(), "none.png"], capture_output=True, text=True
+    )
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "none.png is not an image that OpenCV can read.\n"
+    assert subprocess.run([program], capture_output=True).returncode == 2
+
+
+@pytest.fixture
+def files(photo, tmp_path):
+    """Images that are refused, by name: pictures, and matrices of other types."""
+    matrices = {
+        "float": np.zeros((32, 32, 3), np.float32),
+        "two": np.zeros((32, 32, 2), np.uint8),
+        "narrow": np.zeros((480, 15), np.uint8),
+        "wrong-size": np.zeros((480, 639), np.uint8),
+        "color-mask": np.zeros((480, 640, 3), np.uint8),
+    }
+    paths = {"photo": tmp_path / "photo.png", "none": tmp_path / "none.png"}
+    cv2.imwrite(str(paths["photo"]), photo)
+    for name, matrix in matrices.items():
+        paths[name] = tmp_path / f"{name}.yml"
+        storage = cv2.FileStorage(str(paths[name]), cv2.FileStorage_WRITE)
+        storage.write("m", matrix)
+        storage.release()
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{none}", "InvalidImageError: image must be .* got an empty one. Did cv::im"),
+        ("{float}", "InvalidImageError: image must be .*, got 32x32 CV_32FC3. Convert"),
+        ("{two}", "InvalidImageError: .* grey, BGR or BGRA, .*, got 32x32 CV_8UC2. "),
+        (
+            "{narrow}",
+            "InvalidImageError: .* least 16 pixels a side, got 15x480 CV_8UC1",
+        ),
+        ("{photo} --max 0", "InvalidOptionError: max_keypoints must be .* 1, got 0"),
+        ("{photo} --min 1.5", "InvalidOptionError: min_score must be .* got 1.5"),
+        ("{photo} --min nan", "InvalidOptionError: min_score must be .* got nan"),
+        ("{photo} --threads 0", "InvalidOptionError: num_threads must be .* 1, got 0"),
+        ("{photo} --mask {photo}", "InvalidImageError: .* no mask input.* --mask"),
+    ],
+)
+def test_what_is_refused(arguments, message, files, model, sanitized, tmp_path):
+    given = arguments.format(**files).split()
+    said = refuse(sanitized, "extract", model(), tmp_path / "rows", *given)
+    assert re.match(message, said), said
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ("wrong-size", "size 640x480, got 639x480 CV_8UC1"),
+        ("color-mask", "size 640x480, got 640x480 CV_8UC3"),
+    ],
+)
+def test_masks_that_are_refused(mask, message, files, model, sanitized, tmp_path):
+    path = model("mask", mask=True, max_keypoints=300)
+    arguments = ("extract", path, tmp_path / "rows", files["photo"])
+    said = refuse(sanitized, *arguments, "--mask", files[mask])
+    assert said.startswith(
+        f"InvalidImageError: mask must be CV_8UC1 of the image's {message}"
+    )
+
+
+def test_models_that_are_refused(files, model, sanitized, tmp_path):
+    def said(path):
+        return refuse(sanitized, "extract", path, tmp_path / "rows", files["photo"])
+
+    assert re.match("ModelError: none.onnx is not a file. Write a", said("none.onnx"))
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    broken = said(tmp_path / "broken.onnx")
+    assert re.match("ModelError: .*broken.onnx: ONNX Runtime cannot load it as", broken)
+    dense = said(ROOT / "models" / "small.onnx")
+    assert re.match("ModelError: .* is a dense model: only a sparse one .* -o ", dense)
+    batches = said(model("batch-2", batch=2))
+    assert re.match("ModelError: .* takes 2 images a call. Export it with", batches)
+    fixed = said(model("fixed", size=(320, 240), batch=1))
+    allowed = "takes images of 320x240 only .* got 640x480. Resize or crop the image"
+    assert re.match(f"InvalidImageError: this model {allowed}", fixed)
+    foreign = onnx.load(model())
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    foreign = said(tmp_path / "foreign.onnx")
+    assert re.match("ModelError: .* is not a kpextract model: its metadata", foreign)
+
+
+def test_headers_newer_than_the_library(release, model, photo, tmp_path):
+    newer = tmp_path / "include"
+    shutil.copytree(release / "include", newer)
+    header = newer / "onnxruntime_c_api.h"
+    text, count = re.subn(
+        r"(#define ORT_API_VERSION) \d+", r"\1 9999", header.read_text()
+    )
+    assert count == 1
+    header.write_text(text)
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    # pip's library by its own name, which is not the one that a program asks for.
+    options = (
+        f"ONNXRUNTIME_INCLUDE_DIR={newer}",
+        f"ONNXRUNTIME_LIBRARY={pip_library()}",
+    )
+    build = tmp_path / "build"
+    cmake(ROOT / "examples" / "cpp", build, *options, target="detect")
+    command = [build / "detect", model(), tmp_path / "photo.png"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    version = onnxruntime.__version__
+    assert f"ONNX Runtime {version} is older than the headers that" in done.stderr
