@@ -21,18 +21,18 @@ Ort::Env& environment() {
     return environment;
 }
 
-Ort::Session open(const std::string& path, const Options& options) {
+Ort::Session open(Ort::Env& environment, const std::string& path,
+                  const Options& options) {
     if (options.num_threads && *options.num_threads < 1)
         throw InvalidOptionError("num_threads must be none or at least 1, got " +
                                  std::to_string(*options.num_threads) + ".");
     if (!std::filesystem::is_regular_file(path))
         throw ModelError(path + " is not a file. Write a model with: kpextract export "
                                 "--model small -o small.onnx");
-    Ort::Env& env = environment();
     Ort::SessionOptions session;
     if (options.num_threads) session.SetIntraOpNumThreads(*options.num_threads);
     try {
-        return {env, std::filesystem::path(path).c_str(), session};
+        return {environment, std::filesystem::path(path).c_str(), session};
     } catch (const Ort::Exception& error) {
         throw ModelError(path + ": ONNX Runtime cannot load it as a model (" +
                          error.what() + "). Give an .onnx file written by kpextract "
@@ -43,7 +43,7 @@ Ort::Session open(const std::string& path, const Options& options) {
 class OnnxEngine final : public Engine {
 public:
     OnnxEngine(const std::string& path, const Options& options)
-        : session_(open(path, options)), binding_(session_) {
+        : session_(open(environment_, path, options)), binding_(session_) {
         check_kind(path);
         read_layout(path);
         info_ = {"onnx-cpu", "CPU", metadata("precision").value_or("float32"),
@@ -142,6 +142,7 @@ private:
                                            shape.data(), shape.size(), type));
     }
 
+    Ort::Env& environment_ = environment();  // first: it proves that there is an API
     Ort::AllocatorWithDefaultOptions allocator_;
     Ort::MemoryInfo memory_ =
         Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);

@@ -1,11 +1,13 @@
 // Counts heap allocations, of every library: a malloc that is defined in the program comes
-// first. MODEL IMAGE MASK FRAMES; the model takes masks. Prints one number a line, all of
-// FRAMES calls but the last:
+// first. MODEL IMAGE MASK; the model takes masks. Prints how many there were in FRAMES
+// calls, the least of several turns, since ONNX Runtime has some more once in a while:
 //   bare      ONNX Runtime alone, bound as the extractor binds it
-//   extract   extract(image, mask, out) after the first, the number of keypoints changing
+//   extract   extract(image, mask, out) after a first call with the fewest keypoints
 //   by value  extract(image, mask), which makes new features
-//   resized   one call of the second with an image of another size
+//   resized   the second, each call with an image of another size than the one before
 #include <algorithm>
+#include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <iostream>
 
@@ -23,15 +25,21 @@ void* counted(void* memory) {
     return memory;
 }
 
-template <class Call>
-void report(const char* name, int times, Call call) {
-    const long before = allocations;
-    for (int i = 0; i < times; ++i) call(i);
-    const long after = allocations;
-    std::cout << name << ": " << after - before << "\n";
+constexpr int FRAMES = 6, TURNS = 6;
+
+template <class Start, class Call>
+void report(const char* name, Start start, Call call) {
+    long least = LONG_MAX;
+    for (int turn = 0; turn < TURNS; ++turn) {
+        start();
+        const long before = allocations;
+        for (int frame = 0; frame < FRAMES; ++frame) call(frame);
+        least = std::min(least, allocations - before);
+    }
+    std::cout << name << ": " << least << "\n";
 }
 
-void run_bare(const char* model, const cv::Mat& image, const cv::Mat& mask, int frames) {
+void run_bare(const char* model, const cv::Mat& image, const cv::Mat& mask) {
     const Ort::Env env;
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(1);
@@ -61,8 +69,7 @@ void run_bare(const char* model, const cv::Mat& image, const cv::Mat& mask, int 
     bind("descriptors", descriptors, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {1, k, d});
     bind("count", count, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {1});
     const auto run = [&](int) { session.Run(Ort::RunOptions{nullptr}, binding); };
-    for (int i = 0; i < 3; ++i) run(i);  // ONNX Runtime plans its memory
-    report("bare", frames, run);
+    report("bare", [&] { run(0); }, run);
 }
 
 }  // namespace
@@ -90,23 +97,26 @@ int posix_memalign(void** made, std::size_t alignment, std::size_t size) {
 int main(int, char** argv) {
     const cv::Mat image = cv::imread(argv[2]);
     const cv::Mat mask = cv::imread(argv[3], cv::IMREAD_GRAYSCALE);
-    const int frames = std::atoi(argv[4]);
-    run_bare(argv[1], image, mask, frames);
+    run_bare(argv[1], image, mask);
 
     kpextract::Options options;
     options.num_threads = 1;
     kpextract::Extractor extractor(argv[1], options);
     kpextract::Features out;
     std::size_t fewest = SIZE_MAX, most = 0;
-    const auto extract = [&](int i) {
-        extractor.extract(image, i % 2 ? mask : cv::Mat(), out);
+    const auto extract = [&](int frame) {
+        extractor.extract(image, frame % 2 ? mask : cv::Mat(), out);
         fewest = std::min(fewest, out.keypoints.size());
         most = std::max(most, out.keypoints.size());
     };
-    for (int i = 0; i < 3; ++i) extract(1);  // the first frames have the fewest
-    report("extract", frames, extract);
-    report("by value", frames, [&](int) { extractor.extract(image, mask); });
-    const cv::Mat shorter = image.rowRange(0, image.rows - 8);
-    report("resized", 1, [&](int) { extractor.extract(shorter, {}, out); });
+    const auto start = [&] {
+        out = {};
+        extract(1);
+    };
+    report("extract", start, extract);
+    report("by value", start, [&](int) { extractor.extract(image, mask); });
+    report("resized", start, [&](int frame) {
+        extractor.extract(image.rowRange(0, image.rows - 8 * (1 + frame % 2)), {}, out);
+    });
     std::cout << "keypoints: " << fewest << " to " << most << "\n";
 }

@@ -1,0 +1,110 @@
+"""What docs/cpp.md promises: its commands and its C++."""
+
+import os
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from kpextract.cli import main
+from tests.examples.building import GUIDE, HERE, ROOT, snippets
+
+COMMANDS = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+INSTALL, EXPORT, BUILD = COMMANDS[0].splitlines()
+BUILD_ENGINE, BUILD_FOR_TENSORRT = COMMANDS[1].splitlines()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A folder that looks like the checkout to a command, and can be written to."""
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(shlex.split(EXPORT.split(" && ")[-1].removeprefix(".venv/bin/"))[1:])
+        main(["export", "--model", "small", "--mask", "-o", "small-mask.onnx"])
+        yield folder
+
+
+def run(command, folders):
+    """A command of the guide, word for word; CMake looks into `folders` as well."""
+    variables = {
+        "CMAKE_INCLUDE_PATH": ":".join(str(folder / "include") for folder in folders),
+        "CMAKE_LIBRARY_PATH": ":".join(str(folder / "lib") for folder in folders),
+    }
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, env=os.environ | variables
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_there_are_three_commands_and_they_need_nothing_else():
+    assert len(COMMANDS) == 2
+    assert INSTALL.startswith("sudo apt-get install -y g++ cmake libopencv-dev ")
+    assert EXPORT.startswith(
+        'python3 -m venv .venv && .venv/bin/pip install ".[cpu,exp'
+    )
+    masked = re.search(
+        r"`kpextract (export --model small --mask .*?)`", GUIDE.read_text()
+    )
+    assert masked[1] == "export --model small --mask -o small-mask.onnx"
+
+
+def test_the_build_command_runs(checkout, release):
+    printed = run(BUILD, [release])
+    assert (
+        len([line for line in printed.splitlines() if re.match(r"[\d. ]+$", line)])
+        == 1024
+    )
+    assert (checkout / "out.png").stat().st_size > 10_000
+
+
+def test_the_headers_and_the_library_may_lie_apart(release, tmp_path):
+    text = GUIDE.read_text()
+    assert "-DONNXRUNTIME_ROOT=" in text
+    assert "-DONNXRUNTIME_INCLUDE_DIR=FOLDER -DONNXRUNTIME_LIBRARY=FILE" in text
+
+
+@pytest.mark.parametrize("name", snippets())
+def test_its_cpp_runs(name, checkout, plain):
+    done = subprocess.run([plain / name], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+
+
+def test_what_its_cpp_prints(checkout, plain):
+    first = subprocess.run([plain / "snippet0"], capture_output=True, text=True).stdout
+    assert first.startswith("1024 keypoints, descriptors [64 x 1024], best [341.3")
+
+
+def test_the_engine_is_built(checkout):
+    if "CI" not in os.environ:
+        pytest.importorskip("tensorrt_rtx", reason='pip install ".[trt-build]"')
+    assert main(shlex.split(BUILD_ENGINE)[1:]) == 0
+    assert (checkout / "small.engine.json").is_file()
+
+
+def test_the_variant_for_tensorrt_is_built(checkout, tensorrt, cuda_headers, tmp_path):
+    """Against the stand-in, as the guide says."""
+    (tmp_path / "include").symlink_to(HERE / "cpp" / "fake")
+    (tmp_path / "cuda").mkdir()
+    (tmp_path / "cuda" / "include").symlink_to(cuda_headers)
+    (tmp_path / "lib").mkdir()
+    for name in ("libnvinfer.so", "libcudart.so"):
+        (tmp_path / "lib" / name).symlink_to(tensorrt / "libnvinfer.so")
+    run(BUILD_FOR_TENSORRT, [tmp_path, tmp_path / "cuda"])
+    assert (checkout / "build-trt" / "detect").is_file()
+
+
+def test_its_links_lead_somewhere():
+    for link in re.findall(r"\]\((.*?)\)", GUIDE.read_text()):
+        file, _, anchor = link.partition("#")
+        assert (GUIDE.parent / file).exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", (GUIDE.parent / file).read_text(), re.M)
+            names = [
+                re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings
+            ]
+            assert anchor in names
