@@ -129,8 +129,8 @@ def test_damaged_files_are_refused(image, engine, model, tensorrt, tmp_path):
     sidecar = path.with_name("small.engine.json")
     path.write_text("other")
     assert re.match(
-        "ModelError: .* cannot be loaded: TensorRT says: the plan is of another version."
-        " It was built with tensorrt 10.3.0. Build it again here with",
+        "ModelError: .* cannot be loaded: TensorRT says: the plan is of another "
+        "version. It was built with tensorrt 10.3.0. Build it again here with",
         said(path),
     )
     sidecar.write_text("[")
