@@ -1,13 +1,14 @@
 """ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 import contextlib
+import os
 import sys
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from kpextract.backends import BackendInfo
+from kpextract.backends import GPU_STREAMS, BackendInfo
 from kpextract.backends.limits import Limits, run_within
 from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, ModelError
@@ -61,6 +62,7 @@ class OnnxBackend:
 
     def __init__(self, model: ModelFile, backend: str, num_threads: int | None):
         onnxruntime = check_listed(backend)
+        self._model, self._num_threads = model, num_threads
         self._session = _open_session(onnxruntime, model, backend, num_threads)
         self._check_provider(backend)
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -98,6 +100,17 @@ class OnnxBackend:
         """What the graph gives for a batch; arguments as in `Backend.run`."""
         return run_within(self._limits, self._call, images, masks)
 
+    def for_stream(self) -> tuple["OnnxBackend", int]:
+        """As in `Backend.for_stream`.
+
+        A core for each frame beats all cores for one frame: nobody waits for the
+        others at the end of a layer, nor for one core at the parts that only one does.
+        """
+        if self.info.backend != "onnx-cpu":
+            return self, GPU_STREAMS
+        workers = self._num_threads or _cores()
+        return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
+
     def _call(
         self, images: np.ndarray, masks: np.ndarray | None
     ) -> DenseMaps | SparseRows:
@@ -110,6 +123,13 @@ class OnnxBackend:
             binding.bind_output(name, self._memory)
         self._session.run_with_iobinding(binding)
         return self.outputs(*binding.copy_outputs_to_cpu())
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _open_session(
