@@ -33,6 +33,7 @@ class Backend(Protocol):
 
     info: BackendInfo
     takes_mask: bool  # a graph that decodes by itself may have a mask input
+    descriptor_dim: int
 
     def run(
         self, images: np.ndarray, masks: np.ndarray | None = None
