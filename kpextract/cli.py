@@ -12,6 +12,7 @@ from kpextract.doctor import doctor
 from kpextract.errors import KpextractError
 from kpextract.model_commands import build, export, verify
 from kpextract.photos import UsageError
+from kpextract.selection import SELECTIONS
 
 INTERRUPTED = 130  # as shells report Ctrl-C
 
@@ -242,6 +243,12 @@ def _add_extractor_options(command: argparse.ArgumentParser) -> None:
     add("--backend", choices=("auto", *BACKENDS), default=unset)
     add("--max-keypoints", type=int, default=unset, help="budget of a photo")
     add("--min-score", type=float, default=unset, help="least score, 0 to 1")
+    add(
+        "--selection",
+        choices=SELECTIONS,
+        default=unset,
+        help="grid: spread over the photo, not the strongest wherever they are",
+    )
     add(
         "--max-size",
         type=int,

@@ -22,7 +22,7 @@ SOURCES = sorted(
 LAYERS = [
     {"errors", "files", "programs"},
     {"features", "gpu"},
-    {"image"},
+    {"image", "selection"},
     {"decode", "modelfile"},
     {"backends"},
     {"extractor", "matching", "draw", "photos"},

@@ -32,6 +32,7 @@ class Backend(Protocol):
     """Runs batches; safe to call from several threads at once."""
 
     info: BackendInfo
+    outputs: type[DenseMaps] | type[SparseRows]  # what `run` gives
     takes_mask: bool  # a graph that decodes by itself may have a mask input
     descriptor_dim: int
 

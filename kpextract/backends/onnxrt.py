@@ -70,7 +70,7 @@ class OnnxBackend:
                 f"{model.path} is not a kpextract model: kpextract.kind in its "
                 f"metadata is {kind!r}. Give an .onnx file written by kpextract export."
             )
-        self._outputs = OUTPUTS[kind]
+        self.outputs = OUTPUTS[kind]
         shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
         self.takes_mask = "mask" in shapes
         self.descriptor_dim = _descriptor_dim(self._session)
@@ -107,10 +107,10 @@ class OnnxBackend:
         binding.bind_cpu_input("image", images)
         if masks is not None:
             binding.bind_cpu_input("mask", masks)
-        for name in self._outputs._fields:
+        for name in self.outputs._fields:
             binding.bind_output(name, self._memory)
         self._session.run_with_iobinding(binding)
-        return self._outputs(*binding.copy_outputs_to_cpu())
+        return self.outputs(*binding.copy_outputs_to_cpu())
 
 
 def _descriptor_dim(session: Any) -> int:

@@ -54,7 +54,7 @@ class TensorRTBackend:
         _check_version(model, trt)
         device = open_device()
         _check_gpu(model, device)
-        self._outputs = OUTPUTS[sidecar["kind"]]
+        self.outputs = OUTPUTS[sidecar["kind"]]
         self.takes_mask = bool(sidecar["mask"])
         self.descriptor_dim = int(sidecar["descriptor_dim"])
         smallest, largest = (sidecar["inputs"]["image"][end] for end in ("min", "max"))
@@ -86,7 +86,7 @@ class TensorRTBackend:
         inputs = {"image": images} | ({} if masks is None else {"mask": masks})
         with self._device.active(), self._pool.one() as execution:
             arrays = execution.run(inputs)
-        return self._outputs(**{name: arrays[name] for name in self._outputs._fields})
+        return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
 
 
 def _check_sidecar(model: ModelFile) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from kpextract.export.metadata import load_graph
 from kpextract.export.variant import Variant, export_variant
 from onnx import numpy_helper
 
-from kpextract import Extractor
+from kpextract import Extractor, InvalidImageError, InvalidOptionError
 from kpextract.cli import main
 from kpextract.decode import SparseRows
 
@@ -72,6 +72,21 @@ def test_a_mask_gives_the_features_of_the_dense_model(write, photo):
     reference = Extractor().detect(photo, mask)
     assert 0 < len(ours) < 1024
     assert_same(ours, reference)
+
+
+def test_a_mask_that_comes_too_late_is_refused_before_the_call(write, photo):
+    extractor = Extractor(write(SPARSE["one size"]))
+    mask = np.ones(photo.shape[:2], np.uint8)
+    with pytest.raises(InvalidImageError, match="Export it with --mask"):
+        extractor.detect(photo, mask)
+    # Its size is not looked at: the image is smaller than the model takes.
+    with pytest.raises(InvalidImageError, match="Export it with --mask"):
+        extractor.detect(photo[:64, :64], mask[:64, :64])
+
+
+def test_a_graph_that_decodes_by_itself_cannot_spread_its_keypoints(write):
+    with pytest.raises(InvalidOptionError, match=r"selection='grid' needs a dense"):
+        Extractor(write(SPARSE["any size"]), selection="grid")
 
 
 def test_several_images_in_a_call(write, photo, other_photo):
