@@ -76,7 +76,7 @@ def refine(left, right, points, disparity):
     difference = np.empty((len(steps), len(points)))
     for row, step in enumerate(steps):
         moved = np.stack([points[:, 0] - disparity - step, points[:, 1]], axis=1)
-        difference[row] = np.abs(windows(right, moved) - window0).mean(axis=1)
+        difference[row] = np.square(windows(right, moved) - window0).mean(axis=1)
     best = np.clip(difference.argmin(axis=0), 1, len(steps) - 2)
     before, least, after = (
         np.take_along_axis(difference, best[None] + shift, axis=0)[0]
