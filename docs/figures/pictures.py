@@ -53,8 +53,9 @@ def selections(photo, budget):
     for selection in ("strongest", "grid"):
         extractor = Extractor(max_keypoints=budget, selection=selection)
         drawn.append(draw_keypoints(image, extractor.detect(image)))
+        drawn[-1][:40] //= 4
         title = f'selection="{selection}"'
-        cv2.putText(drawn[-1], title, (130, 40), FONT, 1.0, (255, 255, 255), 2)
+        cv2.putText(drawn[-1], title, (10, 28), FONT, 0.8, (255, 255, 255), 2)
     return np.hstack(drawn)
 
 
