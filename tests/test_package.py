@@ -20,7 +20,7 @@ SOURCES = sorted(
 )
 # What each room, and inside kpextract each layer, may import of ours.
 LAYERS = [
-    {"errors", "files", "programs"},
+    {"errors", "files", "programs", "stream"},
     {"features", "gpu"},
     {"image", "selection"},
     {"decode", "modelfile"},

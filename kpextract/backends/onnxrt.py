@@ -1,13 +1,14 @@
 """ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 import contextlib
+import os
 import sys
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from kpextract.backends import BackendInfo
+from kpextract.backends import GPU_STREAMS, BackendInfo
 from kpextract.backends.limits import Limits, run_within
 from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, ModelError
@@ -61,6 +62,7 @@ class OnnxBackend:
 
     def __init__(self, model: ModelFile, backend: str, num_threads: int | None):
         onnxruntime = check_listed(backend)
+        self._model, self._num_threads = model, num_threads
         self._session = _open_session(onnxruntime, model, backend, num_threads)
         self._check_provider(backend)
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -99,6 +101,17 @@ class OnnxBackend:
         """What the graph gives for a batch; arguments as in `Backend.run`."""
         return run_within(self._limits, self._call, images, masks)
 
+    def for_stream(self) -> tuple["OnnxBackend", int]:
+        """As in `Backend.for_stream`.
+
+        A core for each frame beats all cores for one frame: nobody waits for the
+        others at the end of a layer, nor for one core at the parts that only one does.
+        """
+        if self.info.backend != "onnx-cpu":
+            return self, GPU_STREAMS
+        workers = self._num_threads or _cores()
+        return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
+
     def _call(
         self, images: np.ndarray, masks: np.ndarray | None
     ) -> DenseMaps | SparseRows:
@@ -118,6 +131,13 @@ def _descriptor_dim(session: Any) -> int:
     shapes = {tensor.name: tensor.shape for tensor in session.get_outputs()}
     dense = "descriptor_map" in shapes
     return int(shapes["descriptor_map"][1] if dense else shapes["descriptors"][2])
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _open_session(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kpextract.backends import BackendInfo
+from kpextract.backends import GPU_STREAMS, BackendInfo
 from kpextract.backends.cuda import Device, open_device
 from kpextract.backends.limits import Limits, run_within
 from kpextract.backends.trt_context import Layout, Pool
@@ -79,6 +79,10 @@ class TensorRTBackend:
             BackendUnavailableError: the GPU failed.
         """
         return run_within(self._limits, self._call, images, masks)
+
+    def for_stream(self) -> tuple["TensorRTBackend", int]:
+        """As in `Backend.for_stream`; each thread has its own execution context."""
+        return self, GPU_STREAMS
 
     def _call(
         self, images: np.ndarray, masks: np.ndarray | None
