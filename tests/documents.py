@@ -51,7 +51,24 @@ def run_bash(snippet, folder, programs):
 
 
 def links(text):
-    """Targets of links and pictures inside the repository, without their #anchors."""
+    """Targets of links and pictures inside the repository."""
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
-    inside = (target.split("#")[0] for target in targets if "://" not in target)
-    return [target for target in inside if target]
+    return [target for target in targets if "://" not in target]
+
+
+def broken_links(path):
+    """Those of a document that lead to no file, or to no heading of a file."""
+    broken = []
+    for link in links(path.read_text()):
+        target, _, anchor = link.partition("#")
+        aim = path.parent / target if target else path
+        if not aim.exists() or (anchor and anchor not in _anchors(aim.read_text())):
+            broken.append(link)
+    return broken
+
+
+def _anchors(text):
+    """What #anchors of a document lead to: its headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in words}

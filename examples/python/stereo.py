@@ -31,6 +31,7 @@ def main():
         default=0.0,
         help="x of the principal points, right minus left, in pixels (0)",
     )
+    parser.add_argument("--truth", help="picture of the true disparities of the left")
     parser.add_argument("--out", default="stereo.jpg")
     options = parser.parse_args()
 
@@ -42,6 +43,10 @@ def main():
     if options.focal and options.baseline:
         meters = depth([near, far], options.focal, options.baseline, options.offset)
         print(f"depth {meters[0]:.2f} to {meters[1]:.2f} meters")
+    if options.truth:
+        true = cv2.imread(options.truth, cv2.IMREAD_UNCHANGED)
+        off = errors(points, disparity, true, left.shape[1])
+        print(f"{(off < 1).mean():.1%} of {len(off)} points are within 1 pixel")
     cv2.imwrite(options.out, draw_disparity(left, points, disparity))
 
 
@@ -108,6 +113,20 @@ def depth(disparity, focal, baseline, offset=0.0):
     """
     with np.errstate(divide="ignore"):
         return focal * baseline / (np.asarray(disparity) + offset)
+
+
+def errors(points, disparity, truth, width):
+    """Pixels by which disparities are off, of the points where the truth is known.
+
+    Args:
+        truth: (H, W) in its own pixels, 0 where not known; it may be larger than the
+            left photo.
+        width: of the left photo.
+    """
+    scale = truth.shape[1] / width
+    columns, rows = np.rint(scale * (points + 0.5) - 0.5).astype(int).T
+    true = truth[rows, columns] / scale
+    return np.abs(disparity - true)[true > 0]
 
 
 def draw_disparity(image, points, disparity):

@@ -154,10 +154,8 @@ def test_the_pose_of_points_of_a_known_motion():
 def test_disparities_are_those_of_the_ground_truth(pair):
     points, disparity = stereo.match_rows(*pair, 128)
     disparity = stereo.refine(*pair, points, disparity)
-    full_size = cv2.imread(str(EXAMPLES / "stereo" / "aloe-disparity.png"), 0)
-    columns, rows = np.rint(2 * points + 0.5).astype(int).T
-    truth = full_size[rows, columns] / 2
-    error = np.abs(disparity - truth)[truth > 0]  # 0 is not known
+    truth = cv2.imread(str(EXAMPLES / "stereo" / "aloe-disparity.png"), 0)
+    error = stereo.errors(points, disparity, truth, 641)
     assert len(error) > 2000
     assert np.median(error) < 0.25
     assert (error < 1).mean() > 0.9
@@ -171,6 +169,14 @@ def test_refining_finds_the_fraction_of_a_pixel(photo):
     refined = stereo.refine(photo, moved, points, np.full(len(points), 6.0))
     assert len(points) > 500
     assert np.median(np.abs(refined - 7.3)) < 0.05
+
+
+def test_errors_by_hand():
+    truth = np.zeros((4, 8))
+    truth[1, 3], truth[3, 7] = 10, 6  # at twice the size of the photo
+    points = np.array([[1.25, 0.25], [3.25, 1.25], [0.0, 0.0]])  # the last is not known
+    error = stereo.errors(points, np.array([5.5, 1.0, 9.0]), truth, 4)
+    np.testing.assert_allclose(error, [0.5, 2.0])
 
 
 def test_depth_by_hand():
