@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,12 @@ def test_the_pose_of_the_stereo_pair_is_sideways(pair):
     np.testing.assert_allclose(translation, [-1, 0, 0], atol=0.06)
 
 
+def test_a_camera_looks_through_the_middle_of_its_image():
+    """The middle of four pixels in a row lies between the second and the third."""
+    expected = [[9, 0, 1.5], [0, 9, 1], [0, 0, 1]]
+    np.testing.assert_array_equal(two_view_pose.camera_matrix(9, (4, 3)), expected)
+
+
 def test_the_pose_of_points_of_a_known_motion():
     generator = np.random.default_rng(0)
     camera = two_view_pose.camera_matrix(500.0, (640, 480))
@@ -159,6 +166,21 @@ def test_disparities_are_those_of_the_ground_truth(pair):
     assert len(error) > 2000
     assert np.median(error) < 0.25
     assert (error < 1).mean() > 0.9
+
+
+def test_the_script_says_how_far_the_disparities_are_off(checkout):
+    script, stereo_pair = EXAMPLES / "python" / "stereo.py", EXAMPLES / "stereo"
+    command = [sys.executable, script, "--truth", stereo_pair / "aloe-disparity.png"]
+    command += ["--focal", "700", "--baseline", "0.12"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    share = re.search(r"^(\S+)% of \d+ points are within 1 pixel$", done.stdout, re.M)
+    assert 90 < float(share[1]) < 100
+    far, near = map(
+        float, re.search(r"disparity (\S+) to (\S+) ", done.stdout).groups()
+    )
+    close, distant = re.search(r"depth (\S+) to (\S+) meters", done.stdout).groups()
+    assert float(close) == pytest.approx(84 / near, abs=0.01)
+    assert float(distant) == pytest.approx(84 / far, abs=0.01)
 
 
 def test_refining_finds_the_fraction_of_a_pixel(photo):
