@@ -20,13 +20,17 @@ SOURCES = sorted(
 )
 # What each room, and inside kpextract each layer, may import of ours.
 LAYERS = [
-    {"errors", "files", "programs", "stream"},
+    {"errors", "files", "meter", "programs", "stream"},
     {"features", "gpu"},
     {"image", "selection"},
     {"decode", "modelfile"},
     {"backends"},
     {"extractor", "matching", "draw", "photos"},
+    {"sources", "tracking", "videofile"},
+    {"video"},
     {"probe", "commands", "model_commands"},
+    {"arguments", "video_commands"},
+    {"model_arguments"},
     {"doctor"},
     {"cli"},
     {"__main__"},
@@ -127,6 +131,7 @@ def test_public_names_are_the_documented_ones():
         "ModelError",
         "BackendUnavailableError",
         "FeatureFileError",
+        "SourceError",
         "MissingPackageError",
     }
     for name in kpextract.__all__:
