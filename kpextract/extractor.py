@@ -12,7 +12,7 @@ import numpy as np
 from kpextract.backends import Backend, check_backend, open_backend
 from kpextract.decode import DenseMaps, SparseRows, decode, take
 from kpextract.errors import InvalidImageError, InvalidOptionError
-from kpextract.features import Features
+from kpextract.features import Features, import_cv2
 from kpextract.image import (
     MIN_SIDE,
     Frame,
@@ -251,6 +251,18 @@ class Extractor:
         """
         features = self.detect(image, mask)
         return tuple(features.to_cv2()), features.descriptors
+
+    def defaultNorm(self) -> int:  # noqa: N802  # as in cv2.Feature2D
+        """The norm that compares descriptors, for `cv2.BFMatcher`: `cv2.NORM_L2`."""
+        return int(import_cv2("Extractor.defaultNorm").NORM_L2)
+
+    def descriptorSize(self) -> int:  # noqa: N802  # as in cv2.Feature2D
+        """Values of a descriptor (D)."""
+        return self._backend.descriptor_dim
+
+    def descriptorType(self) -> int:  # noqa: N802  # as in cv2.Feature2D
+        """OpenCV's number of a descriptor's type: `cv2.CV_32F`."""
+        return int(import_cv2("Extractor.descriptorType").CV_32F)
 
     def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, Frame]:
         """The network's pixels (H, W, 3) uint8, padded, and the sizes on the way."""

@@ -35,6 +35,7 @@ class Backend(Protocol):
     info: BackendInfo
     outputs: type[DenseMaps] | type[SparseRows]  # what `run` gives
     takes_mask: bool  # a graph that decodes by itself may have a mask input
+    descriptor_dim: int
 
     def run(
         self, images: np.ndarray, masks: np.ndarray | None = None

@@ -75,6 +75,7 @@ class OnnxBackend:
         self.outputs = OUTPUTS[kind]
         shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
         self.takes_mask = "mask" in shapes
+        self.descriptor_dim = _descriptor_dim(self._session)
         self._limits = _limits(shapes["image"])
         self._memory = "cpu" if backend == "onnx-cpu" else "cuda"
         self.info = BackendInfo(
@@ -123,6 +124,13 @@ class OnnxBackend:
             binding.bind_output(name, self._memory)
         self._session.run_with_iobinding(binding)
         return self.outputs(*binding.copy_outputs_to_cpu())
+
+
+def _descriptor_dim(session: Any) -> int:
+    """D, from the shape of a map (B, D, H, W) or of rows (B, K, D)."""
+    shapes = {tensor.name: tensor.shape for tensor in session.get_outputs()}
+    dense = "descriptor_map" in shapes
+    return int(shapes["descriptor_map"][1] if dense else shapes["descriptors"][2])
 
 
 def _cores() -> int:

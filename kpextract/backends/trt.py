@@ -28,6 +28,7 @@ SIDECAR = {
     "mask",
     "inputs",
     "outputs",
+    "descriptor_dim",
     "model",
     "model_sha256",
     "tensorrt",
@@ -55,6 +56,7 @@ class TensorRTBackend:
         _check_gpu(model, device)
         self.outputs = OUTPUTS[sidecar["kind"]]
         self.takes_mask = bool(sidecar["mask"])
+        self.descriptor_dim = int(sidecar["descriptor_dim"])
         smallest, largest = (sidecar["inputs"]["image"][end] for end in ("min", "max"))
         self._limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))
         with device.active():

@@ -58,7 +58,9 @@ def assert_same(ours, reference, rounding=0.0):
 def test_features_are_those_of_the_dense_model(name, write, photo):
     variant = SPARSE[name]
     reference = Extractor(max_keypoints=variant.rows).detect(photo)
-    ours = Extractor(write(variant), max_keypoints=None).detect(photo)
+    extractor = Extractor(write(variant), max_keypoints=None)
+    ours = extractor.detect(photo)
+    assert extractor.descriptorSize() == ours.descriptors.shape[1]
     assert len(ours) == min(variant.rows, 4800)
     assert_same(ours, reference, HALF_STEP if "float16" in name else 0.0)
 
