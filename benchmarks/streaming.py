@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks import markdown
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
 from kpextract.video import open_video
@@ -33,7 +34,7 @@ PERCENTILES = (10, 50, 90)
 Run = Callable[[Iterable[np.ndarray]], Iterator[Features]]
 
 
-def write_video(path: Path, frames: int = FRAMES) -> None:
+def write_video(path: Path, frames: int) -> None:
     """The sample photo, panned to and fro, as a 640x480 video file."""
     photo = cv2.imread(str(PHOTO))
     height, width = photo.shape[:2]
@@ -137,6 +138,26 @@ def _resident() -> float:
     raise OSError("/proc/self/status does not tell VmRSS.")
 
 
+def table(result: dict[str, Any]) -> str:
+    """Both ways as rows."""
+    ratio = result["stream_over_loop"]
+    span = f"{ratio['p50']:.2f} ({ratio['p10']:.2f} to {ratio['p90']:.2f})"
+    head = ["", "ms a frame", "frames a second", "ratio (p10 to p90 of the rounds)"]
+    rows = [
+        [
+            shown,
+            f"{result['milliseconds_per_frame'][way]['p50']:.1f}",
+            f"{result['frames_per_second'][way]['p50']:.1f}",
+            times,
+        ]
+        for way, shown, times in (
+            ("loop", "`detect` in a loop", "1"),
+            ("stream", "`stream`", span),
+        )
+    ]
+    return markdown.table(head, rows)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(
@@ -155,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         video = options.video or Path(folder) / "street.mp4"
         if options.video is None:
-            write_video(video)
+            write_video(video, FRAMES)
         result = compare(extractor, video, options.rounds)
         result["memory"] = memory_of_stream(extractor, video, options.minutes)
     info = extractor.info

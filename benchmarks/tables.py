@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, accuracy, architecture, peers, variants
+from benchmarks import ablation, accuracy, architecture, peers, streaming, variants
 from kpextract.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +24,7 @@ DOCUMENTS = (
     "models/README.md",
     "training/README.md",
     "benchmarks/README.md",
+    "docs/video.md",
 )
 BLOCK = re.compile(r"(<!-- table (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN_HASH = 12  # digits
@@ -45,6 +46,8 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return ablation.table({n: r["figures"] for n, r in result["rows"].items()})
     if name == "architecture.json":
         return architecture.table(result["rows"])
+    if name == "streaming.json":
+        return streaming.table(result)
     if name == "variants.json":
         return variants.table(result["rows"])
     if not part:

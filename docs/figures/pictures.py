@@ -22,6 +22,7 @@ EXAMPLES = {
     "pose.jpg": "two_view_pose.py",
     "stereo.jpg": "stereo.py",
     "side-by-side.jpg": "side_by_side_orb.py",
+    "tracks.jpg": "tracking.py",
 }
 WIDTH = 1000  # pixels, at most
 QUALITY = 75  # of JPEG

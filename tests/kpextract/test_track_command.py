@@ -11,29 +11,18 @@ import cv2
 import numpy as np
 import pytest
 
+from examples.python import tracking
 from kpextract.cli import main
 
-SIZE = (480, 360)  # of the frames, cut out of a photo of 640 x 480
+SIZE = (480, 360)  # of the frames of a photo of 640 x 480
 COUNT = 12
-
-
-def motion(step):
-    """(3, 3) pixels of frame 0 to pixels of frame `step`: turns, zooms and wanders."""
-    angle, zoom = np.deg2rad(1.5 * step), 1.01**step
-    cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
-    to_center = np.array([[1, 0, -240], [0, 1, -180], [0, 0, 1]])
-    back = np.array([[1, 0, 240 - 3 * step], [0, 1, 180 + 2 * step], [0, 0, 1]])
-    turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
-    return back @ turn @ to_center
 
 
 @pytest.fixture(scope="module")
 def views(photo):
-    to_frame = np.array([[1.0, 0, -80], [0, 1, -60], [0, 0, 1]])
-    return [
-        cv2.warpPerspective(photo, motion(step) @ to_frame, SIZE)
-        for step in range(COUNT)
-    ]
+    views = tracking.frames(photo, COUNT)
+    assert views[0].shape == (360, 480, 3)
+    return views
 
 
 @pytest.fixture
@@ -63,8 +52,7 @@ def test_tracks_follow_the_known_motion(clip, capsys):
             start, *point = begun.setdefault(name, (frame["frame"], x, y))
             assert 1 <= length <= frame["frame"] - start + 1
             if length > 1:
-                move = motion(frame["frame"]) @ np.linalg.inv(motion(start))
-                true = cv2.perspectiveTransform(np.array([[point]]), move)[0, 0]
+                true = tracking.move(point, start, frame["frame"], SIZE[::-1])
                 errors.append(np.hypot(*(true - (x, y))))
     assert len(begun) == summary["tracks"]
     # Drift since the beginning, over up to eleven frames. A wrong match spoils the rest
