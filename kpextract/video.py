@@ -89,7 +89,7 @@ class Video:
         self._drop = source.live if drop is None else drop
         self._timeout = None if finite else timeout
         self._stopped = threading.Event()
-        self._next_index = self._dropped = 0
+        self._dropped = 0  # by readers before the present one
         self._reader = self._read(source)
 
     @property
@@ -155,22 +155,22 @@ class Video:
                 self.count,
             )
 
-    def _read(self, source: Source) -> "_Reader":
-        return _Reader(source, drop=self._drop, first_index=self._next_index)
+    def _read(self, source: Source, first_index: int = 0) -> "_Reader":
+        return _Reader(source, drop=self._drop, first_index=first_index)
 
     def _find_again(self, error: SourceError) -> None:
         """Open the source anew, however long it takes; returns early when stopped."""
         logger.warning("%s Looking for it.", error)
         lost = self._reader
         lost.stop()
-        self._next_index, self._dropped = lost.next_index, self.dropped
         while not self._stopped.wait(RETRY):
             try:
                 source = self._opener()
             except KpextractError as failure:
                 logger.debug("%s", failure)
                 continue
-            self._reader = self._read(source)
+            self._dropped += lost.dropped
+            self._reader = self._read(source, lost.next_index)
             logger.warning("%s is there again.", self.name)
             return
 
