@@ -15,7 +15,7 @@ import kpextract
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
     path
-    for room in ("kpextract", "training", "export", "benchmarks")
+    for room in ("kpextract", "training", "export", "benchmarks", "examples", "docs")
     for path in (ROOT / room).rglob("*.py")
 )
 # What each room, and inside kpextract each layer, may import of ours.
@@ -40,6 +40,8 @@ ROOMS = {
     "training": {"kpextract"},
     "export": {"kpextract", "training"},
     "benchmarks": {"kpextract", "training", "export"},
+    "examples": {"kpextract"},
+    "docs": {"kpextract"},
 }
 
 

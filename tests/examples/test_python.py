@@ -126,6 +126,7 @@ def test_a_photo_stitched_to_a_part_of_itself_is_itself(photo):
 
 
 def test_the_pose_of_the_stereo_pair_is_sideways(pair):
+    """Not with OpenCV 4.6; docs/opencv.md says so."""
     features0, features1 = Extractor(max_keypoints=2048).detect_batch(pair)
     pairs = match(features0, features1, max_ratio=0.9)
     camera = two_view_pose.camera_matrix(two_view_pose.ALOE_FOCAL, (641, 555))
