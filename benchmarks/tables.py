@@ -33,7 +33,9 @@ SHOWN_HASH = 12  # digits
 def provenance(result: dict[str, Any]) -> str:
     """Hardware, date, commit and models of a result, one line."""
     machine = result["machine"]
-    facts = [f"{machine['cpu']}, {machine['cores']} cores", machine["date"]]
+    shown = machine.get("instructions")  # older results do not say
+    cpu = f"{machine['cpu']} ({' '.join(shown)})" if shown else machine["cpu"]
+    facts = [f"{cpu}, {machine['cores']} cores", machine["date"]]
     facts.append(f"commit {machine['commit']}")
     models = result.get("models", {})
     facts += [f"{name} `{digest[:SHOWN_HASH]}`" for name, digest in models.items()]
