@@ -11,6 +11,8 @@ from typing import Any
 from kpextract.files import replacing
 from training.provenance import checkout_commit
 
+# What decides how fast a network runs on a CPU; virtual machines may hide them.
+INSTRUCTIONS = {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
 PACKAGES = ("kornia", "kpextract", "numpy", "onnx", "opencv", "tensorrt", "torch")
 
 
@@ -19,6 +21,7 @@ def describe() -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": _cpu_model(),
+        "instructions": _instructions(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -49,7 +52,19 @@ def _versions() -> dict[str, str]:
 
 def _cpu_model() -> str:
     """Linux tells the model; elsewhere the platform's own word must do."""
+    models = _cpu_facts("model name")
+    return models[0] if models else platform.processor()
+
+
+def _instructions() -> list[str]:
+    """Those of `INSTRUCTIONS` that the processor shows (Linux; else none)."""
+    flags = _cpu_facts("flags") + _cpu_facts("Features")  # x86, ARM
+    return sorted(INSTRUCTIONS & set(" ".join(flags).split()))
+
+
+def _cpu_facts(name: str) -> list[str]:
+    """Each core's line of that name in /proc/cpuinfo."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-    return models[0] if models else platform.processor()
+    named = (line.split(":", 1) for line in lines if ":" in line)
+    return [value.strip() for key, value in named if key.strip() == name]

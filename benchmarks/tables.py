@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, accuracy, architecture, peers, variants
+from benchmarks import ablation, accuracy, architecture, peers, streaming, variants
 from kpextract.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +24,7 @@ DOCUMENTS = (
     "models/README.md",
     "training/README.md",
     "benchmarks/README.md",
+    "docs/video.md",
 )
 BLOCK = re.compile(r"(<!-- table (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN_HASH = 12  # digits
@@ -32,7 +33,9 @@ SHOWN_HASH = 12  # digits
 def provenance(result: dict[str, Any]) -> str:
     """Hardware, date, commit and models of a result, one line."""
     machine = result["machine"]
-    facts = [f"{machine['cpu']}, {machine['cores']} cores", machine["date"]]
+    shown = machine.get("instructions")  # older results do not say
+    cpu = f"{machine['cpu']} ({' '.join(shown)})" if shown else machine["cpu"]
+    facts = [f"{cpu}, {machine['cores']} cores", machine["date"]]
     facts.append(f"commit {machine['commit']}")
     models = result.get("models", {})
     facts += [f"{name} `{digest[:SHOWN_HASH]}`" for name, digest in models.items()]
@@ -45,6 +48,8 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return ablation.table({n: r["figures"] for n, r in result["rows"].items()})
     if name == "architecture.json":
         return architecture.table(result["rows"])
+    if name == "streaming.json":
+        return streaming.table(result)
     if name == "variants.json":
         return variants.table(result["rows"])
     if not part:

@@ -14,6 +14,7 @@ from kpextract.errors import (
     KpextractError,
     MissingPackageError,
     ModelError,
+    SourceError,
 )
 from kpextract.extractor import Extractor, ExtractorInfo
 from kpextract.features import Features
@@ -31,6 +32,7 @@ __all__ = [
     "KpextractError",
     "MissingPackageError",
     "ModelError",
+    "SourceError",
     "match",
     "matches_to_cv2",
 ]

@@ -29,6 +29,7 @@ from kpextract.photos import (
 
 RANSAC_THRESHOLD = 3.0  # pixels a match may be off the homography
 FAILED = 2
+INTERRUPTED = 130  # as shells report Ctrl-C
 MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`
 
 
@@ -51,7 +52,7 @@ def detect(
         print(json.dumps(report, indent=2))
     else:
         _say(_summary(results, extractor))
-        _print_written(draw, out)
+        print_written(draw, out)
     return FAILED if skipped else 0
 
 
@@ -148,7 +149,7 @@ def match_photos(
             f"{len(pairs)} mutual matches, {figures['inliers']} of them on one "
             f"homography (RANSAC, {RANSAC_THRESHOLD:g} px), {milliseconds:.1f} ms"
         )
-        _print_written(draw)
+        print_written(draw)
     return 0
 
 
@@ -199,7 +200,8 @@ def _say(text: str) -> None:
     print(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def _print_written(*paths: str | Path | None) -> None:
+def print_written(*paths: str | Path | None) -> None:
+    """Say which files or folders were written."""
     for path in paths:
         if path:
             _say(f"wrote {path}")

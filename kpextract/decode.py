@@ -10,6 +10,7 @@ import numpy as np
 
 from kpextract.features import Features
 from kpextract.image import STRIDE, Frame
+from kpextract.selection import evenly_spread, strongest
 
 TINY = 1e-12  # keeps the norm of an all-zero descriptor from dividing by zero
 
@@ -90,6 +91,7 @@ def decode(
     max_keypoints: int | None = None,
     min_score: float = 0.0,
     mask: np.ndarray | None = None,
+    selection: str = "strongest",
 ) -> Features:
     """Keypoints of one image, best first.
 
@@ -103,6 +105,7 @@ def decode(
         min_score: least score, in [0, 1].
         mask: (H, W) bool of the caller's image; applied before the budget is spent, at
             the pixel on which a keypoint falls.
+        selection: which cells get the budget, one of `SELECTIONS`.
     """
     logits = maps.score_logits.reshape(-1)
     points = _clip(maps.positions.reshape(2, -1).T, frame.input_size)
@@ -111,7 +114,13 @@ def decode(
         candidates = candidates[_allowed(mask, frame.to_caller(points))]
     if min_score > 0:
         candidates = candidates[sigmoid(logits[candidates]) >= min_score]
-    kept = _best(logits, candidates, max_keypoints)
+    if selection == "grid" and max_keypoints is not None:
+        order = evenly_spread(
+            logits[candidates], points[candidates], frame.input_size, max_keypoints
+        )
+    else:
+        order = strongest(logits[candidates], max_keypoints)
+    kept = candidates[order]
     points = points[kept]
     return Features(
         keypoints=frame.to_caller(points),
@@ -132,12 +141,6 @@ def _allowed(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
     """(N,) bool: is the pixel under each point allowed?"""
     columns, rows = np.rint(points).astype(np.intp).T
     return mask[rows, columns]
-
-
-def _best(logits: np.ndarray, candidates: np.ndarray, limit: int | None) -> np.ndarray:
-    """Indices of the highest logits among `candidates`, descending."""
-    order = np.argsort(-logits[candidates], kind="stable")
-    return candidates[order[:limit]]
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures of keypoints and matches, drawn with OpenCV."""
+"""Pictures of keypoints, matches and tracks, drawn with OpenCV."""
 
 import numpy as np
 
@@ -7,6 +7,8 @@ from kpextract.image import to_uint8_bgr
 
 INLIER = (80, 200, 60)  # BGR green
 OUTLIER = (60, 60, 220)  # BGR red
+TRACK_COLORS = 24  # that tracks are told apart by
+TEXT_HEIGHT = 16  # pixels
 SUBPIXEL_BITS = 4  # OpenCV draws at fractions of a pixel given as fixed point
 
 
@@ -65,6 +67,52 @@ def draw_matches(
         _circle(canvas, start, color)
         _circle(canvas, end, color)
     return canvas
+
+
+def draw_tracks(image: np.ndarray, ids: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    """A copy of `image` with a line along each track's last positions.
+
+    A dot marks where it is now. A track keeps its color from frame to frame.
+
+    Args:
+        image: as for `Extractor.detect`, BGR.
+        ids: (N,) of `Tracks`.
+        tails: (T, N, 2) of `Tracker.tails`, the newest frame first.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
+    cv2 = import_cv2("draw_tracks")
+    canvas = np.array(to_uint8_bgr(image), order="C")
+    hues = np.linspace(0, 255, TRACK_COLORS).astype(np.uint8)
+    palette = cv2.applyColorMap(hues[:, None], cv2.COLORMAP_HSV)[:, 0].tolist()
+    seen = np.isfinite(tails[..., 0])
+    points = np.rint(np.nan_to_num(tails) * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    line = (_thickness(canvas), cv2.LINE_AA, SUBPIXEL_BITS)
+    for number, color in enumerate(palette):
+        members = np.flatnonzero(ids % TRACK_COLORS == number)
+        tracks = [points[seen[:, i], i] for i in members]
+        cv2.polylines(canvas, tracks, False, color, *line)
+        for track in tracks:
+            cv2.circle(canvas, track[0].tolist(), 1 << SUBPIXEL_BITS, color, *line)
+    return canvas
+
+
+def draw_caption(canvas: np.ndarray, text: str) -> None:
+    """A line of white text on a dark bar at the top of `canvas`, in place.
+
+    Args:
+        canvas: (H, W, 3) uint8 BGR.
+    """
+    cv2 = import_cv2("draw_caption")
+    width = canvas.shape[1]
+    canvas[: TEXT_HEIGHT + 8] //= 3
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, 1
+    (needs, _), _ = cv2.getTextSize(text, font, 0.5, thickness)
+    scale = min(0.5, 0.5 * (width - 8) / needs)  # shrunk where the image is narrow
+    at = (4, TEXT_HEIGHT)
+    white = (255, 255, 255)
+    cv2.putText(canvas, text, at, font, scale, white, thickness, cv2.LINE_AA)
 
 
 def _circle(canvas: np.ndarray, point: np.ndarray, color: tuple[int, int, int]) -> None:

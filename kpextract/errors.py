@@ -28,3 +28,7 @@ class FeatureFileError(KpextractError):
 
 class MissingPackageError(KpextractError, ImportError):
     """An optional package that this call needs is not installed."""
+
+
+class SourceError(KpextractError, OSError):
+    """A camera, video, folder or pipe that gives no frames, or none any more."""

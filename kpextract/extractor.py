@@ -1,17 +1,18 @@
 """The extractor: images in, features out."""
 
+import copy
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpextract.backends import check_backend, open_backend
+from kpextract.backends import Backend, check_backend, open_backend
 from kpextract.decode import DenseMaps, SparseRows, decode, take
 from kpextract.errors import InvalidImageError, InvalidOptionError
-from kpextract.features import Features
+from kpextract.features import Features, import_cv2
 from kpextract.image import (
     MIN_SIDE,
     Frame,
@@ -22,7 +23,9 @@ from kpextract.image import (
     pad_to_stride,
     to_uint8_bgr,
 )
-from kpextract.modelfile import find_model
+from kpextract.modelfile import ModelFile, find_model
+from kpextract.selection import check_selection
+from kpextract.stream import map_ahead
 
 if TYPE_CHECKING:
     import cv2
@@ -65,6 +68,7 @@ class Extractor:
         backend: str = "auto",
         max_keypoints: int | None = 1024,
         min_score: float = 0.0,
+        selection: str = "strongest",
         color: str = "bgr",
         max_size: int | None = None,
         num_threads: int | None = None,
@@ -77,13 +81,16 @@ class Extractor:
                 for ONNX files; "auto" for the best that runs here.
             max_keypoints: budget of an image; None keeps one per 8x8 cell.
             min_score: least score of a keypoint, in [0, 1].
+            selection: which points get the budget: the "strongest", or on a "grid" of
+                buckets that take turns, for an even spread (SLAM, visual odometry).
             color: channel order of color images, "bgr" (as cv2.imread gives) or "rgb".
             max_size: shrink images so that their longer side is at most this many
                 pixels; keypoints stay in pixels of the image given. None never resizes.
             num_threads: CPU threads of one call; None leaves it to the runtime.
 
         Raises:
-            InvalidOptionError: an option outside its allowed values.
+            InvalidOptionError: an option outside its allowed values, or one that the
+                model does not go with.
             ModelError: no such model, or its hash is not the one of its sidecar.
             BackendUnavailableError: the backend cannot run here.
         """
@@ -93,21 +100,20 @@ class Extractor:
         _check_count("num_threads", num_threads, least=1)
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
+        self._selection = check_selection(selection)
         self._color = check_color(color)
         self._max_keypoints = max_keypoints
         self._min_score = min_score
         self._max_size = max_size
         found = find_model(model)
         self._backend = open_backend(found, backend, num_threads)
-        runs = self._backend.info
-        self.info = ExtractorInfo(
-            runs.backend,
-            runs.device,
-            runs.precision,
-            found.name,
-            runs.model_version,
-            found.sha256,
-        )
+        self._decodes_itself = self._backend.outputs is SparseRows
+        if selection == "grid" and self._decodes_itself:
+            raise InvalidOptionError(
+                f"{found.path} decodes by itself and has spent its budget on the "
+                "strongest; selection='grid' needs a dense model, as the bundled ones."
+            )
+        self.info = _info(found, self._backend)
         logger.debug("%s", self.info)
 
     def detect(self, image: np.ndarray, mask: np.ndarray | None = None) -> Features:
@@ -154,7 +160,7 @@ class Extractor:
             zip(*map(self._prepare, images), strict=True) if images else ((), ())
         )
         allowed = [
-            None if mask is None else check_mask(mask, frame.image_size)
+            None if mask is None else self._allowed(mask, frame)
             for mask, frame in zip(masks, frames, strict=True)
         ]
         features: dict[int, Features] = {}
@@ -171,6 +177,39 @@ class Extractor:
                     result.image(position), frames[i], allowed[i]
                 )
         return [features[i] for i in range(len(images))]
+
+    def stream(
+        self, frames: Iterable[np.ndarray], mask: np.ndarray | None = None
+    ) -> Iterator[Features]:
+        """Features of each frame, in order and equal to those of `detect`.
+
+        Reading a frame (`next(frames)`, in another thread), preparing it, running the
+        engine and decoding overlap over neighboring frames, which gives more frames a
+        second and each of them later than `detect` would: on the CPU every core works
+        on a frame of its own. A few frames are read ahead; do not write into one
+        before its features are there.
+
+        Args:
+            frames: images as for `detect`.
+            mask: as for `detect`, the same for all frames.
+
+        Raises:
+            InvalidImageError: in the place of the frame that cannot be used; the stream
+                ends with it, as it does with what `frames` raises.
+        """
+        backend, workers = self._backend.for_stream()
+        twin = copy.copy(self)
+        twin._backend = backend
+        return map_ahead(lambda frame: twin.detect(frame, mask), frames, workers)
+
+    def _allowed(self, mask: np.ndarray, frame: Frame) -> np.ndarray:
+        """(H, W) bool, if the model has a use for masks."""
+        if self._decodes_itself and not self._backend.takes_mask:
+            raise InvalidImageError(
+                "this model decodes by itself and has no mask input, so a mask comes "
+                "too late for its budget. Export it with --mask, or use a dense model."
+            )
+        return check_mask(mask, frame.image_size)
 
     def _input_masks(
         self, allowed: list[np.ndarray | None], frames: list[Frame]
@@ -189,16 +228,16 @@ class Extractor:
     ) -> Features:
         """Features of one image of a batch."""
         limit, least = self._max_keypoints, self._min_score
-        if isinstance(result, DenseMaps):
-            return decode(
-                result, frame, max_keypoints=limit, min_score=least, mask=allowed
-            )
-        if allowed is not None and not self._backend.takes_mask:
-            raise InvalidImageError(
-                "this model decodes by itself and has no mask input, so a mask comes "
-                "too late for its budget. Export it with --mask, or use a dense model."
-            )
-        return take(result, frame, max_keypoints=limit, min_score=least)
+        if isinstance(result, SparseRows):
+            return take(result, frame, max_keypoints=limit, min_score=least)
+        return decode(
+            result,
+            frame,
+            max_keypoints=limit,
+            min_score=least,
+            mask=allowed,
+            selection=self._selection,
+        )
 
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
         self, image: np.ndarray, mask: np.ndarray | None = None
@@ -213,12 +252,36 @@ class Extractor:
         features = self.detect(image, mask)
         return tuple(features.to_cv2()), features.descriptors
 
+    def defaultNorm(self) -> int:  # noqa: N802  # as in cv2.Feature2D
+        """The norm that compares descriptors, for `cv2.BFMatcher`: `cv2.NORM_L2`."""
+        return int(import_cv2("Extractor.defaultNorm").NORM_L2)
+
+    def descriptorSize(self) -> int:  # noqa: N802  # as in cv2.Feature2D
+        """Values of a descriptor (D)."""
+        return self._backend.descriptor_dim
+
+    def descriptorType(self) -> int:  # noqa: N802  # as in cv2.Feature2D
+        """OpenCV's number of a descriptor's type: `cv2.CV_32F`."""
+        return int(import_cv2("Extractor.descriptorType").CV_32F)
+
     def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, Frame]:
         """The network's pixels (H, W, 3) uint8, padded, and the sizes on the way."""
         pixels = to_uint8_bgr(image, self._color)
         resized = fit_within(pixels, self._max_size)
         frame = Frame(_size(pixels), _size(resized))
         return pad_to_stride(resized), frame
+
+
+def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:
+    runs = backend.info
+    return ExtractorInfo(
+        runs.backend,
+        runs.device,
+        runs.precision,
+        model.name,
+        runs.model_version,
+        model.sha256,
+    )
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:

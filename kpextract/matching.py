@@ -39,7 +39,8 @@ def match(
         InvalidOptionError: the descriptors have different widths, so come from
             different models; or an option outside its range.
     """
-    _check(features0, features1, min_similarity, max_ratio)
+    check_bounds(min_similarity, max_ratio)
+    _check_widths(features0, features1)
     if not len(features0) or not len(features1):
         return np.empty((0, 2), dtype=np.intp)
     indices0 = np.arange(len(features0))
@@ -95,15 +96,12 @@ def _distance(similarity: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(2 - 2 * similarity, 0))
 
 
-def _check(
-    features0: Features, features1: Features, min_similarity: float, max_ratio: float
-) -> None:
-    width0, width1 = features0.descriptors.shape[1], features1.descriptors.shape[1]
-    if width0 != width1:
-        raise InvalidOptionError(
-            f"match: descriptors have {width0} and {width1} values; "
-            "extract both images with the same model."
-        )
+def check_bounds(min_similarity: float, max_ratio: float) -> None:
+    """Raise unless both are bounds that `match` takes.
+
+    Raises:
+        InvalidOptionError: one is outside its range.
+    """
     if not -1 <= min_similarity <= 1:
         raise InvalidOptionError(
             f"match: min_similarity is a cosine in [-1, 1], got {min_similarity}."
@@ -112,4 +110,13 @@ def _check(
         raise InvalidOptionError(
             f"match: max_ratio must be in (0, 1], got {max_ratio}. 1 keeps all; 0.8 is "
             "usual."
+        )
+
+
+def _check_widths(features0: Features, features1: Features) -> None:
+    width0, width1 = features0.descriptors.shape[1], features1.descriptors.shape[1]
+    if width0 != width1:
+        raise InvalidOptionError(
+            f"match: descriptors have {width0} and {width1} values; "
+            "extract both images with the same model."
         )

@@ -39,3 +39,16 @@ def extractor():
     from kpextract import Extractor
 
     return Extractor()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A folder that looks like the checkout to a command, and can be written to.
+
+    One for all tests of a file: a command may read what an earlier one wrote.
+    """
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder

@@ -15,18 +15,22 @@ import kpextract
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
     path
-    for room in ("kpextract", "training", "export", "benchmarks")
+    for room in ("kpextract", "training", "export", "benchmarks", "examples", "docs")
     for path in (ROOT / room).rglob("*.py")
 )
 # What each room, and inside kpextract each layer, may import of ours.
 LAYERS = [
-    {"errors", "files", "programs"},
+    {"errors", "files", "meter", "programs", "stream"},
     {"features", "gpu"},
-    {"image"},
+    {"image", "selection"},
     {"decode", "modelfile"},
     {"backends"},
     {"extractor", "matching", "draw", "photos"},
+    {"sources", "tracking", "videofile"},
+    {"video"},
     {"probe", "commands", "model_commands"},
+    {"arguments", "video_commands"},
+    {"model_arguments"},
     {"doctor"},
     {"cli"},
     {"__main__"},
@@ -36,6 +40,8 @@ ROOMS = {
     "training": {"kpextract"},
     "export": {"kpextract", "training"},
     "benchmarks": {"kpextract", "training", "export"},
+    "examples": {"kpextract"},
+    "docs": {"kpextract"},
 }
 
 
@@ -127,6 +133,7 @@ def test_public_names_are_the_documented_ones():
         "ModelError",
         "BackendUnavailableError",
         "FeatureFileError",
+        "SourceError",
         "MissingPackageError",
     }
     for name in kpextract.__all__:

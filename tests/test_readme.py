@@ -11,23 +11,11 @@ import pytest
 from benchmarks.tables import DOCUMENTS, RESULTS, render
 from kpextract import __all__ as public_names
 from kpextract.cli import main
+from tests.documents import broken_links, links, run_python, snippets
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^(?:pip install .* && )?(kpextract .*)$", README, re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    """A folder that looks like the checkout to a command, and can be written to.
-
-    One for all: a command may read what an earlier one wrote.
-    """
-    folder = tmp_path_factory.mktemp("checkout")
-    (folder / "examples").symlink_to(ROOT / "examples")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        yield folder
 
 
 def test_there_are_two_set_up_commands():
@@ -49,17 +37,15 @@ def test_its_commands_run(command, checkout, capsys):
 
 
 def test_its_python_runs(checkout, capsys):
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    blocks = snippets(README, "python")
     assert blocks
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        run_python(block, "README.md", {})
 
 
-def test_its_pictures_exist():
-    pictures = re.findall(r"!\[.*?\]\((.*?)\)", README)
-    assert pictures
-    for picture in pictures:
-        assert (ROOT / picture).is_file()
+def test_its_links_lead_somewhere():
+    assert links(README)
+    assert broken_links(ROOT / "README.md") == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

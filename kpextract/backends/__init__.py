@@ -16,6 +16,7 @@ BACKENDS = ("tensorrt", "onnx-tensorrt", "onnx-cuda", "onnx-cpu")
 # What "auto" tries with an ONNX file, best first. ONNX Runtime's TensorRT provider
 # builds engines at load, for minutes: only by name.
 AUTO = ("onnx-cuda", "onnx-cpu")
+GPU_STREAMS = 2  # frames in flight: one is on the GPU while the host has the other
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Backend(Protocol):
     """Runs batches; safe to call from several threads at once."""
 
     info: BackendInfo
+    outputs: type[DenseMaps] | type[SparseRows]  # what `run` gives
     takes_mask: bool  # a graph that decodes by itself may have a mask input
+    descriptor_dim: int
 
     def run(
         self, images: np.ndarray, masks: np.ndarray | None = None
@@ -47,6 +50,9 @@ class Backend(Protocol):
         Raises:
             InvalidImageError: a size that the model does not take.
         """
+
+    def for_stream(self) -> tuple["Backend", int]:
+        """For frames in a row: a backend of the same results, for how many threads."""
 
 
 def check_backend(name: str) -> None:

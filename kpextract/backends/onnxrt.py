@@ -1,13 +1,14 @@
 """ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 import contextlib
+import os
 import sys
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from kpextract.backends import BackendInfo
+from kpextract.backends import GPU_STREAMS, BackendInfo
 from kpextract.backends.limits import Limits, run_within
 from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, ModelError
@@ -61,6 +62,7 @@ class OnnxBackend:
 
     def __init__(self, model: ModelFile, backend: str, num_threads: int | None):
         onnxruntime = check_listed(backend)
+        self._model, self._num_threads = model, num_threads
         self._session = _open_session(onnxruntime, model, backend, num_threads)
         self._check_provider(backend)
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -70,9 +72,10 @@ class OnnxBackend:
                 f"{model.path} is not a kpextract model: kpextract.kind in its "
                 f"metadata is {kind!r}. Give an .onnx file written by kpextract export."
             )
-        self._outputs = OUTPUTS[kind]
+        self.outputs = OUTPUTS[kind]
         shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
         self.takes_mask = "mask" in shapes
+        self.descriptor_dim = _descriptor_dim(self._session)
         self._limits = _limits(shapes["image"])
         self._memory = "cpu" if backend == "onnx-cpu" else "cuda"
         self.info = BackendInfo(
@@ -98,6 +101,17 @@ class OnnxBackend:
         """What the graph gives for a batch; arguments as in `Backend.run`."""
         return run_within(self._limits, self._call, images, masks)
 
+    def for_stream(self) -> tuple["OnnxBackend", int]:
+        """As in `Backend.for_stream`.
+
+        A core for each frame beats all cores for one frame: nobody waits for the
+        others at the end of a layer, nor for one core at the parts that only one does.
+        """
+        if self.info.backend != "onnx-cpu":
+            return self, GPU_STREAMS
+        workers = self._num_threads or _cores()
+        return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
+
     def _call(
         self, images: np.ndarray, masks: np.ndarray | None
     ) -> DenseMaps | SparseRows:
@@ -106,10 +120,24 @@ class OnnxBackend:
         binding.bind_cpu_input("image", images)
         if masks is not None:
             binding.bind_cpu_input("mask", masks)
-        for name in self._outputs._fields:
+        for name in self.outputs._fields:
             binding.bind_output(name, self._memory)
         self._session.run_with_iobinding(binding)
-        return self._outputs(*binding.copy_outputs_to_cpu())
+        return self.outputs(*binding.copy_outputs_to_cpu())
+
+
+def _descriptor_dim(session: Any) -> int:
+    """D, from the shape of a map (B, D, H, W) or of rows (B, K, D)."""
+    shapes = {tensor.name: tensor.shape for tensor in session.get_outputs()}
+    dense = "descriptor_map" in shapes
+    return int(shapes["descriptor_map"][1] if dense else shapes["descriptors"][2])
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _open_session(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kpextract.backends import BackendInfo
+from kpextract.backends import GPU_STREAMS, BackendInfo
 from kpextract.backends.cuda import Device, open_device
 from kpextract.backends.limits import Limits, run_within
 from kpextract.backends.trt_context import Layout, Pool
@@ -28,6 +28,7 @@ SIDECAR = {
     "mask",
     "inputs",
     "outputs",
+    "descriptor_dim",
     "model",
     "model_sha256",
     "tensorrt",
@@ -53,8 +54,9 @@ class TensorRTBackend:
         _check_version(model, trt)
         device = open_device()
         _check_gpu(model, device)
-        self._outputs = OUTPUTS[sidecar["kind"]]
+        self.outputs = OUTPUTS[sidecar["kind"]]
         self.takes_mask = bool(sidecar["mask"])
+        self.descriptor_dim = int(sidecar["descriptor_dim"])
         smallest, largest = (sidecar["inputs"]["image"][end] for end in ("min", "max"))
         self._limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))
         with device.active():
@@ -78,13 +80,17 @@ class TensorRTBackend:
         """
         return run_within(self._limits, self._call, images, masks)
 
+    def for_stream(self) -> tuple["TensorRTBackend", int]:
+        """As in `Backend.for_stream`; each thread has its own execution context."""
+        return self, GPU_STREAMS
+
     def _call(
         self, images: np.ndarray, masks: np.ndarray | None
     ) -> DenseMaps | SparseRows:
         inputs = {"image": images} | ({} if masks is None else {"mask": masks})
         with self._device.active(), self._pool.one() as execution:
             arrays = execution.run(inputs)
-        return self._outputs(**{name: arrays[name] for name in self._outputs._fields})
+        return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
 
 
 def _check_sidecar(model: ModelFile) -> dict[str, Any]:

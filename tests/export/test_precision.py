@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from kpextract.export.metadata import KEYS, load_graph, read_metadata
@@ -111,10 +112,29 @@ NETWORKS = {
 }
 
 
+@pytest.fixture
+def as_written(monkeypatch):
+    """Graphs are computed as they are written: int8 quantized and multiplied in float.
+
+    ONNX Runtime's own int8 kernels add products in 16 bits where the processor has no
+    VNNI, and these sums saturate: what they give says more of the processor than of
+    the graph.
+    """
+
+    def open_session(model):
+        options = onnxruntime.SessionOptions()
+        level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = level
+        return onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+    monkeypatch.setattr("kpextract.export.parity.open_session", open_session)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(
     "variant", [Variant(fp16=True), *(Variant(int8=style) for style in STYLES)]
 )
+@pytest.mark.usefixtures("as_written")
 def test_every_network_has_its_variants(name, variant):
     torch.manual_seed(0)
     network = UnsuperPoint(NETWORKS[name]).eval()
@@ -125,6 +145,6 @@ def test_every_network_has_its_variants(name, variant):
     agreement = check_variant(graph, source, variant.rows)
     assert agreement.position_error > 0  # something did change its type
     assert agreement.position_error < 0.1
-    assert agreement.cosine > 0.99
+    assert agreement.cosine > 0.999
     weights = {n.split(".")[2] for n in types_of_weights(graph) if ".heads." in n}
     assert {"score", "position"} <= weights

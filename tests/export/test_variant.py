@@ -15,7 +15,7 @@ from kpextract.export.metadata import load_graph
 from kpextract.export.variant import Variant, export_variant
 from onnx import numpy_helper
 
-from kpextract import Extractor
+from kpextract import Extractor, InvalidImageError, InvalidOptionError
 from kpextract.cli import main
 from kpextract.decode import SparseRows
 
@@ -58,7 +58,9 @@ def assert_same(ours, reference, rounding=0.0):
 def test_features_are_those_of_the_dense_model(name, write, photo):
     variant = SPARSE[name]
     reference = Extractor(max_keypoints=variant.rows).detect(photo)
-    ours = Extractor(write(variant), max_keypoints=None).detect(photo)
+    extractor = Extractor(write(variant), max_keypoints=None)
+    ours = extractor.detect(photo)
+    assert extractor.descriptorSize() == ours.descriptors.shape[1]
     assert len(ours) == min(variant.rows, 4800)
     assert_same(ours, reference, HALF_STEP if "float16" in name else 0.0)
 
@@ -70,6 +72,21 @@ def test_a_mask_gives_the_features_of_the_dense_model(write, photo):
     reference = Extractor().detect(photo, mask)
     assert 0 < len(ours) < 1024
     assert_same(ours, reference)
+
+
+def test_a_mask_that_comes_too_late_is_refused_before_the_call(write, photo):
+    extractor = Extractor(write(SPARSE["one size"]))
+    mask = np.ones(photo.shape[:2], np.uint8)
+    with pytest.raises(InvalidImageError, match="Export it with --mask"):
+        extractor.detect(photo, mask)
+    # Its size is not looked at: the image is smaller than the model takes.
+    with pytest.raises(InvalidImageError, match="Export it with --mask"):
+        extractor.detect(photo[:64, :64], mask[:64, :64])
+
+
+def test_a_graph_that_decodes_by_itself_cannot_spread_its_keypoints(write):
+    with pytest.raises(InvalidOptionError, match=r"selection='grid' needs a dense"):
+        Extractor(write(SPARSE["any size"]), selection="grid")
 
 
 def test_several_images_in_a_call(write, photo, other_photo):

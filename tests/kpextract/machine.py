@@ -33,6 +33,7 @@ def engine(folder, content=None, profile=None, **changes):
             for name, ends in profile.items()
         },
         "outputs": {name: {} for name in outputs},
+        "descriptor_dim": D if sparse else 64,
         "model": "small.onnx",
         "model_sha256": hashlib.sha256(content).hexdigest(),
         "tensorrt": {"package": "tensorrt", "version": "10.3.0"},

@@ -1,7 +1,14 @@
 import numpy as np
 
 from kpextract import Features
-from kpextract.draw import INLIER, OUTLIER, draw_keypoints, draw_matches
+from kpextract.draw import (
+    INLIER,
+    OUTLIER,
+    draw_caption,
+    draw_keypoints,
+    draw_matches,
+    draw_tracks,
+)
 
 GREY = np.full((60, 80), 128, np.uint8)
 
@@ -72,3 +79,36 @@ def test_no_match_is_both_images_side_by_side():
         GREY, features_at((5, 5)), GREY, features_at(), nothing, np.zeros(0, bool)
     )
     assert (drawn == 128).all()
+
+
+def test_a_track_is_a_line_from_where_it_was_to_a_dot_where_it_is():
+    nan = [np.nan, np.nan]
+    tails = np.array([[[60, 20], [20, 50]], [[40, 20], nan], [[20, 20], nan]])
+    drawn = draw_tracks(GREY, np.array([0, 1]), tails.astype(np.float32))
+    row, column = changed(np.dstack([GREY] * 3), drawn).T
+    line, dot = row < 40, row > 40
+    assert set(row[line]) <= set(range(18, 23))
+    assert set(range(20, 61)) <= set(column[line])
+    assert column[line].max() <= 62
+    assert np.abs(column[dot] - 20).max() <= 2
+    assert np.abs(row[dot] - 50).max() <= 2
+
+
+def test_a_track_has_one_color_in_all_frames_and_its_neighbor_another():
+    here, there = (np.full((1, 1, 2), at, np.float32) for at in (20, 30))
+    colors = [
+        draw_tracks(GREY, np.array([number]), at)[int(at[0, 0, 1]), int(at[0, 0, 0])]
+        for number, at in ((5, here), (5, there), (6, here))
+    ]
+    np.testing.assert_array_equal(colors[0], colors[1])
+    assert (colors[0] != colors[2]).any()
+
+
+def test_a_caption_lies_at_the_top_and_inside():
+    for width in (640, 240):
+        canvas = np.full((60, width, 3), 120, np.uint8)
+        draw_caption(canvas, "30.0 FPS, latency p50/p90/p99 20/22/30 ms, 300 tracked")
+        assert (canvas[24:] == 120).all()
+        bright = (canvas[:24] > 100).all(axis=2).any(axis=0)
+        assert bright.any()
+        assert not bright[-3:].any()  # not cut off at the right

@@ -88,3 +88,12 @@ def test_an_engine_that_was_exchanged_is_refused(make_engine):
     engine.write_bytes(engine.read_bytes()[:-1])
     with pytest.raises(ModelError, match="sha256"):
         Extractor(engine)
+
+
+def test_a_stream_of_frames_runs_in_contexts_of_their_own(make_engine, photo):
+    model, engine = make_engine(VARIANTS["dense"])
+    extractor, reference = Extractor(engine), Extractor(model, backend="onnx-cpu")
+    views = [photo[y : y + 240, 90:410] for y in range(0, 200, 20)]
+    streamed = list(extractor.stream(views))
+    for features, view in zip(streamed, views, strict=True):
+        same(features, reference.detect(view))

@@ -219,6 +219,16 @@ def test_detect_and_compute_drops_into_code_for_orb(extractor, photo):
     assert cv2.drawKeypoints(photo, keypoints, None).shape == photo.shape
 
 
+def test_it_describes_its_descriptors_as_a_feature2d_does(extractor, photo):
+    import cv2
+
+    _, descriptors = extractor.detectAndCompute(photo)
+    sift = cv2.SIFT_create()  # has float descriptors too
+    assert extractor.defaultNorm() == sift.defaultNorm() == cv2.NORM_L2
+    assert extractor.descriptorType() == sift.descriptorType() == cv2.CV_32F
+    assert extractor.descriptorSize() == descriptors.shape[1] == 64
+
+
 def test_one_extractor_serves_many_threads(extractor, photo, other_photo):
     images = [photo, other_photo, photo[:240], other_photo[:, :320]]
     alone = [extractor.detect(image) for image in images]

@@ -50,6 +50,7 @@ def test_sparse_engine_takes_masks_and_only_its_rows_travel(machine):
     content = sparse_onnx().SerializeToString()
     backend = machine.open(content=content, profile=fixed)
     assert backend.takes_mask
+    assert backend.descriptor_dim == D
     pixels = images(3, 16, 24)
     masks = np.zeros((3, 16, 24), np.uint8)
     masks[0, 0, :2], masks[2, 3, :4] = 1, 1

@@ -1,0 +1,193 @@
+"""Frames a second of `Extractor.stream` against calling `detect` in a loop, and memory.
+
+    python -m benchmarks.streaming --out benchmarks/results/streaming.json --minutes 10
+
+Both read the same video file (a sample photo on the move, written for the purpose, or
+--video FILE), in turns in one process, so that their ratio is what counts. Then the
+stream goes on for some minutes, over the file again and again, while memory is read
+once a second. Run nothing beside it.
+"""
+
+import argparse
+import hashlib
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks import markdown
+from benchmarks.machine import write_result
+from kpextract import Extractor, Features
+from kpextract.video import open_video
+
+PHOTO = Path(__file__).resolve().parents[1] / "examples" / "street-left.jpg"
+FRAMES = 300
+WARM_UP = 50  # frames
+PERCENTILES = (10, 50, 90)
+
+Run = Callable[[Iterable[np.ndarray]], Iterator[Features]]
+
+
+def write_video(path: Path, frames: int) -> None:
+    """The sample photo, panned to and fro, as a 640x480 video file."""
+    photo = cv2.imread(str(PHOTO))
+    height, width = photo.shape[:2]
+    code = cv2.VideoWriter_fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(path), code, 30.0, (width, height))
+    for index in range(frames):
+        angle = 2 * np.pi * index / frames
+        shift = np.array([[1, 0, 60 * np.sin(angle)], [0, 1, 30 * np.cos(2 * angle)]])
+        border = cv2.BORDER_REFLECT_101
+        writer.write(cv2.warpAffine(photo, shift, (width, height), borderMode=border))
+    writer.release()
+
+
+def images(video: Path) -> Iterator[np.ndarray]:
+    """Its frames."""
+    with open_video(video) as frames:
+        for frame in frames:
+            yield frame.image
+
+
+def seconds_per_frame(run: Run, video: Path) -> float:
+    """Mean over a file, its reading included."""
+    started = time.perf_counter()
+    count = sum(1 for _ in run(images(video)))
+    return (time.perf_counter() - started) / count
+
+
+def compare(extractor: Extractor, video: Path, rounds: int) -> dict[str, Any]:
+    """Both ways in turns; the ratio is of neighboring rounds."""
+    runs: dict[str, Run] = {
+        "loop": lambda frames: map(extractor.detect, frames),
+        "stream": extractor.stream,
+    }
+    for run in runs.values():
+        list(run(itertools.islice(images(video), WARM_UP)))
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            times[name].append(seconds_per_frame(run, video))
+    ratios = np.divide(times["loop"], times["stream"])
+    return {
+        "milliseconds_per_frame": {n: _spread(1000 * np.array(times[n])) for n in runs},
+        "frames_per_second": {n: _spread(1 / np.array(times[n])) for n in runs},
+        "stream_over_loop": _spread(ratios),
+        "equal_features": _digests(runs["loop"], video)
+        == _digests(runs["stream"], video),
+    }
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    found = np.percentile(values, PERCENTILES)
+    return {
+        f"p{p}": round(float(v), 3) for p, v in zip(PERCENTILES, found, strict=True)
+    }
+
+
+def _digests(run: Run, video: Path) -> list[str]:
+    """Of each frame's features, bit by bit."""
+    return [
+        hashlib.sha256(
+            b"".join(
+                array.tobytes() for array in (f.keypoints, f.scores, f.descriptors)
+            )
+        ).hexdigest()
+        for f in run(images(video))
+    ]
+
+
+def memory_of_stream(
+    extractor: Extractor, video: Path, minutes: float
+) -> dict[str, Any]:
+    """MiB of memory in use, once a second while the stream runs (Linux)."""
+    end = time.monotonic() + 60 * minutes
+    endless = itertools.chain.from_iterable(images(video) for _ in itertools.count())
+    samples: list[float] = []
+    frames, next_sample = 0, 0.0
+    for _ in extractor.stream(endless):
+        frames += 1
+        now = time.monotonic()
+        if now >= next_sample:
+            samples.append(_resident())
+            next_sample = now + 1
+        if now >= end:
+            break
+    half = len(samples) // 2
+    return {
+        "minutes": minutes,
+        "frames": frames,
+        "mib_after_warm_up": round(samples[min(5, half)], 1),
+        "mib_at_half": round(samples[half], 1),
+        "mib_at_end": round(samples[-1], 1),
+        "mib_most": round(max(samples), 1),
+    }
+
+
+def _resident() -> float:
+    """MiB that this process has in memory."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise OSError("/proc/self/status does not tell VmRSS.")
+
+
+def table(result: dict[str, Any]) -> str:
+    """Both ways as rows."""
+    ratio = result["stream_over_loop"]
+    span = f"{ratio['p50']:.2f} ({ratio['p10']:.2f} to {ratio['p90']:.2f})"
+    head = ["", "ms a frame", "frames a second", "ratio (p10 to p90 of the rounds)"]
+    rows = [
+        [
+            shown,
+            f"{result['milliseconds_per_frame'][way]['p50']:.1f}",
+            f"{result['frames_per_second'][way]['p50']:.1f}",
+            times,
+        ]
+        for way, shown, times in (
+            ("loop", "`detect` in a loop", "1"),
+            ("stream", "`stream`", span),
+        )
+    ]
+    return markdown.table(head, rows)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.streaming",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--video", type=Path, help="640x480 file; else one is made")
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--max-keypoints", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--minutes", type=float, default=1.0, help="of memory's watch")
+    parser.add_argument("--out", type=Path, help="JSON file")
+    options = parser.parse_args(arguments)
+    extractor = Extractor(options.model, max_keypoints=options.max_keypoints)
+    with tempfile.TemporaryDirectory() as folder:
+        video = options.video or Path(folder) / "street.mp4"
+        if options.video is None:
+            write_video(video, FRAMES)
+        result = compare(extractor, video, options.rounds)
+        result["memory"] = memory_of_stream(extractor, video, options.minutes)
+    info = extractor.info
+    result["models"] = {f"kpextract {info.model} {info.version}": info.sha256}
+    result["max_keypoints"] = options.max_keypoints
+    for name, value in result.items():
+        print(f"{name}: {value}")
+    if options.out:
+        write_result(options.out, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

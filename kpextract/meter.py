@@ -1,0 +1,56 @@
+"""Frames a second and latency of a run that may last for weeks."""
+
+import time
+from collections import deque
+
+import numpy as np
+
+PERCENTILES = (50, 90, 99)
+RECENT = 100  # frames
+REMEMBERED = 10_000  # frames, so that memory stays flat
+
+
+class Meter:
+    """Counts frames, and the time from a frame's arrival until it is done."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._started = time.monotonic()
+        self._latencies: deque[float] = deque(maxlen=REMEMBERED)  # milliseconds
+        self._done: deque[float] = deque(maxlen=RECENT)  # seconds
+
+    def add(self, arrived: float) -> float:
+        """A frame is done.
+
+        Args:
+            arrived: seconds of time.monotonic().
+
+        Returns:
+            Its latency in milliseconds.
+        """
+        now = time.monotonic()
+        self.frames += 1
+        self._latencies.append(1000 * (now - arrived))
+        self._done.append(now)
+        return self._latencies[-1]
+
+    def recent(self) -> dict[str, float]:
+        """`fps`, `p50_ms`, `p90_ms` and `p99_ms` of the last frames."""
+        seconds = self._done[-1] - self._done[0]
+        fps = (len(self._done) - 1) / seconds if seconds else 0.0
+        return _figures(fps, list(self._latencies)[-RECENT:])
+
+    def whole(self) -> dict[str, float]:
+        """The same of the whole run; percentiles of its end, if it was long."""
+        seconds = time.monotonic() - self._started
+        return _figures(self.frames / seconds, list(self._latencies))
+
+
+def _figures(fps: float, latencies: list[float]) -> dict[str, float]:
+    figures = {"fps": round(fps, 2)}
+    if latencies:
+        for percent, value in zip(
+            PERCENTILES, np.percentile(latencies, PERCENTILES), strict=True
+        ):
+            figures[f"p{percent}_ms"] = round(float(value), 2)
+    return figures

@@ -1,0 +1,204 @@
+"""kpextract track, from videos whose motion is known to tracks, lines and pictures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from examples.python import tracking
+from kpextract.cli import main
+
+SIZE = (480, 360)  # of the frames of a photo of 640 x 480
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def views(photo):
+    views = tracking.frames(photo, COUNT)
+    assert views[0].shape == (360, 480, 3)
+    return views
+
+
+@pytest.fixture
+def clip(views, tmp_path):
+    path = tmp_path / "moved.avi"
+    code = cv2.VideoWriter_fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(path), code, 30.0, SIZE)
+    writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
+    for view in views:
+        writer.write(view)
+    writer.release()
+    return str(path)
+
+
+def lines(text):
+    parsed = [json.loads(line) for line in text.splitlines()]
+    return parsed[:-1], parsed[-1]["summary"]
+
+
+def test_tracks_follow_the_known_motion(clip, capsys):
+    assert main(["track", clip, "--json", "--max-keypoints", "400"]) == 0
+    frames, summary = lines(capsys.readouterr().out)
+    assert [frame["frame"] for frame in frames] == list(range(COUNT))
+    begun, errors = {}, []
+    for frame in frames:
+        for name, x, y, length in frame["tracks"]:
+            start, *point = begun.setdefault(name, (frame["frame"], x, y))
+            assert 1 <= length <= frame["frame"] - start + 1
+            if length > 1:
+                true = tracking.move(point, start, frame["frame"], SIZE[::-1])
+                errors.append(np.hypot(*(true - (x, y))))
+    assert len(begun) == summary["tracks"]
+    # Drift since the beginning, over up to eleven frames. A wrong match spoils the rest
+    # of its track.
+    assert np.median(errors) < 1.0
+    assert np.mean(np.array(errors) < 3) > 0.85
+    lengths = [length for *_, length in frames[-1]["tracks"]]
+    assert np.mean(np.array(lengths) >= COUNT // 2) > 0.3
+
+
+def test_the_summary_says_what_ran(clip, capsys):
+    assert main(["track", clip, "--json", "--max-keypoints", "9"]) == 0
+    frames, summary = lines(capsys.readouterr().out)
+    assert all(len(frame["tracks"]) == 9 for frame in frames)
+    assert (summary["frames"], summary["dropped"]) == (COUNT, 0)
+    assert summary["extractor"]["model"] == "small"
+    assert 0 < summary["p50_ms"] <= summary["p90_ms"] <= summary["p99_ms"]
+    assert max(frame["ms"] for frame in frames) >= summary["p99_ms"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_a_video_with_tails_is_written(clip, views, tmp_path, capsys, suffix):
+    out = tmp_path / "new" / f"tracks{suffix}"
+    assert main(["track", clip, "--out", str(out), "--max-keypoints", "300"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith(f"{clip}: {COUNT} frames, 0 dropped, ")
+    assert "FPS, latency p50/p90/p99" in printed[0]
+    assert printed[1:] == [f"wrote {out}"]
+    capture = cv2.VideoCapture(str(out))
+    assert capture.get(cv2.CAP_PROP_FPS) == 30
+    pictures = [capture.read()[1] for _ in range(COUNT)]
+    assert not capture.read()[0]
+    last, plain = pictures[-1].astype(int), views[-1]
+    assert last.shape == plain.shape
+    drawn = np.abs(last - plain).max(axis=2) > 60
+    assert 0.01 < drawn[40:].mean() < 0.3  # lines, and most of the picture free of them
+    assert last[:20].mean() < 0.7 * plain[:20].mean()  # the bar of the caption
+    assert os.listdir(out.parent) == [out.name]
+
+
+def test_the_original_is_never_overwritten(clip, capsys):
+    assert main(["track", clip, "--out", clip]) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert cv2.VideoCapture(clip).isOpened()
+
+
+def test_a_suffix_that_cannot_be_written_is_told_before_any_work(clip, capsys):
+    assert main(["track", clip, "--out", "tracks.gif"]) == 2
+    assert "must end in one of .mp4, .mkv, .avi" in capsys.readouterr().err
+
+
+def test_frames_of_other_sizes_end_the_video_and_leave_what_was_written(
+    views, tmp_path, capsys
+):
+    folder, out = tmp_path / "frames", tmp_path / "out.mp4"
+    folder.mkdir()
+    for index, view in enumerate([*views[:3], views[3][:100, :100]]):
+        cv2.imwrite(str(folder / f"{index}.png"), view)
+    assert main(["track", str(folder), "--out", str(out)]) == 2
+    said = capsys.readouterr()
+    assert "began with 480x360, and here is one of 100x100" in said.err
+    assert f"wrote {out}" in said.out
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+def test_a_missing_source_is_one_line(capsys):
+    assert main(["track", "no-such.mp4"]) == 2
+    assert capsys.readouterr().err.startswith("kpextract: no-such.mp4: no such video")
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "kpextract", "track", *arguments]
+
+
+def test_raw_frames_come_through_a_pipe(views):
+    raw = b"".join(view.tobytes() for view in views[:3])
+    arguments = ("-", "--raw", "480x360", "--json", "--max-keypoints", "50")
+    done = subprocess.run(command(*arguments), input=raw, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    frames, summary = lines(done.stdout.decode())
+    assert [len(frame["tracks"]) for frame in frames] == [50] * 3
+    assert summary["source"] == "standard input"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_cleanly_with_a_whole_video(views, tmp_path, number):
+    out = tmp_path / "out.mp4"
+    arguments = (
+        "-",
+        "--raw",
+        "480x360",
+        "--json",
+        "--out",
+        str(out),
+        "--timeout",
+        "60",
+    )
+    with subprocess.Popen(
+        command(*arguments),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdin.write(b"".join(view.tobytes() for view in views[:4]))
+        process.stdin.flush()
+        first = [process.stdout.readline() for _ in range(4)]
+        process.send_signal(number)  # while it waits for a fifth frame
+        rest = process.stdout.read()
+        errors = process.stderr.read()
+        process.stdin.close()
+        process.wait(30)
+    assert process.returncode == 130
+    assert errors == b""
+    frames, summary = lines(b"".join([*first, rest]).decode())
+    assert len(frames) == summary["frames"] == 4
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 4
+
+
+def test_a_pipe_that_stalls_is_an_error_and_what_was_written_stays(views, tmp_path):
+    out = tmp_path / "out.mp4"
+    arguments = ("-", "--raw", "480x360", "--out", str(out), "--timeout", "0.5")
+    with subprocess.Popen(
+        command(*arguments), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdin.write(views[0].tobytes())
+        process.stdin.flush()
+        errors = process.stderr.read()
+        process.stdin.close()
+        process.wait(30)
+    assert process.returncode == 2
+    assert b"standard input has given no frame for 0.5 s, after 1" in errors
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 1
+
+
+def test_a_killed_run_leaves_no_half_video(views, tmp_path):
+    out = tmp_path / "out.mp4"
+    arguments = ("-", "--raw", "480x360", "--json", "--out", str(out))
+    with subprocess.Popen(
+        command(*arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdin.write(views[0].tobytes())
+        process.stdin.flush()
+        process.stdout.readline()
+        deadline = time.monotonic() + 20
+        while not os.listdir(tmp_path):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    assert not out.exists()

@@ -1,0 +1,92 @@
+"""What the documents promise: their snippets run, their links lead somewhere.
+
+Blocks marked python or bash are run, in order, in a folder that looks like the
+checkout; the Python of a document shares one namespace, and `pip install` is left out.
+What needs a camera, a GPU, root or minutes is marked console and not run. The commands
+and the C++ of docs/cpp.md are run by tests/examples/test_cpp.py.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from kpextract import __all__ as public_names
+from tests.documents import broken_links, links, run_bash, run_python, snippets
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCUMENTS = sorted(DOCS.glob("*.md"))
+RUN = [path for path in DOCUMENTS if path.name != "cpp.md"]
+LANGUAGES = {"python", "bash", "console", "text", "cpp", "cmake", "json"}
+
+
+def name(path):
+    return path.name
+
+
+@pytest.mark.parametrize("path", RUN, ids=name)
+def test_snippets_run(path, checkout, tmp_path, capsys):
+    namespace = {}
+    for snippet in snippets(path.read_text(), "python", "bash"):
+        if snippet.language == "python":
+            run_python(snippet, path, namespace)
+        else:
+            run_bash(snippet, checkout, tmp_path)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_every_block_says_what_it_is(path):
+    fences = re.findall(r"^```(.*)$", path.read_text(), re.MULTILINE)
+    assert len(fences) % 2 == 0
+    assert set(fences[::2]) <= LANGUAGES
+    assert set(fences[1::2]) <= {""}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_links_and_pictures_exist(path):
+    assert broken_links(path) == []
+
+
+def test_the_index_has_every_document():
+    assert set(links((DOCS / "README.md").read_text())) >= {
+        path.name for path in DOCUMENTS if path.name != "README.md"
+    }
+
+
+def test_every_picture_is_shown_and_small():
+    shown = {
+        Path(link.partition("#")[0]).name
+        for document in (*DOCUMENTS, DOCS.parent / "README.md")
+        for link in links(document.read_text())
+    }
+    for path in DOCS.glob("*.[jp][pn]g"):
+        assert path.name in shown
+        assert path.stat().st_size < 300_000
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_only_public_names_are_imported(path):
+    lines = re.findall(r"^from kpextract import (.*)$", path.read_text(), re.MULTILINE)
+    for names in lines:
+        assert {name.strip() for name in names.split(",")} <= set(public_names)
+
+
+@pytest.mark.parametrize(
+    ("script", "out"),
+    [("pictures.py", ""), ("coordinates.py", "coordinates.png")],
+)
+def test_the_pictures_are_those_that_are_drawn(script, out, tmp_path):
+    command = [sys.executable, DOCS / "figures" / script, "--out", tmp_path / out]
+    done = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    drawn = list(tmp_path.iterdir())
+    assert drawn
+    for path in drawn:
+        picture, committed = (
+            cv2.imread(str(folder / path.name)) for folder in (tmp_path, DOCS)
+        )
+        # Versions of OpenCV and matplotlib differ in a few lines and letters.
+        assert cv2.absdiff(picture, committed).mean() < 5, path.name
