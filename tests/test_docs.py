@@ -3,7 +3,7 @@
 Blocks marked python or bash are run, in order, in a folder that looks like the
 checkout; the Python of a document shares one namespace, and `pip install` is left out.
 What needs a camera, a GPU, root or minutes is marked console and not run. The commands
-and the C++ of docs/cpp.md are run by tests/examples/test_cpp.py.
+and the C++ of docs/cpp.md are run by tests/examples/test_cpp_guide.py.
 """
 
 import re

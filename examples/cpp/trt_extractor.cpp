@@ -8,60 +8,11 @@
 #include <map>
 
 #include <NvInferRuntime.h>
-#include <cuda_runtime_api.h>
+
+#include "cuda_memory.hpp"
 
 namespace kpextract {
 namespace {
-
-void check(cudaError_t status, const char* what) {
-    if (status != cudaSuccess)
-        throw BackendUnavailableError(std::string(what) + ": CUDA says " +
-                                      cudaGetErrorString(status) + ".");
-}
-
-// The engine's device is the thread's inside the block, and the caller's own after it.
-class OnDevice {
-public:
-    explicit OnDevice(int device) {
-        check(cudaGetDevice(&before_), "cudaGetDevice");
-        check(cudaSetDevice(device), "cudaSetDevice");
-    }
-    ~OnDevice() { cudaSetDevice(before_); }
-    OnDevice(const OnDevice&) = delete;
-    OnDevice& operator=(const OnDevice&) = delete;
-
-private:
-    int before_ = 0;
-};
-
-struct Free {
-    void operator()(void* memory) const { cudaFree(memory); }
-};
-struct FreePinned {
-    void operator()(void* memory) const { cudaFreeHost(memory); }
-};
-struct DestroyStream {
-    void operator()(cudaStream_t stream) const { cudaStreamDestroy(stream); }
-};
-using Stream = std::unique_ptr<CUstream_st, DestroyStream>;
-
-// Memory of one tensor at its largest: on the device, and pinned on the host.
-struct Buffer {
-    std::unique_ptr<void, Free> device;
-    std::unique_ptr<void, FreePinned> host;
-
-    explicit Buffer(std::size_t size) {
-        void* memory = nullptr;
-        check(cudaMalloc(&memory, size), "cudaMalloc");
-        device.reset(memory);
-        check(cudaHostAlloc(&memory, size, cudaHostAllocDefault), "cudaHostAlloc");
-        host.reset(memory);
-    }
-    template <class T>
-    T* as() const {
-        return static_cast<T*>(host.get());
-    }
-};
 
 // Keeps what TensorRT says of a failure; it may say so from any thread.
 class Log final : public nvinfer1::ILogger {
@@ -140,13 +91,16 @@ public:
         load(plan, sidecar);
         read_layout();
         allocate();
-        info_ = {"tensorrt",           device_name_,
-                 sidecar.text("precision"), sidecar.text("name"),
-                 sidecar.text("version"),   sidecar.text("model_sha256")};
+        info_ = {"tensorrt", device_name_, sidecar.text("precision"),
+                 sidecar.text("name"), sidecar.text("version"),
+                 sidecar.text("model_sha256")};
     }
     ~TrtEngine() override {
-        cudaSetDevice(device_);
+        const OnDevice on(device_);
+        context_.reset();
         buffers_.clear();
+        engine_.reset();
+        stream_.reset();
     }
 
     const Layout& layout() const override { return layout_; }
@@ -236,7 +190,7 @@ private:
             layout_.descriptor_depth = CV_16F;
     }
 
-    // One end of the range of an input's shape.
+    // Least or most that an input may be.
     nvinfer1::Dims end(const char* name, nvinfer1::OptProfileSelector which) const {
         return dynamic_ ? engine_->getProfileShape(name, 0, which)
                         : engine_->getTensorShape(name);

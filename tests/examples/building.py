@@ -8,6 +8,8 @@ from pathlib import Path
 
 import onnxruntime
 
+from tests import documents
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GUIDE = ROOT / "docs" / "cpp.md"
@@ -64,8 +66,8 @@ def cmake(source, build, *options, target="all"):
 
 def snippets():
     """The C++ of the guide, by the name of a program."""
-    blocks = re.findall(r"```cpp\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    return {f"snippet{number}": block for number, block in enumerate(blocks)}
+    blocks = documents.snippets(GUIDE.read_text(), "cpp")
+    return {f"snippet{number}": block.code for number, block in enumerate(blocks)}
 
 
 def orb_version():

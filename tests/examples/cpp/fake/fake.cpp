@@ -58,6 +58,7 @@ struct CUstream_st {
 };
 
 int fake_live() { return live; }
+int& fake_device() { return current; }
 
 extern "C" {
 const char* cudaGetErrorString(cudaError_t) { return "what the stand-in says"; }
