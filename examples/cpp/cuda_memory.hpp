@@ -11,7 +11,7 @@
 
 namespace kpextract {
 
-inline void check(cudaError_t status, const char* what) {
+inline void check_cuda(cudaError_t status, const char* what) {
     if (status != cudaSuccess)
         throw BackendUnavailableError(std::string(what) + ": CUDA says " +
                                       cudaGetErrorString(status) + ".");
@@ -51,9 +51,9 @@ struct Buffer {
 
     explicit Buffer(std::size_t size) {
         void* memory = nullptr;
-        check(cudaMalloc(&memory, size), "cudaMalloc");
+        check_cuda(cudaMalloc(&memory, size), "cudaMalloc");
         device.reset(memory);
-        check(cudaHostAlloc(&memory, size, cudaHostAllocDefault), "cudaHostAlloc");
+        check_cuda(cudaHostAlloc(&memory, size, cudaHostAllocDefault), "cudaHostAlloc");
         host.reset(memory);
     }
     template <class T>

@@ -33,7 +33,8 @@ void detect(const char* model, const char* photo, const char* drawing) {
                                            " is not an image that OpenCV can read.");
     const kpextract::Features features = extractor.extract(image);
     for (const cv::KeyPoint& keypoint : features.keypoints)
-        std::printf("%.4f %.4f %.6f\n", keypoint.pt.x, keypoint.pt.y, keypoint.response);
+        std::printf("%.4f %.4f %.6f\n", keypoint.pt.x, keypoint.pt.y,
+                    keypoint.response);
     if (drawing) draw(image, features, drawing);
     const kpextract::Info& info = extractor.info();
     std::cerr << features.keypoints.size() << " keypoints: " << info.model << " "

@@ -15,9 +15,9 @@ std::string text(cv::Size size) {
 int round_up(int side) { return (side + STRIDE - 1) / STRIDE * STRIDE; }
 
 void check(const cv::Mat& image) {
-    const bool known = (image.depth() == CV_8U || image.depth() == CV_16U) &&
-                       (image.channels() == 1 || image.channels() == 3 ||
-                        image.channels() == 4);
+    const bool known =
+        (image.depth() == CV_8U || image.depth() == CV_16U) &&
+        (image.channels() == 1 || image.channels() == 3 || image.channels() == 4);
     if (!image.empty() && image.dims == 2 && known && image.rows >= MIN_SIDE &&
         image.cols >= MIN_SIDE)
         return;
@@ -51,8 +51,8 @@ std::uint8_t to_8_bits(std::uint16_t value) {
     return static_cast<std::uint8_t>((value + 128U) / 257U);
 }
 
-// Copies `from` to the top left of `padded` pixels of N bytes; its last column and row are
-// repeated, since a black margin would be an edge to detect.
+// Copies `from` to the top left of `padded` pixels of N bytes; its last column and row
+// are repeated, since a black margin would be an edge to detect.
 template <class T, int N>
 void fill(const cv::Mat& from, cv::Size padded, std::uint8_t* to) {
     const int channels = from.channels();
@@ -117,10 +117,9 @@ void Extractor::resize(cv::Size padded) {
     const std::optional<cv::Size> most = engine_->layout().most;
     if (padded.width < least.width || padded.height < least.height ||
         (most && (padded.width > most->width || padded.height > most->height))) {
-        const std::string allowed =
-            !most           ? "from " + text(least) + " on"
-            : *most == least ? "of " + text(least) + " only"
-                             : "from " + text(least) + " to " + text(*most);
+        std::string allowed = "from " + text(least);
+        if (most) allowed += " to " + text(*most);
+        if (most == least) allowed = "of " + text(least) + " only";
         throw InvalidImageError(
             "this model takes images " + allowed +
             " (width x height, padded to multiples of 8), got " + text(padded) +
@@ -139,7 +138,7 @@ void Extractor::take(const Rows& rows, cv::Size image, Features& out) const {
     int kept = 0;  // best first
     while (kept < most && rows.scores[kept] >= options_.min_score) ++kept;
 
-    // Room for every row at once, so that a frame with more keypoints allocates nothing.
+    // Room for every row at once: a frame with more keypoints allocates nothing.
     const auto room = static_cast<std::size_t>(layout.max_keypoints);
     out.keypoints.reserve(room);
     out.keypoints.clear();

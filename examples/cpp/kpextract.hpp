@@ -15,9 +15,9 @@
 
 namespace kpextract {
 
-constexpr int STRIDE = 8;               // pixels of a cell; images are padded to multiples
-constexpr int MIN_SIDE = 16;            // pixels of an image
-constexpr float KEYPOINT_SIZE = 8.0F;   // pixels across the cell of a keypoint
+constexpr int STRIDE = 8;              // pixels of a cell; images are padded to it
+constexpr int MIN_SIDE = 16;           // pixels of an image
+constexpr float KEYPOINT_SIZE = 8.0F;  // pixels across the cell of a keypoint
 
 // Every error: what was given, what is allowed, what to do.
 struct Error : std::runtime_error {
@@ -37,7 +37,7 @@ struct BackendUnavailableError : Error {
 };
 
 struct Options {
-    std::optional<int> max_keypoints;  // none: all rows that the model was exported with
+    std::optional<int> max_keypoints;  // none: as many as the model was exported with
     float min_score = 0.0F;            // in [0, 1]
     std::optional<int> num_threads;    // of a call on the CPU; none: the runtime decides
 };
@@ -52,20 +52,20 @@ struct Features {
 
 // What really runs.
 struct Info {
-    std::string backend;         // "onnx-cpu" or "tensorrt"
-    std::string device;          // as the runtime reports it
-    std::string precision;       // of the network's arithmetic
-    std::string model;           // name
-    std::string version;         // of the weights
-    std::string sha256;          // of the weights (ONNX) or of the ONNX file (engine)
+    std::string backend;    // "onnx-cpu" or "tensorrt"
+    std::string device;     // as the runtime reports it
+    std::string precision;  // of the network's arithmetic
+    std::string model;      // name
+    std::string version;    // of the weights
+    std::string sha256;     // of the weights (ONNX) or of the ONNX file (engine)
 };
 
 // Sizes and types of a loaded graph.
 struct Layout {
     bool takes_mask = false;
-    int max_keypoints = 0;       // K, rows of an image
-    int descriptor_dim = 0;      // D
-    int descriptor_depth = CV_32F;  // or CV_16F
+    int max_keypoints = 0;           // K, rows of an image
+    int descriptor_dim = 0;          // D
+    int descriptor_depth = CV_32F;   // or CV_16F
     cv::Size least{STRIDE, STRIDE};  // of a padded image
     std::optional<cv::Size> most;    // none: no limit
 };
@@ -106,8 +106,8 @@ public:
     explicit Extractor(const std::string& model_path, const Options& options = {});
     Extractor(std::unique_ptr<Engine> engine, const Options& options);
 
-    // `image`: grey, BGR or BGRA (alpha is dropped), 8 or 16 bits a channel, at least 16
-    // pixels a side, any row stride; never changed. `mask`: empty, or CV_8UC1 of the
+    // `image`: grey, BGR or BGRA (alpha is dropped), 8 or 16 bits a channel, at least
+    // 16 pixels a side, any row stride; never changed. `mask`: empty, or CV_8UC1 of the
     // image's size, non-zero where keypoints are allowed, before the budget is spent.
     // Throws InvalidImageError; BackendUnavailableError where the device fails.
     Features extract(const cv::Mat& image, const cv::Mat& mask = {});

@@ -37,7 +37,8 @@ int main(int argc, char** argv) try {
     const cv::Mat homography =
         cv::findHomography(points1, points0, cv::RANSAC, 3.0, inliers);
     std::cout << matches.size() << " matches, " << cv::countNonZero(inliers)
-              << " agree on\n" << homography << "\n";
+              << " agree on\n"
+              << homography << "\n";
     if (argc == 5) {
         cv::Mat drawing;
         cv::drawMatches(image0, keypoints0, image1, keypoints1, matches, drawing,

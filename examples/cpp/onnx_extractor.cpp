@@ -10,7 +10,7 @@ namespace kpextract {
 namespace {
 
 Ort::Env& environment() {
-    // Of headers that are newer than the library there is no API: every call would crash.
+    // A library older than the headers has no such API: every call would crash.
     if (!OrtGetApiBase()->GetApi(ORT_API_VERSION))
         throw BackendUnavailableError(
             "ONNX Runtime " + std::string(OrtGetApiBase()->GetVersionString()) +
@@ -27,16 +27,17 @@ Ort::Session open(Ort::Env& environment, const std::string& path,
         throw InvalidOptionError("num_threads must be none or at least 1, got " +
                                  std::to_string(*options.num_threads) + ".");
     if (!std::filesystem::is_regular_file(path))
-        throw ModelError(path + " is not a file. Write a model with: kpextract export "
-                                "--model small -o small.onnx");
+        throw ModelError(path +
+                         " is not a file. Write a model with: kpextract export "
+                         "--model small -o small.onnx");
     Ort::SessionOptions session;
     if (options.num_threads) session.SetIntraOpNumThreads(*options.num_threads);
     try {
         return {environment, std::filesystem::path(path).c_str(), session};
     } catch (const Ort::Exception& error) {
         throw ModelError(path + ": ONNX Runtime cannot load it as a model (" +
-                         error.what() + "). Give an .onnx file written by kpextract "
-                                        "export.");
+                         error.what() +
+                         "). Give an .onnx file written by kpextract export.");
     }
 }
 
@@ -46,8 +47,11 @@ public:
         : session_(open(environment_, path, options)), binding_(session_) {
         check_kind(path);
         read_layout(path);
-        info_ = {"onnx-cpu", "CPU", metadata("precision").value_or("float32"),
-                 metadata("name").value_or(""), metadata("version").value_or(""),
+        info_ = {"onnx-cpu",
+                 "CPU",
+                 metadata("precision").value_or("float32"),
+                 metadata("name").value_or(""),
+                 metadata("version").value_or(""),
                  metadata("sha256").value_or("")};
         bind_outputs();
     }
@@ -83,9 +87,11 @@ private:
         if (kind == "sparse") return;
         const std::string what =
             kind ? "a " + *kind + " model: only a sparse one decodes by itself"
-                 : std::string("not a kpextract model: its metadata lack kpextract.kind");
-        throw ModelError(path + " is " + what + ". Write one with: kpextract export "
-                         "--model " + (kind ? path : "small") + " -o sparse.onnx");
+                 : std::string(
+                       "not a kpextract model: its metadata lack kpextract.kind");
+        throw ModelError(path + " is " + what +
+                         ". Write one with: kpextract export --model " +
+                         (kind ? path : "small") + " -o sparse.onnx");
     }
 
     void read_layout(const std::string& path) {
@@ -118,7 +124,7 @@ private:
                                      memory_, data.data(), data.size(), shape, rank));
     }
 
-    // The number of rows is fixed, so that one set of outputs serves images of all sizes.
+    // The number of rows is fixed: one set of outputs serves images of all sizes.
     void bind_outputs() {
         const std::int64_t k = layout_.max_keypoints, d = layout_.descriptor_dim;
         const bool half = layout_.descriptor_depth == CV_16F;
@@ -127,7 +133,8 @@ private:
         descriptors_.resize(static_cast<std::size_t>(k * d) * (half ? 2 : 4));
         bind_output("keypoints", keypoints_.data(), 2 * k * 4, {1, k, 2});
         bind_output("scores", scores_.data(), k * 4, {1, k});
-        bind_output("descriptors", descriptors_.data(), k * d * (half ? 2 : 4), {1, k, d},
+        bind_output("descriptors", descriptors_.data(), k * d * (half ? 2 : 4),
+                    {1, k, d},
                     half ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
                          : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
         bind_output("count", &count_, 4, {1}, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32);
@@ -137,9 +144,9 @@ private:
         const char* name, void* data, std::int64_t bytes,
         const std::vector<std::int64_t>& shape,
         ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) {
-        binding_.BindOutput(
-            name, Ort::Value::CreateTensor(memory_, data, static_cast<std::size_t>(bytes),
-                                           shape.data(), shape.size(), type));
+        binding_.BindOutput(name, Ort::Value::CreateTensor(
+                                      memory_, data, static_cast<std::size_t>(bytes),
+                                      shape.data(), shape.size(), type));
     }
 
     Ort::Env& environment_ = environment();  // first: it proves that there is an API

@@ -1,5 +1,5 @@
-// Engines of sparse models on the TensorRT C++ API, 8.5 on: named tensors and enqueueV3.
-// Not yet run on a GPU.
+// Engines of sparse models on the TensorRT C++ API, 8.5 on: named tensors and
+// enqueueV3. Not yet run on a GPU.
 #include "trt_extractor.hpp"
 
 #include <algorithm>
@@ -44,8 +44,9 @@ public:
     explicit Sidecar(const std::string& engine) {
         const std::string path = engine + ".json";
         std::string json = read(
-            path, "It belongs to the engine: copy both, or build it again with kpextract "
-                  "build.");
+            path,
+            "It belongs to the engine: copy both, or build it again with kpextract "
+            "build.");
         const std::string null = ": null", zero = ": 0";  // OpenCV's JSON has no null
         for (std::size_t at; (at = json.find(null)) != std::string::npos;)
             json.replace(at, null.size(), zero);
@@ -83,16 +84,20 @@ class TrtEngine final : public Engine {
 public:
     explicit TrtEngine(const std::string& path) : path_(path) {
         const std::string plan =
-            read(path, "Write an engine with: kpextract build small.onnx -o small.engine "
-                       "--size 640x480");
+            read(path,
+                 "Write an engine with: kpextract build small.onnx -o small.engine "
+                 "--size 640x480");
         const Sidecar sidecar(path);
-        check(cudaGetDevice(&device_), "no CUDA device: cudaGetDevice");
+        check_cuda(cudaGetDevice(&device_), "no CUDA device: cudaGetDevice");
         check_device(sidecar);
         load(plan, sidecar);
         read_layout();
         allocate();
-        info_ = {"tensorrt", device_name_, sidecar.text("precision"),
-                 sidecar.text("name"), sidecar.text("version"),
+        info_ = {"tensorrt",
+                 device_name_,
+                 sidecar.text("precision"),
+                 sidecar.text("name"),
+                 sidecar.text("version"),
                  sidecar.text("model_sha256")};
     }
     ~TrtEngine() override {
@@ -121,14 +126,14 @@ public:
         copy_in("image", 3 * area_);
         if (layout_.takes_mask) copy_in("mask", area_);
         if (!context_->enqueueV3(stream_.get()))
-            throw BackendUnavailableError(path_ + ": TensorRT failed to run the engine: " +
-                                          log_.last());
+            throw BackendUnavailableError(
+                path_ + ": TensorRT failed to run the engine: " + log_.last());
         for (const auto& [name, size] : output_sizes_)
-            check(cudaMemcpyAsync(buffers_.at(name).host.get(),
-                                  buffers_.at(name).device.get(), size,
-                                  cudaMemcpyDeviceToHost, stream_.get()),
-                  "copying from the device");
-        check(cudaStreamSynchronize(stream_.get()), "running the engine");
+            check_cuda(cudaMemcpyAsync(buffers_.at(name).host.get(),
+                                       buffers_.at(name).device.get(), size,
+                                       cudaMemcpyDeviceToHost, stream_.get()),
+                       "copying from the device");
+        check_cuda(cudaStreamSynchronize(stream_.get()), "running the engine");
         return {buffers_.at("keypoints").as<float>(), buffers_.at("scores").as<float>(),
                 buffers_.at("descriptors").as<void>(),
                 *buffers_.at("count").as<std::int32_t>()};
@@ -137,7 +142,8 @@ public:
 private:
     void check_device(const Sidecar& sidecar) {
         cudaDeviceProp properties{};
-        check(cudaGetDeviceProperties(&properties, device_), "cudaGetDeviceProperties");
+        check_cuda(cudaGetDeviceProperties(&properties, device_),
+                   "cudaGetDeviceProperties");
         device_name_ = properties.name;
         const std::string capability =
             std::to_string(properties.major) + "." + std::to_string(properties.minor);
@@ -146,8 +152,8 @@ private:
         if (Sidecar::text(built["name"]) == device_name_ &&
             Sidecar::text(built["compute_capability"]) == capability)
             return;
-        throw ModelError(path_ + " was built for a GPU " + Sidecar::text(built["name"]) +
-                         " (compute capability " +
+        throw ModelError(path_ + " was built for a GPU " +
+                         Sidecar::text(built["name"]) + " (compute capability " +
                          Sidecar::text(built["compute_capability"]) + "), and " +
                          device_name_ + " (compute capability " + capability +
                          ") is here. Build it again here with kpextract build.");
@@ -155,18 +161,19 @@ private:
 
     void load(const std::string& plan, const Sidecar& sidecar) {
         if (sidecar.text("kind") != "sparse")
-            throw ModelError(path_ + " is an engine of a " + sidecar.text("kind") +
-                             " model: only a sparse one decodes by itself. Build it from "
-                             "what kpextract export writes.");
+            throw ModelError(
+                path_ + " is an engine of a " + sidecar.text("kind") +
+                " model: only a sparse one decodes by itself. Build it from "
+                "what kpextract export writes.");
         runtime_.reset(nvinfer1::createInferRuntime(log_));
         if (runtime_)
             engine_.reset(runtime_->deserializeCudaEngine(plan.data(), plan.size()));
         if (!engine_)
-            throw ModelError(path_ + " cannot be loaded: TensorRT says: " + log_.last() +
-                             " It was built with " +
-                             Sidecar::text(sidecar["tensorrt"]["package"]) + " " +
-                             Sidecar::text(sidecar["tensorrt"]["version"]) +
-                             ". Build it again here with kpextract build.");
+            throw ModelError(
+                path_ + " cannot be loaded: TensorRT says: " + log_.last() +
+                " It was built with " + Sidecar::text(sidecar["tensorrt"]["package"]) +
+                " " + Sidecar::text(sidecar["tensorrt"]["version"]) +
+                ". Build it again here with kpextract build.");
         context_.reset(engine_->createExecutionContext());
         if (!context_)
             throw BackendUnavailableError(
@@ -199,11 +206,12 @@ private:
     // All that is ever needed, for one image of the largest size.
     void allocate() {
         cudaStream_t stream = nullptr;
-        check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
+        check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
+                   "a stream");
         stream_.reset(stream);
         if (dynamic_ && !context_->setOptimizationProfileAsync(0, stream))
-            throw BackendUnavailableError(path_ + ": TensorRT refuses the profile: " +
-                                          log_.last());
+            throw BackendUnavailableError(
+                path_ + ": TensorRT refuses the profile: " + log_.last());
         for (std::int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
             const std::string name = engine_->getIOTensorName(i);
             const bool input = engine_->getTensorIOMode(name.c_str()) ==
@@ -231,9 +239,9 @@ private:
 
     void copy_in(const std::string& name, std::size_t size) {
         const Buffer& buffer = buffers_.at(name);
-        check(cudaMemcpyAsync(buffer.device.get(), buffer.host.get(), size,
-                              cudaMemcpyHostToDevice, stream_.get()),
-              "copying to the device");
+        check_cuda(cudaMemcpyAsync(buffer.device.get(), buffer.host.get(), size,
+                                   cudaMemcpyHostToDevice, stream_.get()),
+                   "copying to the device");
     }
 
     std::string path_, device_name_;

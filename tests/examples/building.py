@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import onnxruntime
@@ -34,7 +35,10 @@ def missing():
     if tools:
         return tools
     find = "cmake --find-package -DNAME=OpenCV -DCOMPILER_ID=GNU -DLANGUAGE=CXX"
-    found = subprocess.run([*find.split(), "-DMODE=EXIST"], capture_output=True)
+    with tempfile.TemporaryDirectory() as folder:  # it leaves files where it runs
+        found = subprocess.run(
+            [*find.split(), "-DMODE=EXIST"], capture_output=True, cwd=folder
+        )
     opencv = [] if found.returncode == 0 else ["OpenCV's headers"]
     return opencv + ([] if onnxruntime_headers() else ["ONNX Runtime's headers"])
 

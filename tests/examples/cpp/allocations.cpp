@@ -1,6 +1,7 @@
-// Counts heap allocations, of every library: a malloc that is defined in the program comes
-// first. MODEL IMAGE MASK; the model takes masks. Prints how many there were in FRAMES
-// calls, the least of several turns, since ONNX Runtime has some more once in a while:
+// Counts heap allocations, of every library: a malloc that is defined in the program
+// comes first. MODEL IMAGE MASK; the model takes masks. Prints how many there were in
+// FRAMES calls, the least of several turns, since ONNX Runtime has some more once in a
+// while:
 //   bare      ONNX Runtime alone, bound as the extractor binds it
 //   extract   extract(image, mask, out) after a first call with the fewest keypoints
 //   by value  extract(image, mask), which makes new features
@@ -45,7 +46,8 @@ void run_bare(const char* model, const cv::Mat& image, const cv::Mat& mask) {
     options.SetIntraOpNumThreads(1);
     Ort::Session session(env, model, options);
     Ort::IoBinding binding(session);
-    const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+    const auto memory =
+        Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     const auto bind = [&](const char* name, const cv::Mat& data,
                           ONNXTensorElementDataType type,
                           const std::vector<std::int64_t>& shape) {
@@ -57,13 +59,16 @@ void run_bare(const char* model, const cv::Mat& image, const cv::Mat& mask) {
         else
             binding.BindOutput(name, value);
     };
-    const auto rows = session.GetOutputTypeInfo(2).GetTensorTypeAndShapeInfo().GetShape();
+    const auto rows =
+        session.GetOutputTypeInfo(2).GetTensorTypeAndShapeInfo().GetShape();
     const int k = static_cast<int>(rows[1]), d = static_cast<int>(rows[2]);
-    const cv::Mat keypoints(k, 2, CV_32F), scores(k, 1, CV_32F), descriptors(k, d, CV_32F);
+    const cv::Mat keypoints(k, 2, CV_32F), scores(k, 1, CV_32F),
+        descriptors(k, d, CV_32F);
     const cv::Mat count(1, 1, CV_32S);
     bind("image", image, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
          {1, image.rows, image.cols, 3});
-    bind("mask", mask, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, {1, image.rows, image.cols});
+    bind("mask", mask, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
+         {1, image.rows, image.cols});
     bind("keypoints", keypoints, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {1, k, 2});
     bind("scores", scores, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {1, k});
     bind("descriptors", descriptors, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {1, k, d});
@@ -80,8 +85,12 @@ void* __libc_calloc(std::size_t, std::size_t);
 void* __libc_realloc(void*, std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
 void* malloc(std::size_t size) { return counted(__libc_malloc(size)); }
-void* calloc(std::size_t n, std::size_t size) { return counted(__libc_calloc(n, size)); }
-void* realloc(void* old, std::size_t size) { return counted(__libc_realloc(old, size)); }
+void* calloc(std::size_t n, std::size_t size) {
+    return counted(__libc_calloc(n, size));
+}
+void* realloc(void* old, std::size_t size) {
+    return counted(__libc_realloc(old, size));
+}
 void* memalign(std::size_t alignment, std::size_t size) {
     return counted(__libc_memalign(alignment, size));
 }

@@ -1,5 +1,6 @@
 // Runs an extractor for test_cpp.py.
-//   driver extract MODEL OUT IMAGE [--mask IMAGE] [--roi X Y W H] [--max K] [--min SCORE]
+//   driver extract MODEL OUT IMAGE [--mask IMAGE] [--roi X Y W H] [--max K] [--min
+//   SCORE]
 //                  [--threads N] [--feature2d] [--describe-given]
 //   driver share MODEL IMAGE IMAGE     two threads with one extractor
 //   driver reuse MODEL IMAGE IMAGE     one Features for images of two sizes
@@ -50,7 +51,8 @@ void write(const std::string& path, const Features& features) {
     std::ofstream file(path, std::ios::binary);
     const cv::Mat& descriptors = features.descriptors;
     const std::int32_t shape[] = {static_cast<int>(features.keypoints.size()),
-                                  descriptors.rows, descriptors.cols, descriptors.type()};
+                                  descriptors.rows, descriptors.cols,
+                                  descriptors.type()};
     file.write(reinterpret_cast<const char*>(shape), sizeof shape);
     for (const cv::KeyPoint& k : features.keypoints) {
         const float row[] = {k.pt.x, k.pt.y, k.size, k.angle, k.response};
@@ -66,7 +68,8 @@ Features by_feature2d(const std::string& model, const kpextract::Options& option
     const cv::Ptr<cv::Feature2D> detector =
         kpextract::KpextractFeature2D::create<Extractor>(model, options);
     Features features;
-    if (describe_given) detector->compute(image, features.keypoints, features.descriptors);
+    if (describe_given)
+        detector->compute(image, features.keypoints, features.descriptors);
     detector->detectAndCompute(image, mask, features.keypoints, features.descriptors);
     std::vector<cv::KeyPoint> detected;
     detector->detect(image, detected, mask);
@@ -80,12 +83,15 @@ void extract(const Words& words) {
     std::map<std::string, Words> given{{"--mask", {}}};
     std::string name;
     for (std::size_t i = 3; i < words.size(); ++i)
-        if (words[i].rfind("--", 0) == 0) given[name = words[i]];
-        else given[name].push_back(words[i]);
+        if (words[i].rfind("--", 0) == 0)
+            given[name = words[i]];
+        else
+            given[name].push_back(words[i]);
     kpextract::Options options;
     if (given.count("--max")) options.max_keypoints = std::stoi(given["--max"][0]);
     if (given.count("--min")) options.min_score = std::stof(given["--min"][0]);
-    if (given.count("--threads")) options.num_threads = std::stoi(given["--threads"][0]);
+    if (given.count("--threads"))
+        options.num_threads = std::stoi(given["--threads"][0]);
     cv::Mat image = read(given[""][0]);
     cv::Mat mask = given["--mask"].empty() ? cv::Mat() : read(given["--mask"][0]);
     if (given.count("--roi")) {
@@ -103,8 +109,8 @@ void extract(const Words& words) {
     Extractor extractor(words[1], options);
     write(words[2], extractor.extract(image, mask));
     const kpextract::Info& info = extractor.info();
-    for (const std::string& fact : {info.backend, info.device, info.precision, info.model,
-                                    info.version, info.sha256})
+    for (const std::string& fact : {info.backend, info.device, info.precision,
+                                    info.model, info.version, info.sha256})
         std::cout << fact << "\n";
 }
 
@@ -121,8 +127,8 @@ bool same(const Features& a, const Features& b) {
     return bits(a) == bits(b);
 }
 
-// Prints how many of 40 calls from two threads, each with its own image, gave other bits
-// than a call alone.
+// Prints how many of 40 calls from two threads, each with its own image, gave other
+// bits than a call alone.
 void share(const Words& words) {
     Extractor extractor(words[1]);
     int wrong[2] = {0, 0};
@@ -145,7 +151,8 @@ void share(const Words& words) {
 void reuse(const Words& words) {
     Extractor extractor(words[1]);
     const cv::Mat images[] = {read(words[2]), read(words[3])};
-    const Features alone[] = {extractor.extract(images[0]), extractor.extract(images[1])};
+    const Features alone[] = {extractor.extract(images[0]),
+                              extractor.extract(images[1])};
     Features out;
     int wrong = 0;
     for (int i = 0; i < 6; ++i) {
@@ -167,7 +174,8 @@ bool is(const std::exception& error) {
 }
 
 std::string name_of(const std::exception& error) {
-    if (!is<std::runtime_error>(error) || !is<kpextract::Error>(error)) return "unknown";
+    if (!is<std::runtime_error>(error) || !is<kpextract::Error>(error))
+        return "unknown";
     if (is<kpextract::InvalidImageError>(error)) return "InvalidImageError";
     if (is<kpextract::InvalidOptionError>(error)) return "InvalidOptionError";
     if (is<kpextract::ModelError>(error)) return "ModelError";

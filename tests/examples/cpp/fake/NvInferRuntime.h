@@ -22,7 +22,11 @@ struct Dims {
 class ILogger {
 public:
     enum class Severity : std::int32_t {
-        kINTERNAL_ERROR, kERROR, kWARNING, kINFO, kVERBOSE
+        kINTERNAL_ERROR,
+        kERROR,
+        kWARNING,
+        kINFO,
+        kVERBOSE
     };
     virtual void log(Severity severity, AsciiChar const* msg) noexcept = 0;
     virtual ~ILogger() = default;

@@ -1,7 +1,8 @@
-// Stands in for libcudart and libnvinfer. An "engine" is a text file: FAKE, the path of a
-// sparse ONNX file, and the least and most HxW of a free size; ONNX Runtime runs it.
-// As strict as the real ones: device memory is no host memory, copies want pinned memory,
-// nothing is done before the stream is waited for, and each thing has its device.
+// Stands in for libcudart and libnvinfer. An "engine" is a text file: FAKE, the path of
+// a sparse ONNX file, and the least and most HxW of a free size; ONNX Runtime runs it.
+// As strict as the real ones: device memory is no host memory, copies want pinned
+// memory, nothing is done before the stream is waited for, and each thing has its
+// device.
 #include "fake.hpp"
 
 #include <cstdlib>
@@ -136,7 +137,8 @@ struct Engine;
 
 struct Context final : IExecutionContext, Counted {
     explicit Context(Engine& engine) : engine_(engine) {}
-    bool setOptimizationProfileAsync(std::int32_t profile, cudaStream_t) noexcept override {
+    bool setOptimizationProfileAsync(std::int32_t profile,
+                                     cudaStream_t) noexcept override {
         has_profile_ = profile == 0;
         return has_profile_;
     }
@@ -156,8 +158,10 @@ private:
 };
 
 struct Engine final : ICudaEngine, Counted {
-    Engine(ILogger& logger, const std::string& path, const std::vector<std::int64_t>& ends)
-        : logger(logger), ends(ends),
+    Engine(ILogger& logger, const std::string& path,
+           const std::vector<std::int64_t>& ends)
+        : logger(logger),
+          ends(ends),
           session(environment(), path.c_str(), Ort::SessionOptions{}) {
         Ort::AllocatorWithDefaultOptions allocator;
         for (std::size_t i = 0; i < session.GetInputCount(); ++i)
@@ -180,7 +184,8 @@ struct Engine final : ICudaEngine, Counted {
     bool free_size() const { return tensors.at("image").shape[1] < 0; }
     Dims shape(const char* name, std::int64_t height, std::int64_t width) const {
         Dims dims{};
-        for (const std::int64_t side : tensors.at(name).shape) dims.d[dims.nbDims++] = side;
+        for (const std::int64_t side : tensors.at(name).shape)
+            dims.d[dims.nbDims++] = side;
         if (height && dims.d[0] < 0) dims.d[0] = 1;
         if (height) dims.d[1] = height, dims.d[2] = width;
         return dims;
@@ -219,8 +224,8 @@ struct Engine final : ICudaEngine, Counted {
 bool Context::setInputShape(char const* name, Dims const& dims) noexcept {
     if (engine_.free_size() && !has_profile_) return false;
     const std::vector<std::int64_t>& e = engine_.ends;
-    if (engine_.free_size() && (dims.d[1] < e[0] || dims.d[2] < e[1] || dims.d[1] > e[2] ||
-                                dims.d[2] > e[3]))
+    if (engine_.free_size() &&
+        (dims.d[1] < e[0] || dims.d[2] < e[1] || dims.d[1] > e[2] || dims.d[2] > e[3]))
         return false;
     shapes_[name].assign(dims.d, dims.d + dims.nbDims);
     return true;
@@ -237,13 +242,14 @@ bool Context::enqueueV3(cudaStream_t stream) noexcept {
 }
 
 bool Context::run() {
-    const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+    const auto memory =
+        Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     Ort::IoBinding binding(engine_.session);
     for (const auto& [name, tensor] : engine_.tensors) {
         std::vector<std::int64_t> shape = tensor.shape;
         if (tensor.input) shape = shapes_.at(name);
         shape[0] = 1;
-        std::size_t size = tensor.type == DataType::kUINT8 ? 1
+        std::size_t size = tensor.type == DataType::kUINT8  ? 1
                            : tensor.type == DataType::kHALF ? 2
                                                             : 4;
         for (const std::int64_t side : shape) size *= static_cast<std::size_t>(side);
@@ -256,8 +262,10 @@ bool Context::run() {
             {DataType::kINT32, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32}};
         const Ort::Value value = Ort::Value::CreateTensor(
             memory, address, size, shape.data(), shape.size(), types.at(tensor.type));
-        if (tensor.input) binding.BindInput(name.c_str(), value);
-        else binding.BindOutput(name.c_str(), value);
+        if (tensor.input)
+            binding.BindInput(name.c_str(), value);
+        else
+            binding.BindOutput(name.c_str(), value);
     }
     engine_.session.Run(Ort::RunOptions{nullptr}, binding);
     return true;
