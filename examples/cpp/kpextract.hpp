@@ -39,7 +39,7 @@ struct BackendUnavailableError : Error {
 struct Options {
     std::optional<int> max_keypoints;  // none: as many as the model was exported with
     float min_score = 0.0F;            // in [0, 1]
-    std::optional<int> num_threads;    // of a call on the CPU; none: the runtime decides
+    std::optional<int> num_threads;    // of a call on the CPU; none: the runtime's choice
 };
 
 // Keypoints of one image, best score first.
