@@ -53,7 +53,7 @@ def test_it_runs_from_the_root_of_the_checkout(path, checkout):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     picture = cv2.imread(str(checkout / f"{path.stem}.png"))
-    assert min(picture.shape[:2]) > 400
+    assert min(picture.shape[:2]) > 300
     assert picture.std() > 20
 
 
