@@ -39,7 +39,7 @@ struct BackendUnavailableError : Error {
 struct Options {
     std::optional<int> max_keypoints;  // none: as many as the model was exported with
     float min_score = 0.0F;            // in [0, 1]
-    std::optional<int> num_threads;    // of a call on the CPU; none: the runtime's choice
+    std::optional<int> num_threads;    // CPU threads; none: the runtime decides
 };
 
 // Keypoints of one image, best score first.
@@ -105,11 +105,12 @@ public:
     // Throws ModelError, InvalidOptionError or BackendUnavailableError.
     explicit Extractor(const std::string& model_path, const Options& options = {});
     Extractor(std::unique_ptr<Engine> engine, const Options& options);
+    virtual ~Extractor() = default;
 
     // `image`: grey, BGR or BGRA (alpha is dropped), 8 or 16 bits a channel, at least
     // 16 pixels a side, any row stride; never changed. `mask`: empty, or CV_8UC1 of the
     // image's size, non-zero where keypoints are allowed, before the budget is spent.
-    // Throws InvalidImageError; BackendUnavailableError where the device fails.
+    // Throws InvalidImageError; BackendUnavailableError where the runtime fails.
     Features extract(const cv::Mat& image, const cv::Mat& mask = {});
 
     // The same into memory that `out` already has: after the first image of a size it

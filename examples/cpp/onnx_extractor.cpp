@@ -71,7 +71,13 @@ public:
     }
 
     Rows run() override {
-        session_.Run(Ort::RunOptions{nullptr}, binding_);
+        try {
+            session_.Run(Ort::RunOptions{nullptr}, binding_);
+        } catch (const Ort::Exception& error) {
+            throw BackendUnavailableError(
+                std::string("ONNX Runtime failed to run the model (") + error.what() +
+                "). If memory is short, pass a smaller image.");
+        }
         return {keypoints_.data(), scores_.data(), descriptors_.data(), count_};
     }
 

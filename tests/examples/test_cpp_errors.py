@@ -95,6 +95,18 @@ def test_models_that_are_refused(files, model, sanitized, tmp_path):
     assert re.match("ModelError: .* is not a kpextract model: its metadata", foreign)
 
 
+def test_too_little_memory(model, plain, tmp_path):
+    """The image fits into the memory that the process may have, its network not."""
+    cv2.imwrite(str(tmp_path / "large.png"), np.zeros((6000, 8000), np.uint8))
+    arguments = ("extract", model(), tmp_path / "rows", tmp_path / "large.png")
+    limit = ["prlimit", f"--as={1_500_000_000}"]
+    command = [*limit, plain / "driver", *arguments, "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    said = done.stderr.splitlines()[-1]
+    assert re.match("BackendUnavailableError: ONNX Runtime failed to run the mod", said)
+
+
 def test_headers_newer_than_the_library(release, model, photo, tmp_path):
     newer = tmp_path / "include"
     shutil.copytree(release / "include", newer)
