@@ -6,8 +6,9 @@
 Each variant is exported from the dense float32 model and then built into an engine for
 640x480 by TensorRT-RTX, which needs no GPU for that, or TensorRT. It is compared with
 the model it comes from on photos of 640x480 and timed, both with ONNX Runtime on the
-CPU, float16 with each layer's result rounded; engines have not been run. Prints the
-table; the JSON file holds the rest.
+CPU; compared are float16 with each layer's result rounded, and int8 for TensorRT with
+sums that cannot overflow, as on a GPU. Engines have not been run. Prints the table; the
+JSON file holds the rest.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from tqdm import tqdm
 
 from benchmarks import markdown
 from benchmarks.machine import write_result
-from benchmarks.rounding import rounded
+from benchmarks.rounding import rounded, unsaturated
 from kpextract import Extractor, KpextractError
 from kpextract.photos import UsageError, expand, read_photo
 
@@ -117,9 +118,10 @@ def examine(
     facts = kpextract("export", "--model", model, "-o", out, "--force", *words)
     max_keypoints = facts.get("max_keypoints") or MAX_KEYPOINTS
     compared = out
-    if "--fp16" in words:
-        compared = folder / "rounded.onnx"
-        onnx.save(rounded(load_graph(out)), compared)
+    for option, as_on_a_gpu in (("--fp16", rounded), ("tensorrt", unsaturated)):
+        if option in words:
+            compared = folder / "compared.onnx"
+            onnx.save(as_on_a_gpu(load_graph(out)), compared)
     extractors = [
         Extractor(path, backend="onnx-cpu", max_keypoints=max_keypoints)
         for path in (model, compared)

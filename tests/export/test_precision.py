@@ -15,8 +15,9 @@ from kpextract.export.variant import Variant, build
 from kpextract.export.verify import Gate, compare
 from onnx import TensorProto, numpy_helper
 
-from benchmarks.rounding import rounded
+from benchmarks.rounding import rounded, unsaturated
 from kpextract import Extractor
+from kpextract.decode import DenseMaps
 from training.network import BASE, SMALL, UnsuperPoint
 
 
@@ -103,6 +104,43 @@ def test_int8_for_tensorrt_is_symmetric_with_biases_in_float(write):
             zero = weights[node.input[2]]
             assert zero.dtype == np.int8
             assert not zero.any()
+
+
+def maps(model, image, optimized=True):
+    """What a dense graph gives for one image."""
+    options = onnxruntime.SessionOptions()
+    if not optimized:
+        level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = level
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return DenseMaps(*session.run(list(DenseMaps._fields), {"image": image[None]}))
+
+
+def moved(maps0, maps1):
+    """Pixels by which 99 % of the cells' points differ at most."""
+    return np.percentile(np.abs(maps0.positions - maps1.positions), 99)
+
+
+def test_int8_for_onnx_runtime_cannot_overflow(write, photo):
+    """Two products of 8 and 7 bits fit into the 16 that it adds in without VNNI."""
+    model = load_graph(write(Variant(kind="dense", int8="onnxruntime")))
+    weights = [numpy_helper.to_array(w) for w in model.graph.initializer]
+    quantized = [w for w in weights if w.dtype == np.int8 and w.ndim == 4]
+    assert len(quantized) == 8
+    assert max(np.abs(w.astype(int)).max() for w in quantized) <= 64
+    # What is left is an activation that is rounded up here and down there.
+    assert moved(maps(model, photo), maps(model, photo, optimized=False)) < 0.1
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_int8_without_overflow_is_what_its_graph_says(style, write, photo):
+    model = load_graph(write(Variant(kind="dense", int8=style)))
+    exact = unsaturated(model)
+    assert not {n.op_type for n in exact.graph.node} & {
+        "QuantizeLinear",
+        "DequantizeLinear",
+    }
+    assert moved(maps(exact, photo), maps(model, photo, optimized=False)) < 0.1
 
 
 NETWORKS = {
