@@ -36,6 +36,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def add_match_options(command: argparse.ArgumentParser) -> None:
+    """The options of `match`, with its defaults where none is given."""
     add = command.add_argument
     unset = argparse.SUPPRESS
     add("--min-similarity", type=float, default=unset, help="least cosine of a match")
