@@ -14,7 +14,7 @@ from kpextract.arguments import (
 )
 from kpextract.commands import FAILED, INTERRUPTED, detect, info, match_photos
 from kpextract.doctor import doctor
-from kpextract.errors import KpextractError
+from kpextract.errors import InvalidOptionError, KpextractError
 from kpextract.model_arguments import add_build, add_export, add_verify
 from kpextract.photos import UsageError
 from kpextract.sources import CHANNELS, RawFormat
@@ -119,8 +119,11 @@ def _add_track(commands: Any) -> None:
 
 def _raw(text: str) -> RawFormat:
     """Of "640x480" or "640x480:gray"."""
-    side_by_side, _, pixels = text.partition(":")
-    return RawFormat(size(side_by_side), pixels or "bgr")
+    sides, _, pixels = text.partition(":")
+    try:
+        return RawFormat(size(sides), pixels or "bgr")
+    except InvalidOptionError as error:  # argparse would show no message of its own
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _add_doctor(commands: Any) -> None:

@@ -123,6 +123,16 @@ def test_a_missing_source_is_one_line(capsys):
     assert capsys.readouterr().err.startswith("kpextract: no-such.mp4: no such video")
 
 
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [("640", "a size is like 640x480"), ("640x480:yuv", "'bgr', 'rgb', 'gray'")],
+)
+def test_a_raw_form_that_cannot_be_says_why(form, message, capsys):
+    with pytest.raises(SystemExit):
+        main(["track", "-", "--raw", form])
+    assert message in capsys.readouterr().err
+
+
 def command(*arguments):
     return [sys.executable, "-m", "kpextract", "track", *arguments]
 
