@@ -10,7 +10,7 @@ other.
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,13 @@ def measure(call: Callable[[], Any]) -> dict[str, float]:
         started = time.perf_counter()
         call()
         times.append(1000 * (time.perf_counter() - started))
-    values = np.percentile(times, PERCENTILES)
-    return {
-        f"p{p}": round(float(v), 3) for p, v in zip(PERCENTILES, values, strict=True)
-    }
+    return percentiles(times, PERCENTILES)
+
+
+def percentiles(values: Sequence[float], which: Sequence[int]) -> dict[str, float]:
+    """Those of `values` by name: p50, p90 ..."""
+    found = np.percentile(values, which)
+    return {f"p{p}": round(float(v), 3) for p, v in zip(which, found, strict=True)}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from benchmarks import markdown
+from benchmarks.latency import percentiles
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
 from kpextract.video import open_video
@@ -85,10 +86,7 @@ def compare(extractor: Extractor, video: Path, rounds: int) -> dict[str, Any]:
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:
-    found = np.percentile(values, PERCENTILES)
-    return {
-        f"p{p}": round(float(v), 3) for p, v in zip(PERCENTILES, found, strict=True)
-    }
+    return percentiles(values.tolist(), PERCENTILES)
 
 
 def _digests(run: Run, video: Path) -> list[str]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from kpextract import Extractor, Features
-from kpextract.draw import draw_keypoints, draw_matches
+from kpextract.draw import draw_caption, draw_keypoints, draw_matches
 
 THRESHOLD = 3.0  # pixels that a match may be off the homography
 
@@ -38,11 +38,11 @@ def main():
         )
         print(title)
         keypoints.append(draw_keypoints(images[0], features[0]))
-        label(keypoints[-1], f"{name}: {len(features[0])} keypoints")
+        draw_caption(keypoints[-1], f"{name}: {len(features[0])} keypoints")
         matches.append(
             draw_matches(images[0], features[0], images[1], features[1], pairs, inliers)
         )
-        label(matches[-1], title)
+        draw_caption(matches[-1], title)
     cv2.imwrite(options.out, stack(keypoints, matches))
 
 
@@ -69,13 +69,6 @@ def match_mutual(features0, features1, norm):
         THRESHOLD,
     )
     return pairs, inliers.ravel().astype(bool)
-
-
-def label(picture, text):
-    """Write `text` on a dark bar at the top of `picture`."""
-    picture[:26] //= 4
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(picture, text, (8, 18), font, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def stack(keypoints, matches):

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from kpextract.export.agreement import open_session
 from kpextract.export.metadata import KEYS, load_graph, read_metadata
 from kpextract.export.parity import check_variant
 from kpextract.export.quantize import STYLES
@@ -106,13 +107,21 @@ def test_int8_for_tensorrt_is_symmetric_with_biases_in_float(write):
             assert not zero.any()
 
 
-def maps(model, image, optimized=True):
-    """What a dense graph gives for one image."""
+def open_as_written(model):
+    """A session that computes int8 as the graph has it: quantized, multiplied in float.
+
+    ONNX Runtime's own int8 kernels add products in 16 bits where the processor has no
+    VNNI, and these sums saturate: what they give says more of the processor than of
+    the graph.
+    """
     options = onnxruntime.SessionOptions()
-    if not optimized:
-        level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.graph_optimization_level = level
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = level
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+
+def maps(session, image):
+    """What a dense graph gives for one image."""
     return DenseMaps(*session.run(list(DenseMaps._fields), {"image": image[None]}))
 
 
@@ -129,7 +138,8 @@ def test_int8_for_onnx_runtime_cannot_overflow(write, photo):
     assert len(quantized) == 8
     assert max(np.abs(w.astype(int)).max() for w in quantized) <= 64
     # What is left is an activation that is rounded up here and down there.
-    assert moved(maps(model, photo), maps(model, photo, optimized=False)) < 0.1
+    integers = maps(open_session(model), photo)
+    assert moved(integers, maps(open_as_written(model), photo)) < 0.1
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -140,7 +150,8 @@ def test_int8_without_overflow_is_what_its_graph_says(style, write, photo):
         "QuantizeLinear",
         "DequantizeLinear",
     }
-    assert moved(maps(exact, photo), maps(model, photo, optimized=False)) < 0.1
+    floats = maps(open_session(exact), photo)
+    assert moved(floats, maps(open_as_written(model), photo)) < 0.1
 
 
 NETWORKS = {
@@ -150,30 +161,12 @@ NETWORKS = {
 }
 
 
-@pytest.fixture
-def as_written(monkeypatch):
-    """Graphs are computed as they are written: int8 quantized and multiplied in float.
-
-    ONNX Runtime's own int8 kernels add products in 16 bits where the processor has no
-    VNNI, and these sums saturate: what they give says more of the processor than of
-    the graph.
-    """
-
-    def open_session(model):
-        options = onnxruntime.SessionOptions()
-        level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.graph_optimization_level = level
-        return onnxruntime.InferenceSession(model.SerializeToString(), options)
-
-    monkeypatch.setattr("kpextract.export.parity.open_session", open_session)
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(
     "variant", [Variant(fp16=True), *(Variant(int8=style) for style in STYLES)]
 )
-@pytest.mark.usefixtures("as_written")
-def test_every_network_has_its_variants(name, variant):
+def test_every_network_has_its_variants(name, variant, monkeypatch):
+    monkeypatch.setattr("kpextract.export.parity.open_session", open_as_written)
     torch.manual_seed(0)
     network = UnsuperPoint(NETWORKS[name]).eval()
     metadata = {f"kpextract.{key}": "0" for key in KEYS}

@@ -10,18 +10,11 @@ from kpextract import (
     ModelError,
     match,
 )
+from tests.kpextract.same import assert_same
 
 # Pixels from the border within which the network can tell where an image ends: half the
 # receptive field of `small`, 87 px, and its cell.
 BORDER = 52
-
-
-def assert_same(features0, features1):
-    for name in ("keypoints", "scores", "descriptors"):
-        np.testing.assert_array_equal(
-            getattr(features0, name), getattr(features1, name), err_msg=name
-        )
-    assert features0.image_size == features1.image_size
 
 
 def test_detect_keeps_the_contract(extractor, photo):

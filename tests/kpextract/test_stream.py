@@ -7,6 +7,7 @@ import pytest
 
 from kpextract import Extractor, InvalidImageError
 from kpextract.stream import map_ahead
+from tests.kpextract.same import assert_same
 
 TIMEOUT = 20  # seconds, after which a test that hangs fails
 
@@ -130,14 +131,6 @@ def frames(photo):
     return [*views, photo[:240, :320], photo[:, :, 1], *views[:2]]
 
 
-def assert_equal(features0, features1):
-    for name in ("keypoints", "scores", "descriptors"):
-        np.testing.assert_array_equal(
-            getattr(features0, name), getattr(features1, name), err_msg=name
-        )
-    assert features0.image_size == features1.image_size
-
-
 @pytest.mark.parametrize("num_threads", [None, 1, 3])
 def test_features_are_those_of_detect(photo, num_threads):
     extractor = Extractor(max_keypoints=500, num_threads=num_threads)
@@ -145,7 +138,7 @@ def test_features_are_those_of_detect(photo, num_threads):
     streamed = list(extractor.stream(iter(views)))
     assert len(streamed) == len(views)
     for features, view in zip(streamed, views, strict=True):
-        assert_equal(features, extractor.detect(view))
+        assert_same(features, extractor.detect(view))
 
 
 def test_the_mask_holds_for_all_frames(photo):
@@ -154,7 +147,7 @@ def test_the_mask_holds_for_all_frames(photo):
     mask[:300, 100:] = 1
     views = [photo, photo[:, ::-1]]
     for features, view in zip(extractor.stream(views, mask), views, strict=True):
-        assert_equal(features, extractor.detect(view, mask))
+        assert_same(features, extractor.detect(view, mask))
 
 
 def test_a_frame_that_cannot_be_used_ends_the_stream_with_its_error(extractor, photo):
