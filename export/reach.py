@@ -31,6 +31,12 @@ class Rows(NamedTuple):
     last: int
 
 
+def reach_entry(dense: onnx.ModelProto) -> dict[str, str]:
+    """For the metadata: the reach, where it is known."""
+    reach = find_reach(dense)
+    return {} if reach is None else {"reach": str(reach)}
+
+
 def find_reach(dense: onnx.ModelProto) -> int | None:
     """Rows above or below a cell's own on which its values in the maps depend.
 

@@ -37,9 +37,7 @@ def known_reach(metadata: Mapping[str, str], limits: Limits) -> int | None:
     return int(reach) if reach is not None and dense and any_height else None
 
 
-def in_strips(
-    run: Run, reach: int | None, *, most_pixels: int = MOST_PIXELS
-) -> Run:
+def in_strips(run: Run, reach: int | None, *, most_pixels: int = MOST_PIXELS) -> Run:
     """`run`, which takes images that are too large for one call in strips.
 
     A strip has a halo of rows that are only looked at, so that all rows that it answers
