@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from export.run import export
 from export.trace import trace
-from training.checkpoint import save_weights
 from training.network import BASE, SMALL, UnsuperPoint
 
 # By hand, rows above a cell: half a kernel times the stride before it, layer by layer.
