@@ -14,7 +14,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, accuracy, architecture, peers, streaming, variants
+from benchmarks import (
+    ablation,
+    accuracy,
+    architecture,
+    peers,
+    scaling,
+    streaming,
+    variants,
+)
 from kpextract.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +56,8 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return ablation.table({n: r["figures"] for n, r in result["rows"].items()})
     if name == "architecture.json":
         return architecture.table(result["rows"])
+    if name == "scaling.json":
+        return scaling.table(result["series"])
     if name == "streaming.json":
         return streaming.table(result)
     if name == "variants.json":
