@@ -9,6 +9,7 @@ import argparse
 import datetime
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import board
@@ -64,7 +65,7 @@ def run(folder: Path, seconds: float) -> None:
     """
     cells = describe_board()
     print(f"sampling the power while idle, {seconds:g} s")
-    idle = power_while(lambda: time.sleep(SETTLE + seconds))
+    idle = power_while(lambda: rest(SETTLE + seconds))
     built = {name: engines.provide(folder, name) for name in engines.PRECISIONS}
     latencies, powers = {}, {}
     for name, engine in built.items():
@@ -79,7 +80,9 @@ def run(folder: Path, seconds: float) -> None:
     text = rows.row(cells)
     path = folder / ROWS
     rows.append(path, text)
-    print(f"\n{text}\n\nadded to {path}; benchmarks/results/jetson.md says where to")
+    print(
+        f"\n{text}\n\nadded to {path}; benchmarks/results/jetson.md says how to send it in"
+    )
 
 
 def describe_board() -> dict[str, str]:
@@ -107,13 +110,22 @@ def describe_board() -> dict[str, str]:
     }
 
 
-def power_while(work) -> Power | None:
-    """The power during a call, after `SETTLE`; None, and the reason, if not known."""
+def rest(seconds: float) -> float:
+    """Do nothing; returns when that began."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began
+
+
+def power_while(work: Callable[[], float]) -> Power | None:
+    """The power during a call; None, after a sentence that says why, if not known.
+
+    Args:
+        work: returns when it began, by `time.monotonic`; counts from `SETTLE` on.
+    """
     try:
         with tegrastats() as recording:
-            since = time.monotonic() + SETTLE
-            work()
-            return recording.power(since)
+            return recording.power(work() + SETTLE)
     except NoPowerError as error:
         print(f"note: the power is not known: {error}")
         return None

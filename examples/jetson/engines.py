@@ -112,17 +112,18 @@ def read_bench(text: str, precision: str) -> Latency:
     return Latency(**{name: row["milliseconds"][name] for name in Latency._fields})
 
 
-def keep_busy(engine: Path, seconds: float) -> None:
-    """One image after the other, for that long.
+def keep_busy(engine: Path, seconds: float) -> float:
+    """One image after the other, for that long; returns when the first one began.
 
     Raises:
         StoppedError: the engine does not run.
     """
     try:
         extractor, photo = load(engine), read_photo(PHOTO)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        began = time.monotonic()  # the engine is loaded
+        while time.monotonic() < began + seconds:
             extractor.detect(photo)
+        return began
     except KpextractError as error:
         raise StoppedError(str(error)) from error
 

@@ -155,7 +155,9 @@ def tegrastats() -> Iterator[Recording]:
             f"-v /usr/bin/{COMMAND}:/usr/bin/{COMMAND}"
         ) from error
     except PermissionError as error:
-        raise NoPowerError(f"{COMMAND} may not be run by this user. {AS_ROOT}") from error
+        raise NoPowerError(
+            f"{COMMAND} may not be run by this user. {AS_ROOT}"
+        ) from error
     recording = Recording(process)
     reader = threading.Thread(target=recording.read, daemon=True)
     reader.start()
