@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return NO_JETSON
     try:
-        run(options.out, options.seconds)
+        run(options.out.resolve(), options.seconds)
     except (engines.StoppedError, KpextractError, OSError) as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return STOPPED
@@ -78,10 +78,10 @@ def run(folder: Path, seconds: float) -> None:
     print(rows.report(latencies, idle, powers))
     cells |= rows.measured(latencies, idle, powers) | provenance(*built.values())
     text = rows.row(cells)
-    path = folder / ROWS
-    rows.append(path, text)
+    rows.append(folder / ROWS, text)
+    print(f"\n{text}\n")
     print(
-        f"\n{text}\n\nadded to {path}; benchmarks/results/jetson.md says how to send it in"
+        f"added to {folder / ROWS}; benchmarks/results/jetson.md says how to send it in"
     )
 
 

@@ -59,7 +59,7 @@ def provide(folder: Path, precision: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     engine = engine_path(folder, precision)
     export, build = commands(engine, precision)
-    _run(export)
+    _run(export, folder)
     if engine.exists():
         try:
             load(engine)
@@ -69,7 +69,7 @@ def provide(folder: Path, precision: str) -> Path:
             print(f"{engine.name} is there and fits")
             return engine
     print(f"building {engine.name}; this can take minutes")
-    print(_run(build), end="")
+    print(_run(build, folder), end="")
     return engine
 
 
@@ -89,7 +89,7 @@ def bench(engine: Path, precision: str) -> Latency:
     Raises:
         StoppedError: it fails, or something else ran than this engine.
     """
-    return read_bench(_run(bench_command(engine)), precision)
+    return read_bench(_run(bench_command(engine), engine.parent), precision)
 
 
 def bench_command(engine: Path) -> list[str]:
@@ -128,14 +128,20 @@ def keep_busy(engine: Path, seconds: float) -> float:
         raise StoppedError(str(error)) from error
 
 
-def _run(arguments: list[str]) -> str:
+def _run(arguments: list[str], folder: Path) -> str:
     """What a command of kpextract prints; its progress and errors are shown.
+
+    Python looks into the working folder first: not the checkout's root, whose kpextract
+    is not the one that is installed.
 
     Raises:
         StoppedError: it failed, and said why.
     """
     done = subprocess.run(
-        [*KPEXTRACT, *arguments], stdout=subprocess.PIPE, encoding="utf-8"
+        [*KPEXTRACT, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
     )
     if done.returncode:
         raise StoppedError(

@@ -30,10 +30,10 @@ MILLISECONDS = {"p50": 2.5, "p90": 2.61, "p99": 3.014, "jitter": 0.514}
 KPEXTRACT = """
 import json, pathlib, sys
 words = sys.argv[1:]
-with open("commands", "a") as log:
+with open("../commands", "a") as log:
     print(*words, file=log)
 if words[0] == "bench":
-    print(pathlib.Path("bench.json").read_text())
+    print(pathlib.Path("../bench.json").read_text())
     sys.exit()
 out = pathlib.Path(words[words.index("-o") + 1])
 out.write_text("built")
