@@ -143,4 +143,5 @@ def provenance(engine: Path, *_: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # in order with what kpextract says
     sys.exit(main())

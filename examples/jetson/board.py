@@ -13,7 +13,7 @@ from kpextract.programs import NoAnswerError
 
 UNKNOWN = "-"  # in place of what the board does not tell
 HINTS = {
-    "power_mode": "As root it may be told: sudo nvpmodel -q",
+    "power_mode": "If sudo nvpmodel -q tells it, run this script as root",
     "jetpack": "Without the package nvidia-jetpack, L4T stands for it",
 }
 SYSFS = Path("/sys")

@@ -262,8 +262,8 @@ def test_a_mode_that_only_root_may_read(jetson, capsys):
     program(jetson / "bin", "nvpmodel", f"echo '{refusal}' >&2; exit 255")
     assert run() == 0
     assert (
-        f"note: power mode is not known: {refusal}. As root it may be told: sudo "
-        "nvpmodel -q\n"
+        f"note: power mode is not known: {refusal}. If sudo nvpmodel -q tells it, "
+        "run this script as root\n"
     ) in capsys.readouterr().out
 
 
