@@ -108,14 +108,13 @@ def measure(
     }
 
 
-def measure_call(
-    call: Callable[[], Features], calls: int, *, clock: Clock = time.perf_counter
-) -> dict[str, Any]:
-    """`figures` of any extractor's call with one image."""
+def time_calls(
+    call: Callable[[], Any], calls: int, *, clock: Clock = time.perf_counter
+) -> list[float]:
+    """Seconds of each call of anything, after some to warm up."""
     for _ in range(min(WARM_UP, calls)):
-        features = call()
-    totals = [seconds_of(call, clock) for _ in range(calls)]
-    return {"keypoints": len(features), **figures(totals, 1)}
+        call()
+    return [seconds_of(call, clock) for _ in range(calls)]
 
 
 def seconds_of(call: Callable[[], Any], clock: Clock) -> float:
