@@ -23,10 +23,10 @@ from kpextract.export.tidy import tidy
 from kpextract.export.trace import trace
 
 from benchmarks import markdown
-from benchmarks.latency import measure
 from benchmarks.machine import write_result
 from benchmarks.protocol import stretch
 from benchmarks.sweep import cells, headings, parse, sweep
+from kpextract.bench import spread, time_calls
 from kpextract.files import replacing
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
@@ -36,6 +36,7 @@ from training.data import list_photos
 from training.network import SMALL, NetworkConfig, UnsuperPoint, count_flop
 
 SIZE = (640, 480)  # width and height, pixels
+CALLS = 200
 CALIBRATION_PHOTOS = 16
 COLUMNS = (
     "repeatability",
@@ -81,7 +82,8 @@ def session_milliseconds(model: onnx.ModelProto, image: np.ndarray) -> float:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return measure(lambda: session.run(None, {"image": image}))["p50"]
+    seconds = time_calls(lambda: session.run(None, {"image": image}), CALLS)
+    return spread(seconds)["p50"]
 
 
 def read_batch(path: Path) -> np.ndarray:
