@@ -19,7 +19,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,85 +26,80 @@ import cv2
 import numpy as np
 
 from benchmarks.extractors import open_candidate
+from kpextract import Extractor, bench
+from kpextract.decode import DenseMaps, decode
+from kpextract.image import STRIDE, Frame
 
 LIMITS = Path(__file__).with_name("limits.json")
 ROOT = LIMITS.parents[1]
 PHOTO = ROOT / "examples" / "street-left.jpg"
 MAX_KEYPOINTS = 1000
+SIZE, DIMENSION = (640, 480), 64  # of the photo in pixels, and of descriptors
 ROUNDS = 3
-SECONDS = {"kpextract": 2.0, "ORB": 0.8}  # of each process in a round
-WARM_UP = 5  # calls
-
-Calls = dict[str, Callable[[], Any]]
+CALLS = {"kpextract": 15, "decode": 200, "ORB": 60}  # a round
 
 
-def medians(calls: Calls, seconds: float) -> dict[str, float]:
-    """Median milliseconds of calls that take turns."""
-    for _ in range(WARM_UP):
-        for call in calls.values():
-            call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    ends = time.perf_counter() + seconds
-    while time.perf_counter() < ends:
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            times[name].append(1000 * (time.perf_counter() - started))
-    return {name: float(np.median(values)) for name, values in times.items()}
+def measure_kpextract() -> dict[str, float]:
+    """`detect` of the bundled model, and decoding.
 
-
-def kpextract_calls(image: np.ndarray) -> Calls:
-    """`detect` of the bundled model, its parts, and what they are held against."""
-    import onnxruntime
-
-    from kpextract import Extractor
-    from kpextract.decode import DenseMaps, decode
-    from kpextract.image import Frame
-
-    # The session that the extractor itself opens: a second one would have threads of
-    # its own, which slow the first.
-    sessions = []
-    session_class = onnxruntime.InferenceSession
-
-    def remember(*arguments: Any, **options: Any) -> Any:
-        sessions.append(session_class(*arguments, **options))
-        return sessions[-1]
-
-    onnxruntime.InferenceSession = remember
+    Returns:
+        Median milliseconds of `detect`, and median ratios to what each is held against.
+    """
     extractor = Extractor(
         backend="onnx-cpu", max_keypoints=MAX_KEYPOINTS, num_threads=1
     )
-    onnxruntime.InferenceSession = session_class
-    (session,) = sessions
-    names, inputs = list(DenseMaps._fields), {"image": image[None]}
-    maps = DenseMaps(*session.run(names, inputs)).image(0)
-    size = (image.shape[1], image.shape[0])
+    found = bench.measure(extractor, [cv2.imread(str(PHOTO))], CALLS["kpextract"])
     return {
-        "session": lambda: session.run(names, inputs),
-        "detect": lambda: extractor.detect(image),
-        "decode": lambda: decode(maps, Frame(size, size), max_keypoints=MAX_KEYPOINTS),
-        "arithmetic": lambda: arithmetic(maps),
+        "detect": found["milliseconds"]["p50"],
+        "detect over session.run": found["total_over_inference"]["p50"],
+        "decode over its arithmetic": _decode_over_arithmetic(),
     }
 
 
-def arithmetic(maps: Any) -> np.ndarray:
-    """What decoding cannot do without: rank, fetch four neighbors, mix, normalize."""
-    logits = maps.score_logits.ravel()
+def _decode_over_arithmetic() -> float:
+    """Median ratio of neighbors in time, on maps of noise."""
+    generator = np.random.default_rng(0)
+    width, height = SIZE
+    rows, columns = height // STRIDE, width // STRIDE
+    maps = DenseMaps(
+        generator.standard_normal((1, rows, columns), np.float32),
+        generator.random((2, rows, columns), np.float32) * height,
+        generator.standard_normal((DIMENSION, rows, columns), np.float32),
+    )
+    calls = (
+        lambda: decode(maps, Frame(SIZE, SIZE), max_keypoints=MAX_KEYPOINTS),
+        lambda: arithmetic(maps.score_logits.ravel(), maps.descriptor_map),
+    )
+    seconds = [
+        [bench.seconds_of(call, time.perf_counter) for call in calls]
+        for _ in range(CALLS["decode"])
+    ]
+    return float(np.median(np.divide(*np.transpose(seconds))))
+
+
+def arithmetic(logits: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
+    """What decoding cannot do without: rank, fetch four neighbors, mix, normalize.
+
+    Args:
+        logits: (N,) of the cells.
+        descriptors: (D, H/8, W/8), N cells.
+    """
+    descriptors = descriptors.reshape(len(descriptors), -1)
     best = np.argpartition(-logits, MAX_KEYPOINTS)[:MAX_KEYPOINTS]
     best = best[np.argsort(-logits[best], kind="stable")]
-    flat = maps.descriptor_map.reshape(len(maps.descriptor_map), -1)
-    rows = sum(flat[:, best] * np.float32(0.25) for _ in range(4))
+    rows = sum(descriptors[:, best] * np.float32(0.25) for _ in range(4))
     return (rows / np.sqrt(np.square(rows).sum(axis=0))).T
 
 
-def orb_calls(image: np.ndarray) -> Calls:
-    """ORB with the same budget."""
+def measure_orb() -> dict[str, float]:
+    """Median milliseconds of ORB with the same budget."""
     cv2.setNumThreads(1)
-    detect = open_candidate("ORB", MAX_KEYPOINTS).detect
-    return {"ORB": lambda: detect(image)}
+    detect, image = open_candidate("ORB", MAX_KEYPOINTS).detect, cv2.imread(str(PHOTO))
+    seconds = bench.time_calls(lambda: detect(image), CALLS["ORB"])
+    return {"ORB": bench.spread(seconds)["p50"]}
 
 
-CALLS = {"kpextract": kpextract_calls, "ORB": orb_calls}
+MEASURES = {"kpextract": measure_kpextract, "ORB": measure_orb}
 
 
 def ratios() -> dict[str, float]:
@@ -120,18 +114,13 @@ def ratios() -> dict[str, float]:
 
 def one_round() -> dict[str, float]:
     """Each ratio, of processes that run one after another."""
-    milliseconds: dict[str, float] = {}
-    for who in CALLS:
+    found: dict[str, float] = {}
+    for who in MEASURES:
         command = [sys.executable, "-m", "benchmarks.guard", who]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
-        milliseconds |= json.loads(done.stdout)
-    detect = milliseconds["detect"]
-    return {
-        "detect over session.run": detect / milliseconds["session"],
-        "decode over its arithmetic": milliseconds["decode"]
-        / milliseconds["arithmetic"],
-        "detect over ORB": detect / milliseconds["ORB"],
-    }
+        found |= json.loads(done.stdout)
+    detect, orb = found.pop("detect"), found.pop("ORB")
+    return found | {"detect over ORB": detect / orb}
 
 
 def exceeded(found: dict[str, float], limits: dict[str, Any]) -> list[str]:
@@ -155,17 +144,17 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     help_text = "only this one's milliseconds, as JSON, measured in this process"
-    parser.add_argument("who", nargs="?", choices=CALLS, help=help_text)
+    parser.add_argument("who", nargs="?", choices=MEASURES, help=help_text)
     who = parser.parse_args(arguments).who
     if who is None:
         found, limits = ratios(), json.loads(LIMITS.read_text())["ratios"]
         for name, ratio in found.items():
             print(f"{name}: {ratio:.3f}")
         missed = exceeded(found, limits)
-        print(*missed, sep="\n", file=sys.stderr)
+        for sentence in missed:
+            print(sentence, file=sys.stderr)
         return int(bool(missed))
-    image = cv2.imread(str(PHOTO))
-    print(json.dumps(medians(CALLS[who](image), SECONDS[who])))
+    print(json.dumps(MEASURES[who]()))
     return 0
 
 

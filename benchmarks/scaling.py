@@ -5,10 +5,11 @@
 
 One of the four is varied while the others stay at 640x480, 1000 keypoints, one image
 and the runtime's own number of threads. Each point is measured in a process of its own
-(benchmarks.scaling_point), on noise, on the CPU. The exponent e of time ~ x^e is a
-least-squares fit of logarithms: 1 is linear. For pixels it begins at 320x240: below,
-what a call costs for any image shows. Memory is what calls add to that of the loaded
-model. Prints the tables; the JSON file holds all, and a picture is drawn beside it.
+(benchmarks.scaling_point), on noise, on the CPU under Linux. The exponent e of
+time ~ x^e is a least-squares fit of logarithms: 1 is linear. For pixels it begins at
+320x240: below, what a call costs for any image shows. Memory is what calls add to that
+of the loaded model. Prints the tables; the JSON file holds all, and a picture is drawn
+beside it.
 """
 
 import argparse

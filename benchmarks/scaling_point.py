@@ -8,20 +8,19 @@ had; benchmarks.scaling runs it for each of its points.
 
 import argparse
 import json
-import resource
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kpextract import Extractor, KpextractError
 from kpextract.arguments import size
+from kpextract.bench import batch_of
+from kpextract.hardware import memory_mib
 
 SECONDS = 2.5  # of calls
 LEAST_CALLS = 3  # ONNX Runtime plans its memory in the first call of a shape
-MIB = 1 << 20
 
 
 def measure(extractor: Extractor, batch: list[np.ndarray]) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def measure(extractor: Extractor, batch: list[np.ndarray]) -> dict[str, Any]:
     Args:
         batch: images of one call.
     """
-    before = peak_memory()
+    loaded = peak_memory()
     times: list[float] = []
     ends = time.perf_counter() + SECONDS
     while len(times) < LEAST_CALLS or time.perf_counter() < ends:
@@ -40,23 +39,21 @@ def measure(extractor: Extractor, batch: list[np.ndarray]) -> dict[str, Any]:
     return {
         "milliseconds": round(float(np.median(times[1:])), 3),
         "calls": len(times) - 1,  # the first one warms up
-        "loaded_mib": round(before / MIB, 1),  # with the model, before an image
-        "peak_mib": round(peak_memory() / MIB, 1),
+        "loaded_mib": round(loaded, 1),  # with model and images, before a call
+        "peak_mib": round(peak_memory(), 1),
     }
 
 
-def peak_memory() -> int:
-    """Most bytes that this program has had in memory.
+def peak_memory() -> float:
+    """MiB that this process has had at its most.
 
-    On Linux the kernel tells it for the program; `getrusage` would count what the
-    process that started it had at that moment.
+    Raises:
+        SystemExit: the system does not tell.
     """
-    status = Path("/proc/self/status")
-    if not status.exists():
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
-    return 1024 * int(line.split()[1])
+    peak = memory_mib("VmHWM")
+    if peak is None:
+        sys.exit("scaling_point: peak memory is known on Linux only. Run it there.")
+    return peak
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,10 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KpextractError as error:
         print(f"scaling_point: {error}", file=sys.stderr)
         return 1
-    width, height = options.size
-    generator = np.random.default_rng(0)
-    shape = (options.batch, height, width, 3)
-    images = list(generator.integers(0, 256, shape, dtype=np.uint8))
+    images = batch_of(None, options.size, options.batch)
     info = extractor.info
     facts = {"model": f"kpextract {info.model} {info.version}", "sha256": info.sha256}
     print(json.dumps(facts | measure(extractor, images)))

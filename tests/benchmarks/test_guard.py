@@ -3,13 +3,14 @@
 import json
 import subprocess
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from kpextract.export.variant import Variant
 
 from benchmarks import guard
-from benchmarks.guard import exceeded, medians, ratios
+from benchmarks.guard import exceeded, ratios
 from benchmarks.operations import count, total
 from export.trace import trace
 from training.network import BASE, UnsuperPoint
@@ -71,41 +72,55 @@ def test_a_ratio_above_its_limit_is_told_with_its_reason():
     assert exceeded(found, limits) == ["b is 1.50, at most 1.5: It was 1."]
 
 
-def test_calls_take_turns_and_the_median_counts(monkeypatch):
-    now, order = [0.0], []
-    monkeypatch.setattr("benchmarks.guard.time.perf_counter", lambda: now[0])
+def test_decode_is_held_against_its_arithmetic(monkeypatch):
+    took = {"decode": 3.0, "arithmetic": 2.0}
+    for name, seconds in took.items():
+        monkeypatch.setattr(guard, name, lambda *_, s=seconds, **__: s)
+    monkeypatch.setattr(guard.bench, "seconds_of", lambda call, clock: call())
+    assert guard._decode_over_arithmetic() == 1.5
 
-    def call(name, seconds):
-        def run():
-            order.append(name)
-            # Every third call is a slow one.
-            now[0] += seconds * (100 if order.count(name) % 3 == 0 else 1)
 
-        return run
+def test_a_process_says_what_it_measured(monkeypatch, capsys):
+    monkeypatch.setattr(guard, "CALLS", {"kpextract": 2, "decode": 2, "ORB": 2})
+    assert guard.main(["kpextract"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {
+        "detect",
+        "detect over session.run",
+        "decode over its arithmetic",
+    }
+    assert found["detect"] > 0
 
-    found = medians({"a": call("a", 0.001), "b": call("b", 0.002)}, 3.0)
-    assert found == pytest.approx({"a": 1.0, "b": 2.0})
-    assert order == ["a", "b"] * (len(order) // 2)
+
+def test_the_arithmetic_is_the_mean_of_four_equal_neighbors_of_the_best():
+    logits = np.arange(4800, dtype=np.float32)
+    descriptors = np.stack([logits, 2 * logits, -2 * logits]).reshape(3, 60, 80)
+    rows = guard.arithmetic(logits, descriptors)
+    assert rows.shape == (1000, 3)
+    np.testing.assert_allclose(rows, np.tile([1 / 3, 2 / 3, -2 / 3], (1000, 1)), 1e-6)
 
 
 def test_a_ratio_is_of_one_round_and_the_median_of_the_rounds_counts(monkeypatch):
     # The second round is on a slow machine: its ratios are those of the others. The
     # third has a slow ORB.
-    slower = iter([(1, 1), (9, 9), (1, 4)])
+    rounds = iter([(22, 1.1), (11,), (198, 1.1), (99,), (22, 1.4), (44,)])
 
     def run(command, **_):
-        who = command[-1]
-        if who == "kpextract":
-            run.ours, run.orb = next(slower)
-            found = {"session": 20, "detect": 22, "decode": 3, "arithmetic": 2}
-            found = {name: value * run.ours for name, value in found.items()}
-        else:
-            found = {"ORB": 11 * run.orb}
+        names = {
+            "kpextract": ("detect", "detect over session.run"),
+            "ORB": ("ORB",),
+        }[command[-1]]
+        found = dict(zip(names, next(rounds), strict=True))
         return subprocess.CompletedProcess(command, 0, json.dumps(found))
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert ratios() == {
-        "detect over session.run": 1.1,
-        "decode over its arithmetic": 1.5,
-        "detect over ORB": 2.0,
-    }
+    assert ratios() == {"detect over session.run": 1.1, "detect over ORB": 2.0}
+
+
+def test_the_command_fails_above_a_limit(monkeypatch, capsys):
+    found = {name: limit["most"] for name, limit in LIMITS["ratios"].items()}
+    monkeypatch.setattr(guard, "ratios", lambda: found)
+    assert guard.main([]) == 0
+    found["detect over ORB"] += 1
+    assert guard.main([]) == 1
+    assert "detect over ORB is 15.00, at most 14" in capsys.readouterr().err
