@@ -46,9 +46,13 @@ COLUMNS = (
     "correct_matches",
 )
 # Where the sweep starts; each variant is named by what differs.
-START = replace(SMALL, shared_hidden=True, head_kernel=1)
+START = replace(SMALL, shared_hidden=True, head_kernel=1, descriptor_kernel=1)
 STRIDE_4: dict[str, Any] = {"stages": ((), (), (32, 32), (96, 96, 96))}
-APART_3: dict[str, Any] = {"shared_hidden": False, "head_kernel": 3}
+APART_3: dict[str, Any] = {
+    "shared_hidden": False,
+    "head_kernel": 3,
+    "descriptor_kernel": 3,
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "start": {},
     "heads apart": {"shared_hidden": False},
@@ -61,7 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stem 7x7/4, heads apart, 3x3, descriptor 128": STRIDE_4
     | APART_3
     | {"descriptor_dim": 128},
-    "stem 7x7/4, heads 3x3": STRIDE_4 | {"head_kernel": 3},
+    "stem 7x7/4, heads 3x3": STRIDE_4 | {"head_kernel": 3, "descriptor_kernel": 3},
     "32": {"stages": ((), (16,), (32,), (96, 96, 96))},
     "32, 96x4": {"stages": ((), (16,), (32,), (96, 96, 96, 96))},
     "96x2": {"stages": ((), (16,), (32, 32), (96, 96))},

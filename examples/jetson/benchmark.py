@@ -1,0 +1,147 @@
+"""What a Jetson does: engines built on it, latency and power measured, one table row.
+
+    python examples/jetson/benchmark.py
+
+docs/jetson.md says what to install and how to set the clocks. Not yet run on a Jetson.
+"""
+
+import argparse
+import datetime
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import board
+import engines
+import rows
+from power import NoPowerError, Power, tegrastats
+
+from kpextract import KpextractError, __version__, gpu
+
+STOPPED, NO_JETSON, INTERRUPTED = 1, 2, 130  # exit codes
+SETTLE = 1.0  # seconds before power counts: clocks and sensors follow the load
+ROWS = "jetson-rows.md"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("jetson-engines"),
+        help="folder that keeps the engines, and the rows (jetson-engines)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=10.0,
+        help="that the power is sampled for, idle and with each engine (10)",
+    )
+    options = parser.parse_args(arguments)
+    if not gpu.is_jetson():
+        print(
+            "This is no Jetson: there is neither /etc/nv_tegra_release nor a device "
+            "tree that says so. `kpextract bench` measures any machine.",
+            file=sys.stderr,
+        )
+        return NO_JETSON
+    try:
+        run(options.out.resolve(), options.seconds)
+    except (engines.StoppedError, KpextractError, OSError) as error:
+        print(f"Stopped: {error}", file=sys.stderr)
+        return STOPPED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def run(folder: Path, seconds: float) -> None:
+    """Measure, print, and add the row to the folder's file.
+
+    Raises:
+        StoppedError: an engine that cannot be built or run.
+    """
+    cells = describe_board()
+    print(f"sampling the power while idle, {seconds:g} s")
+    idle = power_while(lambda: rest(SETTLE + seconds))
+    built = {name: engines.provide(folder, name) for name in engines.PRECISIONS}
+    latencies, powers = {}, {}
+    for name, engine in built.items():
+        print(f"measuring {engine.name}")
+        latencies[name] = engines.bench(engine, name)
+        # Apart from the latency: so that tegrastats takes no time from it.
+        powers[name] = idle and power_while(
+            lambda engine=engine: engines.keep_busy(engine, SETTLE + seconds)
+        )
+    print(rows.report(latencies, idle, powers))
+    cells |= rows.measured(latencies, idle, powers) | provenance(*built.values())
+    text = rows.row(cells)
+    rows.append(folder / ROWS, text)
+    print(f"\n{text}\n")
+    print(
+        f"added to {folder / ROWS}; benchmarks/results/jetson.md says how to send it in"
+    )
+
+
+def describe_board() -> dict[str, str]:
+    """Print what the board is and how it is set; its cells of the row."""
+    facts, reasons = board.facts()
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' ')}: {value}")
+    clocks = board.clocks()
+    for name, clock in clocks.items():
+        state = "locked" if clock.locked else f"now {clock.now}"
+        print(f"{name} clock: {clock} MHz, {state}")
+    if not clocks:
+        reasons.append("clocks are not known: /sys shows none")
+    if any(not clock.locked for clock in clocks.values()):
+        reasons.append("clocks move with the load: run sudo jetson_clocks first")
+    for reason in reasons:
+        print(f"note: {reason}")
+    return {
+        "board": facts["board"],
+        "JetPack": facts["jetpack"],
+        "L4T": facts["l4t"],
+        "power mode": facts["power_mode"],
+        "GPU (MHz)": str(clocks.get("GPU", board.UNKNOWN)),
+        "CPU (MHz)": str(clocks.get("CPU", board.UNKNOWN)),
+    }
+
+
+def rest(seconds: float) -> float:
+    """Do nothing; returns when that began."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began
+
+
+def power_while(work: Callable[[], float]) -> Power | None:
+    """The power during a call; None, after a sentence that says why, if not known.
+
+    Args:
+        work: returns when it began, by `time.monotonic`; counts from `SETTLE` on.
+    """
+    try:
+        with tegrastats() as recording:
+            return recording.power(work() + SETTLE)
+    except NoPowerError as error:
+        print(f"note: the power is not known: {error}")
+        return None
+
+
+def provenance(engine: Path, *_: Path) -> dict[str, str]:
+    """What was measured, as the engine's own sidecar says."""
+    sidecar = engines.built_with(engine)
+    return {
+        "TensorRT": sidecar["tensorrt"]["version"],
+        "model": f"{sidecar['name']} {sidecar['version']}",
+        "kpextract": __version__,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # in order with what kpextract says
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""What a Jetson is and how it is set: name, JetPack, power mode, clocks.
+
+What `kpextract doctor` reads as well is asked of the same functions. Not yet run on a
+Jetson: tested with recorded texts.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from kpextract.doctor import JETSON
+from kpextract.programs import NoAnswerError
+
+UNKNOWN = "-"  # in place of what the board does not tell
+HINTS = {
+    "power_mode": "If sudo nvpmodel -q tells it, run this script as root",
+    "jetpack": "Without the package nvidia-jetpack, L4T stands for it",
+}
+SYSFS = Path("/sys")
+# Devices of the GPU's clock: Nano, TX2, Xavier, Orin, Thor.
+GPU_CLOCK = re.compile(r"57000000\.gpu|gp10b|gv11b|ga10b|17000000\.gpu|gpu-gpc-0")
+
+
+def facts() -> tuple[dict[str, str], list[str]]:
+    """What each of doctor's `JETSON` answers, and a sentence for each that does not."""
+    known, reasons = {}, []
+    for name, question in JETSON.items():
+        try:
+            known[name] = question()
+        except (NoAnswerError, OSError) as error:
+            known[name] = UNKNOWN
+            sentence = f"{name.replace('_', ' ')} is not known: {error}"
+            reasons.append(". ".join(filter(None, (sentence, HINTS.get(name)))))
+    return known, reasons
+
+
+class Clock(NamedTuple):
+    """MHz: now, and between which limits the governor moves it."""
+
+    now: int
+    least: int
+    most: int
+
+    @property
+    def locked(self) -> bool:
+        """As `jetson_clocks` leaves it."""
+        return self.least == self.most
+
+    def __str__(self) -> str:
+        return str(self.most) if self.locked else f"{self.least} to {self.most}"
+
+
+def clocks(sysfs: Path = SYSFS) -> dict[str, Clock]:
+    """Clocks of "GPU" and "CPU", without those that the kernel does not show.
+
+    Of several groups of cores: the fastest now, the widest limits.
+    """
+    devices = (sysfs / "class" / "devfreq").glob("*")
+    gpu = [device for device in sorted(devices) if GPU_CLOCK.search(device.name)]
+    cpu = (sysfs / "devices" / "system" / "cpu" / "cpufreq").glob("policy*")
+    found = {
+        "GPU": [_clock(device, "{}_freq", 1_000_000) for device in gpu[:1]],  # Hz
+        "CPU": [_clock(policy, "scaling_{}_freq", 1_000) for policy in cpu],  # kHz
+    }
+    known = {name: [c for c in group if c is not None] for name, group in found.items()}
+    return {
+        name: Clock(
+            max(clock.now for clock in group),
+            min(clock.least for clock in group),
+            max(clock.most for clock in group),
+        )
+        for name, group in known.items()
+        if group
+    }
+
+
+def _clock(folder: Path, pattern: str, per_mhz: int) -> Clock | None:
+    """None where a file is missing, cannot be read, or holds no number."""
+    try:
+        return Clock(
+            *(
+                round(int((folder / pattern.format(which)).read_text()) / per_mhz)
+                for which in ("cur", "min", "max")
+            )
+        )
+    except (OSError, ValueError):
+        return None
