@@ -17,7 +17,10 @@ def test_the_median_keeps_the_form_of_the_results():
 
 
 def test_a_summary_has_each_turn():
-    found = [{"milliseconds": {"p50": value}} for value in (5.0, 4.0, 7.0)]
+    found = [
+        {"milliseconds": {"p50": value}, "machine": {"date": "2026-01-01"}}
+        for value in (5.0, 4.0, 7.0)
+    ]
     assert turns.summarize(found) == {
         "milliseconds": {"p50": 5.0},
         "turns": [turn["milliseconds"] for turn in found],
