@@ -20,6 +20,7 @@ from benchmarks import (
     accuracy,
     architecture,
     peers,
+    scaling,
     speed,
     streaming,
     variants,
@@ -61,6 +62,8 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return architecture.table(result["rows"])
     if name.startswith("latency"):
         return speed.table(result, *part)
+    if name == "scaling.json":
+        return scaling.table(result["series"])
     if name == "streaming.json":
         return streaming.table(result)
     if name == "variants.json":

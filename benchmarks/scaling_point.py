@@ -1,0 +1,97 @@
+"""Milliseconds and memory of one size, budget, batch and number of threads.
+
+    python -m benchmarks.scaling_point small --size 640x480 --batch 2 --threads 1
+
+Prints JSON. Alone in its process, since a process keeps the most memory that it ever
+had; benchmarks.scaling runs it for each of its points.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kpextract import Extractor, KpextractError
+from kpextract.arguments import size
+
+SECONDS = 2.5  # of calls
+LEAST_CALLS = 3  # ONNX Runtime plans its memory in the first call of a shape
+MIB = 1 << 20
+
+
+def measure(extractor: Extractor, batch: list[np.ndarray]) -> dict[str, Any]:
+    """Median milliseconds of a call, and peak memory of this process in MiB.
+
+    Args:
+        batch: images of one call.
+    """
+    before = peak_memory()
+    times: list[float] = []
+    ends = time.perf_counter() + SECONDS
+    while len(times) < LEAST_CALLS or time.perf_counter() < ends:
+        started = time.perf_counter()
+        extractor.detect_batch(batch)
+        times.append(1000 * (time.perf_counter() - started))
+    return {
+        "milliseconds": round(float(np.median(times[1:])), 3),
+        "calls": len(times) - 1,  # the first one warms up
+        "loaded_mib": round(before / MIB, 1),  # with the model, before an image
+        "peak_mib": round(peak_memory() / MIB, 1),
+    }
+
+
+def peak_memory() -> int:
+    """Most bytes that this program has had in memory.
+
+    On Linux the kernel tells it for the program; `getrusage` would count what the
+    process that started it had at that moment.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+    return 1024 * int(line.split()[1])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scaling_point",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", help="bundled name or path of an .onnx file")
+    add("--size", type=size, default=(640, 480), metavar="WxH", help="in pixels")
+    add("--keypoints", type=int, default=1000, help="budget of an image")
+    add("--batch", type=int, default=1, help="images of a call")
+    add("--threads", type=int, help="of a call; else the runtime's own choice")
+    options = parser.parse_args(arguments)
+    try:
+        extractor = Extractor(
+            options.model,
+            backend="onnx-cpu",
+            max_keypoints=options.keypoints,
+            num_threads=options.threads,
+        )
+    except KpextractError as error:
+        print(f"scaling_point: {error}", file=sys.stderr)
+        return 1
+    width, height = options.size
+    generator = np.random.default_rng(0)
+    shape = (options.batch, height, width, 3)
+    images = list(generator.integers(0, 256, shape, dtype=np.uint8))
+    info = extractor.info
+    facts = {"model": f"kpextract {info.model} {info.version}", "sha256": info.sha256}
+    print(json.dumps(facts | measure(extractor, images)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
