@@ -5,7 +5,9 @@ import re
 import shlex
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,7 +103,7 @@ read = engines.read_bench
 
 
 def run():
-    return benchmark.main(["--seconds", "0.3"])
+    return benchmark.main(["--seconds", "0.2"])
 
 
 def table_of(text):
@@ -311,6 +313,14 @@ def test_ctrl_c_is_no_traceback_and_leaves_no_row(jetson, monkeypatch):
     monkeypatch.setattr(engines, "load", load)
     assert run() == 130
     assert not (jetson / "jetson-engines" / "jetson-rows.md").exists()
+
+
+def test_power_counts_once_the_load_has_settled(monkeypatch):
+    asked = []
+    recording = SimpleNamespace(power=asked.append)
+    monkeypatch.setattr(benchmark, "tegrastats", lambda: nullcontext(recording))
+    benchmark.power_while(lambda: 100.0)
+    assert asked == [101.0]
 
 
 def test_loading_an_engine_is_not_running_it(jetson, monkeypatch):
