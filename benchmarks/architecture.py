@@ -23,10 +23,10 @@ from kpextract.export.tidy import tidy
 from kpextract.export.trace import trace
 
 from benchmarks import markdown
-from benchmarks.latency import measure
 from benchmarks.machine import write_result
 from benchmarks.protocol import stretch
 from benchmarks.sweep import cells, headings, parse, sweep
+from kpextract.bench import spread, time_calls
 from kpextract.files import replacing
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
@@ -36,6 +36,7 @@ from training.data import list_photos
 from training.network import SMALL, NetworkConfig, UnsuperPoint, count_flop
 
 SIZE = (640, 480)  # width and height, pixels
+CALLS = 200
 CALIBRATION_PHOTOS = 16
 COLUMNS = (
     "repeatability",
@@ -45,9 +46,13 @@ COLUMNS = (
     "correct_matches",
 )
 # Where the sweep starts; each variant is named by what differs.
-START = replace(SMALL, shared_hidden=True, head_kernel=1)
+START = replace(SMALL, shared_hidden=True, head_kernel=1, descriptor_kernel=1)
 STRIDE_4: dict[str, Any] = {"stages": ((), (), (32, 32), (96, 96, 96))}
-APART_3: dict[str, Any] = {"shared_hidden": False, "head_kernel": 3}
+APART_3: dict[str, Any] = {
+    "shared_hidden": False,
+    "head_kernel": 3,
+    "descriptor_kernel": 3,
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "start": {},
     "heads apart": {"shared_hidden": False},
@@ -60,7 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stem 7x7/4, heads apart, 3x3, descriptor 128": STRIDE_4
     | APART_3
     | {"descriptor_dim": 128},
-    "stem 7x7/4, heads 3x3": STRIDE_4 | {"head_kernel": 3},
+    "stem 7x7/4, heads 3x3": STRIDE_4 | {"head_kernel": 3, "descriptor_kernel": 3},
     "32": {"stages": ((), (16,), (32,), (96, 96, 96))},
     "32, 96x4": {"stages": ((), (16,), (32,), (96, 96, 96, 96))},
     "96x2": {"stages": ((), (16,), (32, 32), (96, 96))},
@@ -77,7 +82,8 @@ def session_milliseconds(model: onnx.ModelProto, image: np.ndarray) -> float:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return measure(lambda: session.run(None, {"image": image}))["p50"]
+    seconds = time_calls(lambda: session.run(None, {"image": image}), CALLS)
+    return spread(seconds)["p50"]
 
 
 def read_batch(path: Path) -> np.ndarray:

@@ -29,12 +29,21 @@ class Candidate:
         detect: (H, W, 3) uint8 BGR to features, best first, at most the budget.
         norm: of the distance of its descriptors, cv2.NORM_L2 or cv2.NORM_HAMMING.
         sha256: of the model file; None for what has no model.
+        precision: of a network's arithmetic; None for what has none.
+        extractor: of kpextract; None of a peer.
     """
 
     name: str
     detect: Detect
     norm: int = cv2.NORM_L2
     sha256: str | None = None
+    precision: str | None = None
+    extractor: Extractor | None = None
+
+
+def is_peer(name: str) -> bool:
+    """Is it the name of a peer, and not of a model of kpextract?"""
+    return name in OPENCV or name in NETWORKS
 
 
 def open_candidate(name: str, max_keypoints: int | None) -> Candidate:
@@ -56,7 +65,13 @@ def open_candidate(name: str, max_keypoints: int | None) -> Candidate:
     extractor = Extractor(name, max_keypoints=max_keypoints)
     info = extractor.info
     label = f"kpextract {info.model} {info.version}"
-    return Candidate(label, extractor.detect, sha256=info.sha256)
+    return Candidate(
+        label,
+        extractor.detect,
+        sha256=info.sha256,
+        precision=info.precision,
+        extractor=extractor,
+    )
 
 
 def _from_opencv(name: str, max_keypoints: int | None) -> Candidate:
@@ -128,7 +143,7 @@ def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
 
     label = f"{name} (kornia {kornia.__version__})"
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Candidate(label, detect, sha256=sha256)
+    return Candidate(label, detect, sha256=sha256, precision="float32")
 
 
 def _missing(name: str, package: str) -> MissingPackageError:

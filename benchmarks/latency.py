@@ -1,75 +1,196 @@
-"""Milliseconds from image to features, alone in this process.
+"""Milliseconds from image to features, of kpextract and its peers.
+
+    python -m benchmarks.latency --extractors ORB small small-int8.onnx SIFT XFeat \\
+        --out benchmarks/results/latency.json --plot
+
+Each is timed alone in a process of its own, since the threads of two runtimes slow each
+other, and the processes take turns. What counts is the ratio to the first extractor.
+For kpextract each stage is timed too, and the ratio of the whole to the bare network.
+Prints the table of the first size, batch and budget; the JSON file holds all. --plot
+draws it beside the file, with the accuracy of peers.json there. One extractor alone,
+in this process, with one size (the photo's own, if none is given), batch and budget:
 
     python -m benchmarks.latency examples/street-left.jpg --extractor small
-
-For kpextract the time inside the engine is measured too; the rest is preparing the
-image and decoding. Run one extractor a process: the threads of two runtimes slow each
-other.
 """
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
-
-from benchmarks.extractors import open_candidate
+from benchmarks import plots, speed
+from benchmarks.extractors import is_peer, open_candidate
 from benchmarks.machine import write_result
+from benchmarks.turns import FailedError, in_turns, summarize
+from kpextract import InvalidOptionError, KpextractError
+from kpextract.arguments import size
+from kpextract.bench import Memory, batch_of, figures, measure, time_calls
+from kpextract.photos import UsageError, read_photo
 
-WARM_UP = 20  # calls
+PHOTO = Path("examples/street-left.jpg")
+SIZES = [(640, 480), (1280, 720), (320, 240)]
+BATCHES = [1, 8, 32]
+BUDGETS = [1000, 500, 2000]
 CALLS = 200
-PERCENTILES = (50, 90, 99)
+LEAST_CALLS = 10  # of a batch
+ROUNDS = 3
 
 
-def measure(call: Callable[[], Any]) -> dict[str, float]:
-    """Percentiles of milliseconds of one call."""
-    for _ in range(WARM_UP):
-        call()
-    times = []
-    for _ in range(CALLS):
-        started = time.perf_counter()
-        call()
-        times.append(1000 * (time.perf_counter() - started))
-    return percentiles(times, PERCENTILES)
+class Job(NamedTuple):
+    """What one process measures; without a size the photo's own."""
+
+    name: str
+    size: tuple[int, int] | None
+    batch: int
+    max_keypoints: int
 
 
-def percentiles(values: Sequence[float], which: Sequence[int]) -> dict[str, float]:
-    """Those of `values` by name: p50, p90 ..."""
-    found = np.percentile(values, which)
-    return {f"p{p}": round(float(v), 3) for p, v in zip(which, found, strict=True)}
+def jobs(
+    names: list[str],
+    sizes: list[tuple[int, int]],
+    batches: list[int],
+    budgets: list[int],
+) -> list[Job]:
+    """All extractors with one setting after another, so that neighbors compare.
+
+    Every size and batch comes with the first budget, every budget with the first size
+    and batch. Batches are for kpextract alone.
+    """
+    settings = [(size, batch, budgets[0]) for size in sizes for batch in batches]
+    settings += [(sizes[0], batches[0], budget) for budget in budgets[1:]]
+    return [
+        Job(name, *setting)
+        for setting in settings
+        for name in names
+        if setting[1] == 1 or not is_peer(name)
+    ]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+def words(job: Job, photo: Path, calls: int) -> list[str]:
+    """The command line that measures it; of large batches fewer calls are made."""
+    made = min(calls, max(LEAST_CALLS, calls // job.batch))
+    return [
+        *(str(photo), "--extractor", job.name),
+        *(("--size", "{}x{}".format(*job.size)) if job.size else ()),
+        *("--batch", str(job.batch), "--max-keypoints", str(job.max_keypoints)),
+        *("--calls", str(made)),
+    ]
+
+
+def measure_all(
+    chosen: list[Job], photo: Path, calls: int, rounds: int
+) -> dict[str, Any]:
+    """Every job in turns.
+
+    Raises:
+        FailedError: an extractor failed, or is not installed.
+    """
+    found = in_turns({job: words(job, photo, calls) for job in chosen}, rounds)
+    rows = [summarize(turns) for turns in found.values()]
+    models = {row["extractor"]: row.pop("sha256") for row in rows}
+    reference = rows[0]["extractor"]
+    return {
+        "models": {name: sha256 for name, sha256 in models.items() if sha256},
+        "photo": photo.name,
+        "rounds": rounds,
+        "reference": reference,
+        "rows": [row | {"ratio": speed.ratio(rows, row, reference)} for row in rows],
+    }
+
+
+def measure_one(job: Job, photo: Path, calls: int) -> dict[str, Any]:
+    """One extractor, alone in this process.
+
+    Raises:
+        InvalidOptionError: a batch for a peer, which takes one image a call.
+        KpextractError: it cannot be had.
+    """
+    if job.batch > 1 and is_peer(job.name):
+        raise InvalidOptionError(f"--batch: {job.name} takes one image a call.")
+    memory = Memory()
+    candidate = open_candidate(job.name, job.max_keypoints)
+    image = read_photo(photo)
+    images = batch_of(image, job.size or image.shape[1::-1], job.batch)
+    if candidate.extractor:
+        found = measure(candidate.extractor, images, calls)
+    else:
+        seconds = time_calls(lambda: candidate.detect(images[0]), calls)
+        found = {"keypoints": len(candidate.detect(images[0])), **figures(seconds, 1)}
+    return {
+        "extractor": candidate.name,
+        "backend": candidate.extractor and candidate.extractor.info.backend,
+        "precision": candidate.precision,
+        "sha256": candidate.sha256,
+        "size": list(images[0].shape[1::-1]),
+        "batch": job.batch,
+        "max_keypoints": job.max_keypoints,
+        **found,
+        "memory_mib": memory.most(),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.latency",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photo", type=Path)
-    parser.add_argument("--extractor", default="small")
-    parser.add_argument("--max-keypoints", type=int, default=1000)
-    parser.add_argument("--out", type=Path, help="JSON file")
-    options = parser.parse_args(arguments)
-    image = cv2.imread(str(options.photo))
-    height, width = image.shape[:2]
-    candidate = open_candidate(options.extractor, options.max_keypoints)
-    milliseconds = measure(lambda: candidate.detect(image))
-    print(f"{candidate.name}, {width}x{height}: {milliseconds} ms")
-    if options.out:
-        result = {
-            "extractor": candidate.name,
-            "sha256": candidate.sha256,
-            "size": [width, height],
-            "max_keypoints": options.max_keypoints,
-            "keypoints": len(candidate.detect(image)),
-            "milliseconds": milliseconds,
-        }
-        write_result(options.out, result)
+    add = parser.add_argument
+    add("photo", type=Path, nargs="?", default=PHOTO)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--extractor", default="small", help="alone, in this process")
+    which.add_argument("--extractors", nargs="+", help="each in its own process")
+    add("--size", type=size, action="append", metavar="WxH", help="may be repeated")
+    add("--batch", type=int, nargs="+", metavar="N")
+    add("--max-keypoints", type=int, nargs="+", metavar="N")
+    add("--calls", type=int, default=CALLS)
+    add("--rounds", type=int, default=ROUNDS)
+    add("--out", type=Path, help="JSON file")
+    add("--plot", action="store_true", help="draw --out, of --extractors")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line asks for; prints it.
+
+    Raises:
+        UsageError: options that do not go together.
+        FailedError, KpextractError: an extractor failed.
+    """
+    if options.extractors:
+        if options.plot and not options.out:
+            raise UsageError("--plot draws what --out holds: give both.")
+        chosen = jobs(
+            options.extractors,
+            options.size or SIZES,
+            options.batch or BATCHES,
+            options.max_keypoints or BUDGETS,
+        )
+        result = measure_all(chosen, options.photo, options.calls, options.rounds)
+        print(speed.table(result))
+        return result
+    given = (options.size, options.batch, options.max_keypoints)
+    if options.plot or any(values and len(values) > 1 for values in given):
+        raise UsageError("--plot and several values are for --extractors.")
+    size, batch, budget = (values and values[0] for values in given)
+    job = Job(options.extractor, size, batch or BATCHES[0], budget or BUDGETS[0])
+    result = measure_one(job, options.photo, options.calls)
+    print("{extractor}, {size[0]}x{size[1]}: {milliseconds} ms".format(**result))
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    options = _parser().parse_args(arguments)
+    try:
+        result = _run(options)
+        if options.out:
+            write_result(options.out, result)
+        if options.plot:
+            plots.draw(options.out)
+    except (FailedError, KpextractError, OSError, UsageError) as error:
+        print(f"latency: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -11,19 +11,15 @@ too.
 """
 
 import argparse
-import json
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmarks import plots
 from benchmarks.accuracy import Rows, compare, table
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS
+from benchmarks.turns import FailedError, in_turns, summarize
 from kpextract import KpextractError
 from kpextract.photos import read_photo
 
@@ -34,37 +30,15 @@ TURNS = 3
 
 
 def measure_latency(names: list[str], photo: Path) -> dict[str, dict[str, Any]]:
-    """What benchmarks.latency finds, by label: the median of the turns, and each turn.
+    """By label: the median of the turns, and each turn.
 
     Raises:
-        subprocess.CalledProcessError: an extractor failed; it has said why.
+        FailedError: an extractor failed.
     """
-    turns: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "latency.json"
-        for _ in range(TURNS):
-            for name in names:
-                command = [sys.executable, "-m", "benchmarks.latency", str(photo)]
-                command += ["--extractor", name, "--out", str(out)]
-                command += ["--max-keypoints", str(SETTING.max_keypoints)]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-                found = json.loads(out.read_text())
-                turns.setdefault(found["extractor"], []).append(found)
-    return {label: summarize(found) for label, found in turns.items()}
-
-
-def summarize(turns: list[dict[str, Any]]) -> dict[str, Any]:
-    """One extractor's results of benchmarks.latency as one."""
-    milliseconds = [turn["milliseconds"] for turn in turns]
-    return {
-        "size": turns[0]["size"],
-        "keypoints": turns[0]["keypoints"],
-        "milliseconds": {
-            name: float(np.median([values[name] for values in milliseconds]))
-            for name in milliseconds[0]
-        },
-        "turns": milliseconds,
-    }
+    budget = ("--max-keypoints", SETTING.max_keypoints)
+    jobs = {name: (photo, "--extractor", name, *budget) for name in names}
+    found = in_turns(jobs, TURNS)
+    return {turns[0]["extractor"]: summarize(turns) for turns in found.values()}
 
 
 def rows(result: dict[str, Any]) -> Rows:
@@ -92,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         read_photo(options.photo)  # a wrong name is told before the long work
         result = compare(options.extractors, options.folder)
         result["latency"] = measure_latency(options.extractors, options.photo)
-    except (KpextractError, OSError, subprocess.CalledProcessError) as error:
+    except (FailedError, KpextractError, OSError) as error:
         print(f"peers: {error}", file=sys.stderr)
         return 1
     print(table(rows(result)))

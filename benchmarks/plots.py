@@ -1,40 +1,68 @@
-"""Pictures of a result of benchmarks.peers, drawn beside it.
+"""Pictures of a result, drawn beside it.
 
     python -m benchmarks.plots benchmarks/results/peers.json
 
-Writes peers-matching.png, the matching accuracy over thresholds, and peers-latency.png,
-accuracy over milliseconds, both of 640x480 images with 1000 points.
+Of one of benchmarks.peers, peers-matching.png, the matching accuracy over thresholds,
+and peers-latency.png, accuracy over milliseconds, both of 640x480 images with 1000
+points. Of one of benchmarks.latency, latency-size.png, milliseconds over pixels, and
+latency-accuracy.png, the accuracy that peers.json beside it has over its milliseconds.
 """
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.protocol import MATCHING_THRESHOLDS, SETTINGS
 from kpextract.files import replacing
+from kpextract.photos import UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SETTING = SETTINGS[-1]
+ACCURACY = "peers.json"
 ACCURACIES = {
     "matching_accuracy_3": "matching accuracy at 3 px",
     "homography_accuracy_3": "homography accuracy at 3 px",
 }
 
 
-def draw(path: Path) -> None:
-    """Both pictures of the result at `path`, each whole or not at all."""
+def draw(path: Path) -> list[Path]:
+    """The pictures of the result at `path`, each whole or not at all.
+
+    Raises:
+        OSError: there is no such file, or no peers.json beside one of latency.
+        UsageError: that knows none of its extractors.
+    """
     result = json.loads(path.read_text())
-    pictures = {
-        "matching": matching_figure(result),
-        "latency": latency_figure(result),
-    }
-    for name, figure in pictures.items():
-        with replacing(path.with_name(f"{path.stem}-{name}.png")) as temporary:
+    if "rows" in result:
+        accuracy = json.loads(path.with_name(ACCURACY).read_text())
+        times = milliseconds_of(result, accuracy)
+        if not times:
+            raise UsageError(
+                f"{path.with_name(ACCURACY)} has the accuracy of no extractor and "
+                f"setting of {path}. Measure it with benchmarks.peers."
+            )
+        pictures = {
+            "size": size_figure(result),
+            "accuracy": accuracy_figure(accuracy, times),
+        }
+    else:
+        latency = result["latency"].items()
+        times = {label: found["milliseconds"]["p50"] for label, found in latency}
+        pictures = {
+            "matching": matching_figure(result),
+            "latency": accuracy_figure(result, times),
+        }
+    paths = [path.with_name(f"{path.stem}-{name}.png") for name in pictures]
+    for target, figure in zip(paths, pictures.values(), strict=True):
+        with replacing(target) as temporary:
             figure.savefig(temporary, dpi=150)
+    return paths
 
 
 def matching_figure(result: dict[str, Any]) -> "Figure":
@@ -56,24 +84,89 @@ def matching_figure(result: dict[str, Any]) -> "Figure":
     return figure
 
 
-def latency_figure(result: dict[str, Any]) -> "Figure":
-    """Accuracy over the median milliseconds from image to features."""
+def accuracy_figure(result: dict[str, Any], milliseconds: dict[str, float]) -> "Figure":
+    """Accuracy over the median milliseconds from image to features.
+
+    Args:
+        result: of benchmarks.peers.
+        milliseconds: of each extractor that is to be drawn, by label.
+    """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, ScalarFormatter
 
     figure = Figure(figsize=(11, 4), layout="constrained")
     panels = figure.subplots(1, len(ACCURACIES))
+    figures = result["figures"][SETTING.name]["all"]
     for panel, (key, title) in zip(panels, ACCURACIES.items(), strict=True):
-        for label, row in result["figures"][SETTING.name]["all"].items():
-            milliseconds = result["latency"][label]["milliseconds"]["p50"]
-            panel.scatter(milliseconds, row[key], label=label)
-        panel.set(title=title, xlabel="milliseconds", xscale="log", ylim=(0, 1))
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(ScalarFormatter())
-        panel.xaxis.minorticks_off()
+        for label, value in milliseconds.items():
+            panel.scatter(value, figures[label][key], label=label)
+        panel.set(title=title, xlabel="milliseconds", ylim=(0, 1))
+        _logarithmic(panel, "x")
         panel.grid(alpha=0.3)
     panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def milliseconds_of(
+    result: dict[str, Any], accuracy: dict[str, Any]
+) -> dict[str, float]:
+    """By label, of the setting of `accuracy`, of those that both have measured.
+
+    Args:
+        result: of benchmarks.latency.
+        accuracy: of benchmarks.peers; counts if it is of the same model file.
+    """
+    known = accuracy["figures"][SETTING.name]["all"]
+    return {
+        row["extractor"]: row["milliseconds"]["p50"]
+        for row in result["rows"]
+        if row["extractor"] in known
+        and tuple(row["size"]) == SETTING.image_size
+        and row["max_keypoints"] == SETTING.max_keypoints
+        and row["batch"] == 1
+        and result["models"].get(row["extractor"])
+        == accuracy["models"].get(row["extractor"])
+    }
+
+
+def size_figure(result: dict[str, Any]) -> "Figure":
+    """Median milliseconds over pixels, one image a call and the first budget."""
+    from matplotlib.figure import Figure
+
+    rows = [
+        row
+        for row in result["rows"]
+        if row["batch"] == 1
+        and row["max_keypoints"] == result["rows"][0]["max_keypoints"]
+    ]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    panel = figure.subplots()
+    for label in dict.fromkeys(row["extractor"] for row in rows):
+        points = sorted(
+            (math.prod(row["size"]), row["milliseconds"]["p50"])
+            for row in rows
+            if row["extractor"] == label
+        )
+        panel.plot(*zip(*points, strict=True), marker="o", label=label)
+    _logarithmic(panel, "y")
+    panel.set(xlabel="image size", ylabel="milliseconds", xscale="log")
+    sizes = {tuple(row["size"]) for row in rows}
+    names = {math.prod(size): "{}x{}".format(*size) for size in sizes}
+    panel.set_xticks(list(names), list(names.values()))
+    panel.xaxis.minorticks_off()
+    panel.grid(alpha=0.3)
+    panel.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _logarithmic(panel: "Axes", axis: str) -> None:
+    """An axis with 1, 2, 5, 10, 20 ... written as numbers."""
+    from matplotlib.ticker import LogLocator, ScalarFormatter
+
+    panel.set(**{f"{axis}scale": "log"})
+    ticks = getattr(panel, f"{axis}axis")
+    ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ticks.set_major_formatter(ScalarFormatter())
+    ticks.minorticks_off()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,8 +176,13 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("result", type=Path, help="JSON file of benchmarks.peers")
-    draw(parser.parse_args(arguments).result)
+    parser.add_argument("result", type=Path, help="JSON file of either benchmark")
+    try:
+        for picture in draw(parser.parse_args(arguments).result):
+            print(f"wrote {picture}")
+    except (OSError, UsageError) as error:
+        print(f"plots: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

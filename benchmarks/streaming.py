@@ -22,9 +22,10 @@ import cv2
 import numpy as np
 
 from benchmarks import markdown
-from benchmarks.latency import percentiles
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
+from kpextract.hardware import memory_mib
+from kpextract.meter import percentiles
 from kpextract.video import open_video
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "street-left.jpg"
@@ -130,10 +131,10 @@ def memory_of_stream(
 
 def _resident() -> float:
     """MiB that this process has in memory."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise OSError("/proc/self/status does not tell VmRSS.")
+    mib = memory_mib("VmRSS")
+    if mib is None:
+        raise OSError("this system does not tell VmRSS.")
+    return mib
 
 
 def table(result: dict[str, Any]) -> str:

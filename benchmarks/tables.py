@@ -5,7 +5,8 @@
 Rewrites, in each document, what stands between a line like
 <!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: where the figures
 come from, then the table. Setting and split (all, if none is named) choose the part of
-a file that holds several.
+a file that holds several. What has not been measured yet is left as it stands, as long
+as that is no table.
 """
 
 import json
@@ -14,7 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, accuracy, architecture, peers, streaming, variants
+from benchmarks import (
+    ablation,
+    accuracy,
+    architecture,
+    peers,
+    speed,
+    streaming,
+    variants,
+)
 from kpextract.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +35,7 @@ DOCUMENTS = (
     "benchmarks/README.md",
     "docs/video.md",
 )
-BLOCK = re.compile(r"(<!-- table (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- table (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SHOWN_HASH = 12  # digits
 
 
@@ -48,6 +57,8 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return ablation.table({n: r["figures"] for n, r in result["rows"].items()})
     if name == "architecture.json":
         return architecture.table(result["rows"])
+    if name == "latency.json":
+        return speed.table(result, *part)
     if name == "streaming.json":
         return streaming.table(result)
     if name == "variants.json":
@@ -63,9 +74,11 @@ def render(document: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         name, *part = (word.strip() for word in match[2].split("|"))
+        if not (RESULTS / name).exists() and "|" not in match[3]:
+            return match[0]
         result = json.loads((RESULTS / name).read_text(encoding="utf-8"))
         made = f"\n{table(name, result, *part)}\n\n({provenance(result)})\n\n"
-        return match[1] + made + match[3]
+        return match[1] + made + match[4]
 
     return BLOCK.sub(block, document)
 

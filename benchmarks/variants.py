@@ -30,6 +30,7 @@ from tqdm import tqdm
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.rounding import rounded, unsaturated
+from benchmarks.turns import FailedError, alone
 from kpextract import Extractor, KpextractError
 from kpextract.photos import UsageError, expand, read_photo
 
@@ -72,22 +73,6 @@ def kpextract(*words: str | Path) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def latency(model: Path, max_keypoints: int, folder: Path) -> dict[str, float]:
-    """Percentiles of milliseconds, in a process of its own.
-
-    Raises:
-        CommandError: it failed.
-    """
-    out = folder / "latency.json"
-    command = [sys.executable, "-m", "benchmarks.latency", str(PHOTO)]
-    command += ["--extractor", str(model), "--out", str(out)]
-    command += ["--max-keypoints", str(max_keypoints)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise CommandError(done.stderr.strip().splitlines()[-1])
-    return json.loads(out.read_text())["milliseconds"]
-
-
 def read_frames(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
     """Name and pixels of each photo.
 
@@ -107,8 +92,9 @@ def examine(
     """Export, build, compare and time one variant.
 
     Raises:
-        CommandError: it cannot be exported or timed. That it cannot be built is part
-            of the result.
+        CommandError: it cannot be exported. That it cannot be built is part of the
+            result.
+        FailedError: it cannot be timed.
         KpextractError: it cannot be compared.
     """
     words = options.split()
@@ -134,7 +120,9 @@ def examine(
         "engine": _build(out),
         "figures": asdict(figures),
         "missed": Gate().missed(figures),
-        "milliseconds": latency(out, max_keypoints, folder),
+        "milliseconds": alone(
+            PHOTO, "--extractor", out, "--max-keypoints", max_keypoints
+        )["milliseconds"],
     }
 
 
@@ -202,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
                 rows[name] = examine(
                     options.model, words, photos, options.calibrate, Path(folder)
                 )
-    except (CommandError, KpextractError, OSError, UsageError) as error:
+    except (CommandError, FailedError, KpextractError, OSError, UsageError) as error:
         print(f"variants: {error}", file=sys.stderr)
         return 1
     print(table(rows))

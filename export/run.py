@@ -25,7 +25,9 @@ from training.network import UnsuperPoint, count_flop
 from .agreement import Agreement
 from .artifact import refuse_existing, write_model
 from .check import check
+from .metadata import read_metadata, write_metadata
 from .pipeline import make_all, summary
+from .reach import reach_entry
 from .trace import trace
 
 LICENSE = "Apache-2.0"
@@ -56,6 +58,7 @@ def export(
         "kpextract.license": LICENSE,
     }
     model = trace(network, metadata)
+    write_metadata(model, read_metadata(model) | reach_entry(model))
     agreement = check(model, network, list_photos(images))
     out.mkdir(parents=True, exist_ok=True)
     if not in_place:

@@ -21,6 +21,7 @@ from .half import to_half
 from .metadata import parse_graph, read_metadata, write_metadata
 from .parity import check_variant
 from .quantize import STYLES, quantize
+from .reach import reach_entry
 from .shape import fix_shape
 from .sparse import append_decoding
 from .tidy import tidy
@@ -173,7 +174,7 @@ def build(
             float16=variant.descriptors == "float16",
         )
     changed = {"kind": variant.kind, "precision": variant.precision}
-    write_metadata(graph, read_metadata(source) | changed)
+    write_metadata(graph, read_metadata(source) | changed | reach_entry(source))
     onnx.checker.check_model(graph, full_check=True)
     return graph
 

@@ -15,7 +15,7 @@ from kpextract.arguments import (
 from kpextract.commands import FAILED, INTERRUPTED, detect, info, match_photos
 from kpextract.doctor import doctor
 from kpextract.errors import InvalidOptionError, KpextractError
-from kpextract.model_arguments import add_build, add_export, add_verify
+from kpextract.model_arguments import add_bench, add_build, add_export, add_verify
 from kpextract.photos import UsageError
 from kpextract.sources import CHANNELS, RawFormat
 from kpextract.video_commands import track
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add_export(commands)
     add_build(commands)
     add_verify(commands)
+    add_bench(commands)
     _add_doctor(commands)
     add_command(commands, "info", info, "kpextract info --json")
     return parser

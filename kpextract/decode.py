@@ -166,18 +166,16 @@ def sample_descriptors(
     u, v = ((points + np.float32(0.5)) / np.float32(stride) - np.float32(0.5)).T
     u, v = np.clip(u, 0, width - 1), np.clip(v, 0, height - 1)
     # A point that is NaN has a descriptor of NaN; an index must be a number.
-    left, top = np.floor(np.nan_to_num([u, v])).astype(np.intp)
+    left, top = np.fmax(u, 0).astype(np.intp), np.fmax(v, 0).astype(np.intp)
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     across, down = u - left.astype(np.float32), v - top.astype(np.float32)
-    flat = descriptor_map.reshape(dimension, -1)
-    upper = _lerp(flat[:, top * width + left], flat[:, top * width + right], across)
-    lower = _lerp(
-        flat[:, bottom * width + left], flat[:, bottom * width + right], across
-    )
-    sampled = _lerp(upper, lower, down).T
+    upper, lower = top * width, bottom * width
+    corners = np.stack([upper + left, upper + right, lower + left, lower + right])
+    shares = np.stack([1 - across, across] * 2)
+    shares[:2] *= 1 - down
+    shares[2:] *= down
+    # Of the map only what the points touch is read.
+    around = descriptor_map.reshape(dimension, -1).take(corners, axis=1)
+    sampled = np.ascontiguousarray(np.einsum("dcn,cn->dn", around, shares).T)
     norms = np.sqrt(np.einsum("nd,nd->n", sampled, sampled))[:, None]
-    return np.ascontiguousarray(sampled / np.maximum(norms, np.float32(TINY)))
-
-
-def _lerp(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    return first + (second - first) * share
+    return sampled / np.maximum(norms, np.float32(TINY))

@@ -6,6 +6,7 @@ else. The parsers know what the tools print; not yet run on a GPU.
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from kpextract.programs import NoAnswerError, output
@@ -17,6 +18,12 @@ FIELDS = {  # our name, nvidia-smi's
     "driver": "driver_version",
     "memory": "memory.total",
 }
+CLOCKS = {
+    "sm": "clocks.sm",
+    "sm_most": "clocks.max.sm",
+    "memory": "clocks.mem",
+    "power_limit": "power.limit",
+}
 NVCC = "/usr/local/cuda/bin/nvcc"  # where CUDA's installer puts it, often not on PATH
 L4T_FILE = Path("/etc/nv_tegra_release")
 BOARD_FILE = Path("/proc/device-tree/model")
@@ -24,22 +31,46 @@ BOARD_FILE = Path("/proc/device-tree/model")
 
 def gpus() -> list[dict[str, str | None]]:
     """`FIELDS` of each GPU; None for what a GPU does not tell."""
-    query = f"--query-gpu={','.join(FIELDS.values())}"
-    return parse_gpus(_ask("nvidia-smi", query, "--format=csv,noheader"))
+    return parse_gpus(_smi(FIELDS.values()))
 
 
-def parse_gpus(text: str) -> list[dict[str, str | None]]:
-    """Of nvidia-smi's CSV without a head."""
-    found = []
+def clocks() -> list[dict[str, str | None]]:
+    """`CLOCKS` of each GPU as they are now; None for what a GPU does not tell."""
+    return parse_gpus(_smi(CLOCKS.values()), CLOCKS)
+
+
+def memory_used() -> int:
+    """MiB in use on all GPUs, by whatever process."""
+    return parse_memory_used(_smi(["memory.used"]))
+
+
+def _smi(fields: Iterable[str]) -> str:
+    """nvidia-smi's CSV without a head, a GPU a line."""
+    return _ask(
+        "nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"
+    )
+
+
+def parse_gpus(
+    text: str, fields: Iterable[str] = tuple(FIELDS)
+) -> list[dict[str, str | None]]:
+    """Of nvidia-smi's CSV without a head, its columns named by `fields`."""
+    names, found = list(fields), []
     for line in filter(None, map(str.strip, text.splitlines())):
         cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) != len(FIELDS):
+        if len(cells) != len(names):
             raise NoAnswerError(f"nvidia-smi: {line}")
         known = [None if cell.startswith("[") else cell for cell in cells]  # [N/A]
-        found.append(dict(zip(FIELDS, known, strict=True)))
+        found.append(dict(zip(names, known, strict=True)))
     if not found:
         raise NoAnswerError("nvidia-smi lists no GPU")
     return found
+
+
+def parse_memory_used(text: str) -> int:
+    """Of nvidia-smi's CSV without a head."""
+    cells = [row["used"] or "" for row in parse_gpus(text, ["used"])]
+    return sum(int(_find(r"^(\d+) MiB$", cell, "nvidia-smi")) for cell in cells)
 
 
 def cuda_of_driver() -> str:

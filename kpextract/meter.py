@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -49,8 +50,14 @@ class Meter:
 def _figures(fps: float, latencies: list[float]) -> dict[str, float]:
     figures = {"fps": round(fps, 2)}
     if latencies:
-        for percent, value in zip(
-            PERCENTILES, np.percentile(latencies, PERCENTILES), strict=True
-        ):
-            figures[f"p{percent}_ms"] = round(float(value), 2)
+        found = percentiles(latencies)
+        figures |= {f"{name}_ms": round(value, 2) for name, value in found.items()}
     return figures
+
+
+def percentiles(
+    values: Sequence[float], which: Sequence[int] = PERCENTILES
+) -> dict[str, float]:
+    """Those of `values` by name: p50, p90 ...; rounded to a thousandth."""
+    found = np.percentile(values, which)
+    return {f"p{p}": round(float(v), 3) for p, v in zip(which, found, strict=True)}

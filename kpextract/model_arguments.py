@@ -6,6 +6,7 @@ from typing import Any
 
 from kpextract.arguments import add_command, size
 from kpextract.backends import BACKENDS
+from kpextract.bench_command import bench
 from kpextract.model_commands import build, export, verify
 
 
@@ -130,3 +131,52 @@ def add_verify(commands: Any) -> None:
         metavar="COSINE",
         help="median between descriptors of common points (0.9995)",
     )
+
+
+def add_bench(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "bench",
+        bench,
+        "kpextract bench photo.jpg --size 640x480 --size 1280x720 --batch 1 8",
+    )
+    add = command.add_argument
+    unset = argparse.SUPPRESS
+    add(
+        "photo",
+        nargs="?",
+        type=Path,
+        metavar="PHOTO",
+        help="stretched to each size; without one a texture is made",
+    )
+    add("--model", default=unset, help="bundled name or path of a model or engine")
+    add("--backend", choices=("auto", *BACKENDS), default=unset)
+    add("--num-threads", type=_count, default=unset)
+    add(
+        "--size",
+        type=size,
+        action="append",
+        metavar="WxH",
+        help="of images, in pixels; may be given again (640x480)",
+    )
+    for option, default, meaning in (
+        ("--batch", 1, "images of a call, one number or more"),
+        ("--max-keypoints", 1000, "budget of an image, one number or more"),
+    ):
+        add(
+            option,
+            nargs="+",
+            type=_count,
+            default=[default],
+            metavar="N",
+            help=f"{meaning} ({default})",
+        )
+    add("--calls", type=_count, default=100, help="of each combination (100)")
+    add("--out", type=Path, metavar="FILE", help="JSON file, as --json prints it")
+
+
+def _count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"not a whole number of at least 1: {text!r}")
+    return int(text)

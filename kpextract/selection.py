@@ -29,9 +29,16 @@ def check_selection(selection: str) -> str:
 def strongest(logits: np.ndarray, limit: int | None) -> np.ndarray:
     """Indices of the `limit` highest of (N,) logits, descending.
 
-    Ties keep their order. None as limit ranks them all.
+    Ties keep their order, and what is NaN comes last. None as limit ranks them all.
     """
-    return np.argsort(-logits, kind="stable")[:limit]
+    keys = -logits
+    candidates = np.arange(len(keys))
+    if limit is not None and limit < len(keys):
+        # Finding the last one first leaves fewer to sort.
+        last = np.partition(keys, limit)[limit]
+        if not np.isnan(last):
+            candidates = np.flatnonzero(keys <= last)
+    return candidates[np.argsort(keys[candidates], kind="stable")][:limit]
 
 
 def evenly_spread(

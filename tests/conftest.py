@@ -1,5 +1,6 @@
 """Fixtures for all rooms."""
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -39,6 +40,24 @@ def extractor():
     from kpextract import Extractor
 
     return Extractor()
+
+
+@pytest.fixture(scope="session")
+def write(tmp_path_factory):
+    """Exports a variant of the bundled model, each once; gives the path."""
+    from kpextract.export.variant import export_variant
+
+    folder = tmp_path_factory.mktemp("variants")
+
+    def write(variant):
+        name = hashlib.sha256(repr(variant).encode()).hexdigest()
+        path = folder / f"{name}.onnx"
+        if not path.exists():
+            photos = str(ROOT / "examples") if variant.int8 else None
+            export_variant("small", path, variant, photos=photos)
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="module")

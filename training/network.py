@@ -32,7 +32,11 @@ class NetworkConfig:
     descriptor_width: int
     descriptor_dim: int
     shared_hidden: bool = False  # each head reads the hidden channels of all three
-    head_kernel: int = 3  # of the last convolution of a head
+    head_kernel: int = 3  # of the last convolution of the score and position heads
+    descriptor_kernel: int = 3  # of the last convolution of the descriptor head
+    # Blocks at stride 8 but the first, and the heads' hidden one, in two steps: a 3x3
+    # window for each channel, then 1x1 over channels (MobileNet, arXiv:1704.04861).
+    separable: bool = False
     descriptor_stride: int = 8  # 4: upsampled and joined with the stage at stride 4
     # Half the range of a position, in cells, around its cell's centre. 0.5 keeps a
     # point in its own cell (the paper's sigmoid); more lets it cross the border (KP2D).
@@ -96,20 +100,44 @@ class DenseOutput(NamedTuple):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch norm, (leaky) ReLU.
-
-    3x3; at a stride of 4 a kernel of 7, so that neighbouring windows overlap.
-    """
+    """Convolution, batch norm, (leaky) ReLU."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, leak: float, stride: int = 1
+        self,
+        channels_in: int,
+        channels_out: int,
+        leak: float,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        groups: int = 1,
     ):
-        kernel = 3 if stride <= 2 else 2 * stride - 1
         super().__init__(
-            nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2),
+            nn.Conv2d(
+                channels_in, channels_out, kernel, stride, kernel // 2, groups=groups
+            ),
             nn.BatchNorm2d(channels_out),
             nn.LeakyReLU(leak, inplace=True) if leak else nn.ReLU(inplace=True),
         )
+
+
+def make_block(
+    channels_in: int, channels_out: int, config: NetworkConfig, stride: int, scale: int
+) -> nn.Module:
+    """A block of 3x3; at a stride of 4 of 7x7, so that neighbouring windows overlap.
+
+    Args:
+        stride: of the block.
+        scale: pixels between neighbouring outputs of the block.
+    """
+    leak = config.leak
+    if config.separable and scale == STRIDE and stride == 1:
+        return nn.Sequential(
+            ConvBlock(channels_in, channels_in, leak, groups=channels_in),
+            ConvBlock(channels_in, channels_out, leak, kernel=1),
+        )
+    kernel = 3 if stride <= 2 else 2 * stride - 1
+    return ConvBlock(channels_in, channels_out, leak, kernel=kernel, stride=stride)
 
 
 class Heads(nn.Module):
@@ -123,11 +151,12 @@ class Heads(nn.Module):
         super().__init__()
         own = (config.score_width, config.position_width, config.descriptor_width)
         self.shares = None if config.shared_hidden else own
-        self.hidden = ConvBlock(channels, sum(own), config.leak)
+        self.hidden = make_block(channels, sum(own), config, stride=1, scale=STRIDE)
         score, position, descriptor = (sum(own),) * 3 if config.shared_hidden else own
         kernel = config.head_kernel
         self.score = nn.Conv2d(score, 1, kernel, padding=kernel // 2)
         self.position = nn.Conv2d(position, 2, kernel, padding=kernel // 2)
+        kernel = config.descriptor_kernel
         self.descriptor = nn.Conv2d(
             descriptor, config.descriptor_dim, kernel, padding=kernel // 2
         )
@@ -179,7 +208,7 @@ class UnsuperPoint(nn.Module):
             elif index:
                 stride *= 2  # a stage without layers leaves it to the next one
             for width in widths:
-                blocks.append(ConvBlock(channels, width, config.leak, stride))
+                blocks.append(make_block(channels, width, config, stride, 2**index))
                 channels, stride = width, 1
             self.stages.append(nn.Sequential(*blocks))
         self.heads = Heads(channels, config)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from kpextract.backends.stages import Stopwatch
 from kpextract.decode import DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, InvalidOptionError
 from kpextract.modelfile import ENGINE, ModelFile
@@ -49,6 +50,14 @@ class Backend(Protocol):
 
         Raises:
             InvalidImageError: a size that the model does not take.
+        """
+
+    def run_in_stages(
+        self, images: np.ndarray, masks: np.ndarray | None, watch: Stopwatch
+    ) -> DenseMaps | SparseRows:
+        """As `run`, with a stop after each of `STAGES` that there is.
+
+        Nothing overlaps and no CUDA graph is launched, so it may be slower.
         """
 
     def for_stream(self) -> tuple["Backend", int]:

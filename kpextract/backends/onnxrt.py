@@ -1,6 +1,7 @@
 """ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 import contextlib
+import functools
 import os
 import sys
 from types import ModuleType
@@ -10,6 +11,9 @@ import numpy as np
 
 from kpextract.backends import GPU_STREAMS, BackendInfo
 from kpextract.backends.limits import Limits, run_within
+from kpextract.backends.onnx_stages import call_bare, call_through
+from kpextract.backends.stages import Stopwatch
+from kpextract.backends.strips import in_strips, known_reach
 from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, ModelError
 from kpextract.image import STRIDE
@@ -77,6 +81,8 @@ class OnnxBackend:
         self.takes_mask = "mask" in shapes
         self.descriptor_dim = _descriptor_dim(self._session)
         self._limits = _limits(shapes["image"])
+        on_cpu = backend == "onnx-cpu"
+        self._reach = known_reach(metadata, self._limits) if on_cpu else None
         self._memory = "cpu" if backend == "onnx-cpu" else "cuda"
         self.info = BackendInfo(
             backend,
@@ -99,7 +105,22 @@ class OnnxBackend:
         self, images: np.ndarray, masks: np.ndarray | None = None
     ) -> DenseMaps | SparseRows:
         """What the graph gives for a batch; arguments as in `Backend.run`."""
-        return run_within(self._limits, self._call, images, masks)
+        call = in_strips(self._call, self._reach)
+        return run_within(self._limits, call, images, masks)
+
+    def run_in_stages(
+        self, images: np.ndarray, masks: np.ndarray | None, watch: Stopwatch
+    ) -> DenseMaps | SparseRows:
+        """As in `Backend.run_in_stages`."""
+        on_cpu = self.info.backend == "onnx-cpu"
+        call = call_bare if on_cpu else functools.partial(call_through, "cuda")
+        names = list(self.outputs._fields)
+
+        def run(images: np.ndarray, masks: np.ndarray | None) -> DenseMaps | SparseRows:
+            inputs = {"image": images} | ({} if masks is None else {"mask": masks})
+            return self.outputs(*call(self._session, names, inputs, watch))
+
+        return run_within(self._limits, in_strips(run, self._reach), images, masks)
 
     def for_stream(self) -> tuple["OnnxBackend", int]:
         """As in `Backend.for_stream`.

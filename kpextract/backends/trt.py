@@ -6,6 +6,7 @@ Not yet run on a GPU: tested with stand-ins for the GPU and for TensorRT's runti
 import hashlib
 import shlex
 import weakref
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -14,12 +15,14 @@ import numpy as np
 from kpextract.backends import GPU_STREAMS, BackendInfo
 from kpextract.backends.cuda import Device, open_device
 from kpextract.backends.limits import Limits, run_within
-from kpextract.backends.trt_context import Layout, Pool
+from kpextract.backends.stages import Stopwatch
+from kpextract.backends.trt_context import Execution, Layout, Pool
 from kpextract.backends.trt_package import import_tensorrt, last_errors, shared_log
 from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, MissingPackageError, ModelError
 from kpextract.modelfile import ModelFile, bundled_models
 
+Arrays = dict[str, np.ndarray]
 # What is read of a sidecar; export/build.py says what each holds.
 SIDECAR = {
     "version",
@@ -78,19 +81,39 @@ class TensorRTBackend:
             InvalidImageError: a size outside the engine's profile.
             BackendUnavailableError: the GPU failed.
         """
-        return run_within(self._limits, self._call, images, masks)
+        return self._within(Execution.run, images, masks)
+
+    def run_in_stages(
+        self, images: np.ndarray, masks: np.ndarray | None, watch: Stopwatch
+    ) -> DenseMaps | SparseRows:
+        """As in `Backend.run_in_stages`."""
+
+        def run(execution: Execution, inputs: Arrays) -> Arrays:
+            return execution.run_in_stages(inputs, watch)
+
+        return self._within(run, images, masks)
 
     def for_stream(self) -> tuple["TensorRTBackend", int]:
         """As in `Backend.for_stream`; each thread has its own execution context."""
         return self, GPU_STREAMS
 
-    def _call(
-        self, images: np.ndarray, masks: np.ndarray | None
+    def _within(
+        self,
+        run: Callable[[Execution, Arrays], Arrays],
+        images: np.ndarray,
+        masks: np.ndarray | None,
     ) -> DenseMaps | SparseRows:
-        inputs = {"image": images} | ({} if masks is None else {"mask": masks})
-        with self._device.active(), self._pool.one() as execution:
-            arrays = execution.run(inputs)
-        return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
+        """One batch, by calls of a context that the profile allows."""
+
+        def call(
+            images: np.ndarray, masks: np.ndarray | None
+        ) -> DenseMaps | SparseRows:
+            inputs = {"image": images} | ({} if masks is None else {"mask": masks})
+            with self._device.active(), self._pool.one() as execution:
+                arrays = run(execution, inputs)
+            return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
+
+        return run_within(self._limits, call, images, masks)
 
 
 def _check_sidecar(model: ModelFile) -> dict[str, Any]:

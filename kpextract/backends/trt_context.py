@@ -14,6 +14,12 @@ from typing import Any
 import numpy as np
 
 from kpextract.backends.cuda import Device, Owned, host_array
+from kpextract.backends.stages import (
+    DEVICE_TO_HOST,
+    HOST_TO_DEVICE,
+    INFERENCE,
+    Stopwatch,
+)
 from kpextract.errors import BackendUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -125,11 +131,7 @@ class Execution:
         The first call with a shape warms TensorRT up, the second in a row is captured
         as a graph, and those after it launch the graph.
         """
-        given = {name: inputs[name].shape for name in self._inputs}
-        if any(self._shapes[name] != shape for name, shape in given.items()):
-            self._set_shapes(given)
-        for name, shape in given.items():
-            np.copyto(self._buffers[name].array(shape), inputs[name])
+        self._fill(inputs)
         if self._warm and self._captures and not self._graph:
             self._capture()
         if self._graph:
@@ -138,6 +140,35 @@ class Execution:
             self._enqueue()
         self._device.synchronize(self._stream)
         self._warm = True
+        return self._outputs()
+
+    def run_in_stages(
+        self, inputs: dict[str, np.ndarray], watch: Stopwatch
+    ) -> dict[str, np.ndarray]:
+        """As `run`, without a graph, and waiting for the GPU after each stage."""
+        self._fill(inputs)
+        self._copy_in()
+        self._device.synchronize(self._stream)
+        watch.stop(HOST_TO_DEVICE)
+        self._execute()
+        self._device.synchronize(self._stream)
+        watch.stop(INFERENCE)
+        self._copy_out()
+        self._device.synchronize(self._stream)
+        outputs = self._outputs()
+        watch.stop(DEVICE_TO_HOST)
+        return outputs
+
+    def _fill(self, inputs: dict[str, np.ndarray]) -> None:
+        """Inputs into pinned memory, after their shapes are made the context's."""
+        given = {name: inputs[name].shape for name in self._inputs}
+        if any(self._shapes[name] != shape for name, shape in given.items()):
+            self._set_shapes(given)
+        for name, shape in given.items():
+            np.copyto(self._buffers[name].array(shape), inputs[name])
+
+    def _outputs(self) -> dict[str, np.ndarray]:
+        """What pinned memory holds of them, as copies."""
         return {
             name: buffer.array(self._shapes[name]).copy()
             for name, buffer in self._buffers.items()
@@ -146,14 +177,22 @@ class Execution:
 
     def _enqueue(self) -> None:
         """Copy in, run and copy out, all in the stream."""
+        self._copy_in()
+        self._execute()
+        self._copy_out()
+
+    def _copy_in(self) -> None:
         for name in self._inputs:
             buffer, size = self._buffers[name], self._size(name)
             self._device.to_device(
                 buffer.device, buffer.host.ctypes.data, size, self._stream
             )
-        context = self._context
-        if not context.execute_async_v3(self._stream):
+
+    def _execute(self) -> None:
+        if not self._context.execute_async_v3(self._stream):
             raise BackendUnavailableError("TensorRT failed to run the engine.")
+
+    def _copy_out(self) -> None:
         for name, buffer in self._buffers.items():
             if name not in self._inputs:
                 self._device.to_host(

@@ -1,11 +1,8 @@
 """Fixtures for graphs."""
 
-import hashlib
-
 import onnx
 import onnxruntime
 import pytest
-from kpextract.export.variant import export_variant
 from onnx import TensorProto, helper, numpy_helper
 
 
@@ -53,19 +50,3 @@ def run_graph():
         return outputs(*session.run(list(outputs._fields), inputs))
 
     return run
-
-
-@pytest.fixture(scope="session")
-def write(tmp_path_factory, root):
-    """Exports a variant of the bundled model, each once; gives the path."""
-    folder = tmp_path_factory.mktemp("variants")
-
-    def write(variant):
-        name = hashlib.sha256(repr(variant).encode()).hexdigest()
-        path = folder / f"{name}.onnx"
-        if not path.exists():
-            photos = str(root / "examples") if variant.int8 else None
-            export_variant("small", path, variant, photos=photos)
-        return path
-
-    return write

@@ -1,0 +1,261 @@
+"""Arithmetic and memory traffic of an ONNX graph, counted, and the floor they set.
+
+    python -m benchmarks.operations small --size 640x480
+    python -m benchmarks.operations small-fp16.onnx --size 640x480 --batch 32 \\
+        --peak-tflops 400 --bandwidth-gbs 3000
+
+Operations are those of the convolutions, 2 for a multiplication with its addition. A
+tensor is written once and read once by each node that needs it, weights are read once.
+A node that works element by element or only moves values is done on the way from one
+node to the next, as every runtime does that fuses: it costs no traffic, and what goes
+that way takes the smallest type that it has there (8 bits between QuantizeLinear and
+DequantizeLinear). So no runtime that goes through memory between two convolutions can
+be faster than the larger of operations / peak and bytes / bandwidth.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+import onnx
+from kpextract.export.metadata import parse_graph
+from onnx import helper, shape_inference
+
+from kpextract.arguments import size
+from kpextract.errors import KpextractError
+from kpextract.modelfile import find_model
+
+# Element by element, or values that are only moved: done on the way.
+ON_THE_WAY = {
+    *("Add", "Cast", "Clip", "Concat", "Constant", "DequantizeLinear", "Div", "Expand"),
+    *("Flatten", "Gather", "Greater", "Identity", "LeakyRelu", "Max", "Min", "Mul"),
+    *("Pad", "QuantizeLinear", "Range", "Relu", "Reshape", "Round", "Shape", "Sigmoid"),
+    *("Slice", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
+    *("DepthToSpace",),
+}
+PICKS = {"GatherElements", "GatherND"}  # read as many values as they write
+# Through memory. Of a node that is in none of the three sets nothing is known here.
+THROUGH_MEMORY = {
+    *("Conv", "GridSample", "MaxPool", "ReduceL2", "ReduceSum", "ScatterElements"),
+    *("TopK", *PICKS),
+}
+
+
+class UncountableError(Exception):
+    """A graph with a node whose operations or traffic are not known here."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one node costs.
+
+    Attributes:
+        shape: of its first output.
+        flop: floating-point operations, 2 for a multiplication with its addition.
+        traffic: bytes read and written.
+    """
+
+    name: str
+    op: str
+    shape: tuple[int, ...]
+    flop: int
+    traffic: int
+
+
+class Floor(NamedTuple):
+    """The least milliseconds of a call, and what sets them."""
+
+    milliseconds: float
+    bound: str  # "compute" or "memory"
+
+
+def count(
+    model: onnx.ModelProto, batch: int, image_size: tuple[int, int]
+) -> list[Cost]:
+    """What each node costs that goes through memory, in the order of the graph.
+
+    Args:
+        batch: images of a call.
+        image_size: (width, height) in pixels, multiples of 8.
+
+    Raises:
+        UncountableError: the graph does not take that shape, or has a node of which
+            nothing is known here.
+    """
+    flow = _Flow(_with_shapes(model, batch, image_size).graph)
+    return [
+        Cost(
+            node.name or node.output[0],
+            node.op_type,
+            flow.shape(node.output[0]),
+            flow.flop(node),
+            flow.traffic(node),
+        )
+        for node in flow.nodes
+        if node.op_type in THROUGH_MEMORY
+    ]
+
+
+def total(costs: list[Cost]) -> tuple[int, int]:
+    """Operations and bytes of a call."""
+    return sum(cost.flop for cost in costs), sum(cost.traffic for cost in costs)
+
+
+def floor(flop: int, traffic: int, peak_tflops: float, bandwidth_gbs: float) -> Floor:
+    """The time below which a call cannot come on such a machine."""
+    compute, memory = flop / peak_tflops / 1e9, traffic / bandwidth_gbs / 1e6
+    return Floor(max(compute, memory), "compute" if compute > memory else "memory")
+
+
+def _with_shapes(
+    model: onnx.ModelProto, batch: int, image_size: tuple[int, int]
+) -> onnx.ModelProto:
+    """A copy with the shape of each tensor for such a call."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    asked = (batch, image_size[1], image_size[0])
+    for value in fixed.graph.input:
+        # An image has a fourth dimension, of colors; a mask has not.
+        axes = value.type.tensor_type.shape.dim[:3]
+        for axis, length in zip(axes, asked, strict=True):
+            if axis.dim_value not in (0, length):
+                raise UncountableError(
+                    f"the graph takes {value.name} of {axis.dim_value} along an axis, "
+                    f"not of {length}. Give the size and batch that it was made for."
+                )
+            axis.dim_value = length
+    for value in fixed.graph.output:  # they depend on the input's
+        value.type.tensor_type.ClearField("shape")
+    del fixed.graph.value_info[:]
+    return shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
+
+
+class _Flow:
+    """What flows between the nodes of a graph whose shapes are known."""
+
+    def __init__(self, graph: onnx.GraphProto):
+        self.nodes = list(graph.node)
+        unknown = {node.op_type for node in self.nodes} - ON_THE_WAY - THROUGH_MEMORY
+        if unknown:
+            raise UncountableError(
+                f"what {', '.join(sorted(unknown))} costs is not known here: say it "
+                "in benchmarks/operations.py."
+            )
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._bytes: dict[str, int] = {}  # of an element
+        for tensor in graph.initializer:
+            self._shapes[tensor.name] = tuple(tensor.dims)
+            self._bytes[tensor.name] = _itemsize(tensor.data_type)
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            kind = value.type.tensor_type
+            self._shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+            self._bytes[value.name] = _itemsize(kind.elem_type)
+        self._writer = {name: node for node in self.nodes for name in node.output}
+        self._readers = defaultdict(list)
+        for node in self.nodes:
+            for name in node.input:
+                self._readers[name].append(node)
+        self._results = {value.name for value in graph.output}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor.
+
+        Raises:
+            UncountableError: it depends on data.
+        """
+        shape = self._shapes[name]
+        if 0 in shape:
+            raise UncountableError(f"the shape of {name} is not known: {shape}.")
+        return shape
+
+    def flop(self, node: onnx.NodeProto) -> int:
+        """Of one call of a node."""
+        if node.op_type != "Conv":
+            return 0
+        weight = self.shape(node.input[1])
+        return 2 * prod(self.shape(node.output[0])) * prod(weight[1:])
+
+    def traffic(self, node: onnx.NodeProto) -> int:
+        """Bytes that a node reads and writes."""
+        written = sum(
+            prod(self.shape(name)) * self._written(name) for name in node.output
+        )
+        inputs = [name for name in node.input if name]
+        values = {name: prod(self.shape(name)) for name in inputs}
+        if node.op_type in PICKS:
+            values[node.input[0]] = prod(self.shape(node.output[0]))
+        return written + sum(values[name] * self._read(name) for name in inputs)
+
+    def _written(self, name: str) -> int:
+        """Bytes of an element as it is stored, after what is done on the way there."""
+        needed = [
+            max(map(self._written, reader.output))
+            for reader in self._readers[name]
+            if reader.op_type in ON_THE_WAY
+        ]
+        whole = len(needed) < len(self._readers[name]) or name in self._results
+        own = self._bytes[name]
+        return own if whole or not needed else min(own, max(needed))
+
+    def _read(self, name: str) -> int:
+        """Bytes of an element where it is read from, before what is done on the way."""
+        own, writer = self._bytes[name], self._writer.get(name)
+        if writer is None or writer.op_type in THROUGH_MEMORY or not writer.input:
+            return own
+        return min(own, self._read(writer.input[0]))
+
+
+def _itemsize(element: int) -> int:
+    return helper.tensor_dtype_to_np_dtype(element).itemsize
+
+
+def table(costs: list[Cost]) -> str:
+    """A line a node, and one for all; share is that of the operations."""
+    flop, traffic = total(costs)
+    lines = [f"{'node':48} {'op':12} {'output':20} {'GFLOP':>9} {'MB':>9} {'share':>7}"]
+    for cost in costs:
+        shape = "x".join(map(str, cost.shape))
+        lines.append(
+            f"{cost.name[-48:]:48} {cost.op[:12]:12} {shape:20} "
+            f"{cost.flop / 1e9:9.3f} {cost.traffic / 1e6:9.3f} {cost.flop / flop:7.1%}"
+        )
+    lines.append(f"{'total':82} {flop / 1e9:9.3f} {traffic / 1e6:9.3f}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.operations",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", help="bundled name or path of an .onnx file")
+    add("--size", type=size, default=(640, 480), metavar="WxH", help="in pixels")
+    add("--batch", type=int, default=1, help="images of a call")
+    add("--peak-tflops", type=float, help="of the machine, in the graph's precision")
+    add("--bandwidth-gbs", type=float, help="of its memory, GB/s")
+    options = parser.parse_args(arguments)
+    machine = (options.peak_tflops, options.bandwidth_gbs)
+    if None in machine and machine != (None, None):
+        parser.error("a floor needs both --peak-tflops and --bandwidth-gbs")
+    try:
+        found = find_model(options.model)
+        model = parse_graph(found.content, found.path)
+        costs = count(model, options.batch, options.size)
+    except (KpextractError, UncountableError) as error:
+        print(f"operations: {error}", file=sys.stderr)
+        return 1
+    print(table(costs))
+    if None not in machine:
+        least = floor(*total(costs), *machine)
+        print(f"floor: {least.milliseconds:.4f} ms, set by {least.bound}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Ratios and tables of a result of benchmarks.latency."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks import markdown
+from kpextract.bench import STAGES
+
+FAMILIAR = "ORB"  # what a ratio is told to where it was measured too
+PERCENTILES = ("p50", "p90", "p99")
+Row = dict[str, Any]
+
+
+def ratio(rows: Sequence[Row], row: Row, reference: str) -> float | None:
+    """Milliseconds of an image over those of the reference, each turn with its own.
+
+    The reference has the same size and budget and takes one image a call.
+
+    Returns:
+        The median over the turns; None where the reference was not measured so.
+    """
+    for other in rows:
+        if (
+            other["extractor"] == reference
+            and other["batch"] == 1
+            and all(other[key] == row[key] for key in ("size", "max_keypoints"))
+        ):
+            mine, its = (
+                np.array([turn["p50"] for turn in r["turns"]]) / r["batch"]
+                for r in (row, other)
+            )
+            return round(float(np.median(mine / its)), 3)
+    return None
+
+
+def table(result: dict[str, Any], part: str = "first") -> str:
+    """Markdown: the extractors in the first setting, or "all" that was measured."""
+    return every(result) if part == "all" else first(result)
+
+
+def first(result: dict[str, Any]) -> str:
+    """The first size, batch and budget; of kpextract each stage that there is."""
+    rows, reference = result["rows"], _familiar(result)
+    keys = ("size", "batch", "max_keypoints")
+    rows_of_it = [r for r in rows if all(r[key] == rows[0][key] for key in keys)]
+    stages = [
+        name
+        for name in STAGES
+        if any(row["stages"][name]["p50"] for row in rows_of_it if "stages" in row)
+    ]
+    lines = []
+    for row in rows_of_it:
+        shown = [
+            f"{row['stages'][name]['p50']:.2f}" for name in stages if "stages" in row
+        ]
+        over = row.get("total_over_inference")
+        lines.append(
+            [
+                row["extractor"],
+                row["precision"] or "",
+                *(f"{row['milliseconds'][p]:.2f}" for p in PERCENTILES),
+                _number(ratio(rows, row, reference)),
+                *(shown or [""] * len(stages)),
+                f"{over['p50']:.2f}" if over else "",
+            ]
+        )
+    head = ["extractor", "precision", *(f"ms {p}" for p in PERCENTILES)]
+    head += [f"ratio to {_short(reference)}", *stages, "total / inference"]
+    return markdown.table(head, lines)
+
+
+def every(result: dict[str, Any]) -> str:
+    """All rows: size, batch, budget, memory."""
+    rows, reference = result["rows"], _familiar(result)
+    lines = []
+    for row in rows:
+        milliseconds = row["milliseconds"]["p50"]
+        memory = row["memory_mib"]["process"]
+        lines.append(
+            [
+                row["extractor"],
+                row["precision"] or "",
+                "{}x{}".format(*row["size"]),
+                f"{row['batch']}",
+                f"{row['max_keypoints']}",
+                f"{milliseconds:.2f}",
+                f"{milliseconds / row['batch']:.2f}",
+                f"{row['images_per_second']:.1f}",
+                _number(ratio(rows, row, reference)),
+                f"{memory:.0f}" if memory else "",
+            ]
+        )
+    head = ["extractor", "precision", "size", "batch", "budget", "ms", "ms an image"]
+    head += ["images a second", f"ratio to {_short(reference)}", "MiB"]
+    return markdown.table(head, lines)
+
+
+def _familiar(result: dict[str, Any]) -> str:
+    """Label of `FAMILIAR`, or else of what the result itself refers to."""
+    labels = [row["extractor"] for row in result["rows"]]
+    found = [label for label in labels if _short(label) == FAMILIAR]
+    return found[0] if found else result["reference"]
+
+
+def _short(label: str) -> str:
+    """Without the package."""
+    return label.partition(" (")[0]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

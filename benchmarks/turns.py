@@ -1,0 +1,81 @@
+"""Extractors timed alone, each in a process of its own, which take turns."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+Job = TypeVar("Job", bound=Hashable)
+
+
+class FailedError(Exception):
+    """A process that failed; the message is its own."""
+
+
+def alone(*words: str | Path | int) -> dict[str, Any]:
+    """What benchmarks.latency finds of one extractor, in a process of its own.
+
+    Args:
+        words: of its command line.
+
+    Raises:
+        FailedError: it failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "latency.json"
+        command = [sys.executable, "-m", "benchmarks.latency", *map(str, words)]
+        done = subprocess.run(
+            [*command, "--out", str(out)], capture_output=True, text=True
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["ended without a word"]
+            raise FailedError(said[-1].removeprefix("latency: "))
+        return json.loads(out.read_text())
+
+
+def in_turns(
+    jobs: Mapping[Job, Sequence[str | Path | int]], rounds: int
+) -> dict[Job, list[dict[str, Any]]]:
+    """What `alone` gives for the words of each job, once a round.
+
+    A machine that slows down slows all of them.
+
+    Raises:
+        FailedError: one failed.
+    """
+    found: dict[Job, list[dict[str, Any]]] = {job: [] for job in jobs}
+    with tqdm(total=rounds * len(jobs), unit="process", delay=1) as bar:
+        for _ in range(rounds):
+            for job, words in jobs.items():
+                found[job].append(alone(*words))
+                bar.update()
+    return found
+
+
+def summarize(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One extractor's turns as one: medians, and the milliseconds of each turn."""
+    each = [turn["milliseconds"] for turn in turns]
+    return median(turns) | {"turns": each}
+
+
+def median(values: Sequence[Any]) -> Any:
+    """Of numbers that lie in equal places of several results; the first of the rest."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: median([value[key] for value in values]) for key in first}
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if len(numbers) < len(values) or len(set(numbers)) == 1:
+        return first
+    return float(np.median(numbers))
+
+
+def ratio(values: Iterable[float], references: Iterable[float]) -> float:
+    """Median of the ratios of values to references of the same turn."""
+    pairs = zip(values, references, strict=True)
+    return float(np.median([value / reference for value, reference in pairs]))

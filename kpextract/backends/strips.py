@@ -1,0 +1,123 @@
+"""Large images in strips: the maps of the whole in the memory of a part."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from kpextract.backends.limits import Limits, Run
+from kpextract.decode import DenseMaps, SparseRows
+from kpextract.image import STRIDE
+
+# Of one call. Measured with ONNX Runtime 1.32 on the CPU, from the second call of a
+# shape on: 580 bytes a pixel for `base`, whose first layers have 32 channels at full
+# resolution, and 70 for `small`. So this is 1.2 GiB for `base`, and the maps of a 4K
+# image (0.15 GiB) fit in 2 GiB with it; 1920x1080 is still one call.
+MOST_PIXELS = 1 << 21
+LEAST_WINDOW = 4  # halos; with less, most of the work would be done twice
+
+
+class Strip(NamedTuple):
+    """Rows of the image that one call sees, and those of them that it answers for."""
+
+    seen: slice
+    kept: slice
+
+
+def known_reach(metadata: Mapping[str, str], limits: Limits) -> int | None:
+    """Rows above or below a cell on which its values depend, if strips may be run.
+
+    The graph has to be dense, take any height, and say its reach in its metadata, as
+    kpextract export writes it for the networks that it understands. Any other graph
+    sees each image whole.
+    """
+    reach = metadata.get("kpextract.reach")
+    dense = metadata.get("kpextract.kind") == "dense"
+    any_height = limits.most[1] is None
+    return int(reach) if reach is not None and dense and any_height else None
+
+
+def in_strips(run: Run, reach: int | None, *, most_pixels: int = MOST_PIXELS) -> Run:
+    """`run`, which takes images that are too large for one call in strips.
+
+    A strip has a halo of rows that are only looked at, so that all rows that it answers
+    for have around them what they have in the whole image: the maps are those of the
+    whole image. The outer strips end where the image ends, so that the network pads
+    there and nowhere else.
+
+    Args:
+        run: calls a graph; a dense one if `reach` is given.
+        reach: of `known_reach`; None for no strips.
+        most_pixels: of one call, but not less than four halos of rows.
+    """
+    if reach is None:
+        return run
+    halo = -(-reach // STRIDE) * STRIDE
+
+    def call(images: np.ndarray, masks: np.ndarray | None) -> DenseMaps | SparseRows:
+        height, width = images.shape[1:3]
+        rows = most_pixels // width // STRIDE * STRIDE
+        rows = max(rows, LEAST_WINDOW * halo)
+        if rows >= height:
+            return run(images, masks)
+        return _join(run, images, list(split(height, rows, halo)))
+
+    return call
+
+
+def _join(run: Run, images: np.ndarray, strips: list[Strip]) -> DenseMaps:
+    """Maps of a batch, one strip of one image after another."""
+    whole = None
+    for index in range(len(images)):
+        for strip in strips:
+            seen = np.ascontiguousarray(images[index : index + 1, strip.seen])
+            part = cast(DenseMaps, run(seen, None))
+            if whole is None:
+                whole = _empty(part, len(images), images.shape[1] // STRIDE)
+            _put(whole.image(index), part.image(0), strip)
+    assert whole is not None  # no batch is empty
+    return whole
+
+
+def split(height: int, rows: int, halo: int) -> Iterator[Strip]:
+    """Strips of one height, at most `rows`, from the top down.
+
+    One height, since ONNX Runtime keeps memory for each shape that it has seen.
+
+    Args:
+        height, rows, halo: multiples of the stride, height > rows > 2 * halo.
+    """
+    count = -(-(height - 2 * halo) // (rows - 2 * halo))
+    step = -(-(height - 2 * halo) // (count * STRIDE)) * STRIDE
+    top = 0  # rows above it are answered for
+    for index in range(count):
+        start = min(index * step, height - step - 2 * halo)
+        bottom = height if index == count - 1 else start + step + halo
+        yield Strip(slice(start, start + step + 2 * halo), slice(top, bottom))
+        top = bottom
+
+
+def _empty(part: DenseMaps, count: int, cells: int) -> DenseMaps:
+    """Maps of `count` whole images, `cells` rows each, from those of a strip."""
+    shapes = [
+        (count, array.shape[1], cells * _fineness(array, part), array.shape[3])
+        for array in part
+    ]
+    return DenseMaps(*(np.empty(shape, np.float32) for shape in shapes))
+
+
+def _fineness(array: np.ndarray, maps: DenseMaps) -> int:
+    """Rows of a map for a row of cells: a descriptor map may have a stride of 4."""
+    return array.shape[-2] // maps.score_logits.shape[-2]
+
+
+def _put(whole: DenseMaps, part: DenseMaps, strip: Strip) -> None:
+    """Copy what a strip answers for; both are maps of one image."""
+    seen, kept = strip
+    for target, source in zip(whole, part, strict=True):
+        scale = _fineness(source, part)
+        first, last = (scale * row // STRIDE for row in (kept.start, kept.stop))
+        offset = scale * seen.start // STRIDE
+        target[:, first:last] = source[:, first - offset : last - offset]
+    rows = slice(kept.start // STRIDE, kept.stop // STRIDE)
+    whole.positions[1, rows] += np.float32(seen.start)  # y of a strip is its own
