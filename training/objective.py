@@ -10,7 +10,8 @@ from training import losses
 from training.homography import inside, warp_points
 from training.metrics import EPSILON_CORRESPOND
 from training.neighbors import nearest_distances, redundant
-from training.network import DenseOutput, sample_descriptors, sample_map, to_relative
+from training.network import DenseOutput, to_relative
+from training.sampling import sample_descriptors, sample_map
 
 Terms = dict[str, Tensor]  # weighted terms by name, each the mean over the batch
 Weights = dict[str, float]

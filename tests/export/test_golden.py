@@ -11,8 +11,9 @@ from kpextract.export.sparse import append_decoding
 from kpextract.decode import DenseMaps, SparseRows, decode, take
 from kpextract.features import Features
 from kpextract.image import Frame
-from training.network import DenseOutput, sample_descriptors
+from training.network import DenseOutput
 from training.objective import image_size, points_of, scores_of
+from training.sampling import sample_descriptors
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 MAX_POSITION_ERROR = 1e-3  # pixels; both are the contract's bounds

@@ -29,14 +29,16 @@ def traced(network):
     [
         (BASE, BASE_REACH),
         (SMALL, SMALL_REACH),
-        (replace(SMALL, head_kernel=1), SMALL_REACH - 8),
+        (replace(SMALL, head_kernel=1, descriptor_kernel=1), SMALL_REACH - 8),
         (replace(SMALL, shared_hidden=True), SMALL_REACH),
         # Two rows of the finer map read one of the coarse: a bound for the lower one is
         # 4 rows too many for the upper one.
         (replace(SMALL, descriptor_stride=4), SMALL_REACH + 4),
         # A kernel of 7 with a stride of 4 in place of two layers.
         (
-            replace(SMALL, stages=((), (), (16,), (32,)), head_kernel=1),
+            replace(
+                SMALL, stages=((), (), (16,), (32,)), head_kernel=1, descriptor_kernel=1
+            ),
             3 + 1 * 4 + 8,
         ),
     ],

@@ -1,18 +1,14 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from kpextract.decode import sample_descriptors as sample_numpy
 from training.network import (
     BASE,
     CONFIGS,
     SMALL,
     UnsuperPoint,
     count_flop,
-    sample_descriptors,
-    sample_map,
     to_pixels,
     to_relative,
 )
@@ -76,32 +72,6 @@ def test_a_reach_of_a_half_is_the_sigmoid_of_the_paper():
     torch.testing.assert_close(0.5 + 0.5 * torch.tanh(z), torch.sigmoid(2 * z))
 
 
-def test_sampling_a_map_by_hand():
-    dense = torch.arange(12.0).reshape(1, 1, 3, 4)
-    # Entry (row 1, column 2) = 6 lies at pixel (8 * 2 + 3.5, 8 * 1 + 3.5).
-    points = torch.tensor([[[19.5, 11.5], [23.5, 11.5], [19.5, 15.5], [-3.0, -3.0]]])
-    sampled = sample_map(dense, points, 8)
-    torch.testing.assert_close(sampled[0, :, 0], torch.tensor([6.0, 6.5, 8.0, 0.0]))
-
-
-@pytest.mark.parametrize("stride", [8, 4])
-def test_torch_and_numpy_sample_the_same_descriptors(stride):
-    generator = np.random.default_rng(0)
-    dense = generator.normal(size=(16, 48 // stride, 64 // stride)).astype(np.float32)
-    points = generator.uniform(0, [63, 47], (200, 2)).astype(np.float32)
-    reference = sample_descriptors(
-        torch.from_numpy(dense)[None], torch.from_numpy(points)[None], stride
-    )[0]
-    np.testing.assert_allclose(sample_numpy(dense, points, 6), reference, atol=1e-5)
-
-
-def test_descriptor_gradient_flows_to_the_positions():
-    points = torch.tensor([[[10.0, 12.0]]], requires_grad=True)
-    dense = torch.rand(1, 4, 4, 4)
-    sample_descriptors(dense, points, 8)[..., 0].sum().backward()
-    assert (points.grad != 0).all()
-
-
 def test_one_hidden_convolution_is_three_of_the_paper():
     network = UnsuperPoint(BASE).eval()
     x = torch.randn(1, 256, 4, 5)
@@ -137,6 +107,17 @@ def test_a_stage_without_layers_leaves_its_stride_to_the_next():
     stem = network.stages[2][0][0]
     assert (stem.kernel_size, stem.stride) == ((7, 7), (4, 4))
     assert network(torch.rand(1, 3, 32, 48)).score_logits.shape == (1, 1, 4, 6)
+
+
+def test_separable_blocks_are_a_window_a_channel_and_then_over_channels():
+    config = replace(SMALL, stages=((), (), (4,), (8, 16)), separable=True)
+    network = UnsuperPoint(config)
+    first, second = network.stages[3]
+    assert first[0].weight.shape == (8, 4, 3, 3)
+    assert second[0][0].weight.shape == (8, 1, 3, 3)
+    assert second[1][0].weight.shape == (16, 8, 1, 1)
+    assert network.heads.hidden[0][0].weight.shape == (16, 1, 3, 3)
+    assert network(torch.rand(1, 3, 16, 16)).score_logits.shape == (1, 1, 2, 2)
 
 
 @pytest.mark.parametrize("stages", [((8,), (8,), (8,)), ((), (8,), (), (8,))])
