@@ -87,7 +87,7 @@ def every(result: dict[str, Any]) -> str:
                 f"{row['max_keypoints']}",
                 f"{milliseconds:.2f}",
                 f"{milliseconds / row['batch']:.2f}",
-                f"{row['images_per_second']:.1f}",
+                f"{1000 * row['batch'] / milliseconds:.1f}",
                 _number(ratio(rows, row, reference)),
                 f"{memory:.0f}" if memory else "",
             ]

@@ -45,8 +45,10 @@ def provenance(result: dict[str, Any]) -> str:
     machine = result["machine"]
     shown = machine.get("instructions")  # older results do not say
     cpu = f"{machine['cpu']} ({' '.join(shown)})" if shown else machine["cpu"]
-    facts = [f"{cpu}, {machine['cores']} cores", machine["date"]]
-    facts.append(f"commit {machine['commit']}")
+    facts = [f"{cpu}, {machine['cores']} cores"]
+    for gpu in machine.get("gpus") or ():
+        facts.append(f"{gpu['name']}, driver {gpu['driver']}")
+    facts += [machine["date"], f"commit {machine['commit']}"]
     models = result.get("models", {})
     facts += [f"{name} `{digest[:SHOWN_HASH]}`" for name, digest in models.items()]
     return "; ".join(facts)
@@ -58,7 +60,7 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return ablation.table({n: r["figures"] for n, r in result["rows"].items()})
     if name == "architecture.json":
         return architecture.table(result["rows"])
-    if name == "latency.json":
+    if name.startswith("latency"):
         return speed.table(result, *part)
     if name == "scaling.json":
         return scaling.table(result["series"])

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,9 +59,13 @@ def in_turns(
 
 
 def summarize(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One extractor's turns as one: medians, and the milliseconds of each turn."""
-    each = [turn["milliseconds"] for turn in turns]
-    return median(turns) | {"turns": each}
+    """One extractor's turns as one: medians, and the milliseconds of each turn.
+
+    The machine is that of the result in which this goes.
+    """
+    whole = median(turns) | {"turns": [turn["milliseconds"] for turn in turns]}
+    whole.pop("machine", None)
+    return whole
 
 
 def median(values: Sequence[Any]) -> Any:
@@ -72,10 +76,4 @@ def median(values: Sequence[Any]) -> Any:
     numbers = [value for value in values if isinstance(value, int | float)]
     if len(numbers) < len(values) or len(set(numbers)) == 1:
         return first
-    return float(np.median(numbers))
-
-
-def ratio(values: Iterable[float], references: Iterable[float]) -> float:
-    """Median of the ratios of values to references of the same turn."""
-    pairs = zip(values, references, strict=True)
-    return float(np.median([value / reference for value, reference in pairs]))
+    return round(float(np.median(numbers)), 3)

@@ -18,6 +18,7 @@ import rows
 from power import NoPowerError, Power, tegrastats
 
 from kpextract import KpextractError, __version__, gpu
+from kpextract.programs import NoAnswerError, output
 
 STOPPED, NO_JETSON, INTERRUPTED = 1, 2, 130  # exit codes
 SETTLE = 1.0  # seconds before power counts: clocks and sensors follow the load
@@ -137,9 +138,19 @@ def provenance(engine: Path, *_: Path) -> dict[str, str]:
     return {
         "TensorRT": sidecar["tensorrt"]["version"],
         "model": f"{sidecar['name']} {sidecar['version']}",
-        "kpextract": __version__,
+        "kpextract": version(),
         "date": datetime.date.today().isoformat(),
     }
+
+
+def version() -> str:
+    """Of kpextract, with the commit of this checkout where it is one."""
+    git = ["git", "describe", "--always", "--dirty"]
+    try:
+        commit = output(git, seconds=10, cwd=Path(__file__).parent).strip()
+    except NoAnswerError:
+        return __version__
+    return f"{__version__} ({commit})"
 
 
 if __name__ == "__main__":

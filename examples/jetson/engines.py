@@ -94,7 +94,7 @@ def bench(engine: Path, precision: str) -> Latency:
 
 def bench_command(engine: Path) -> list[str]:
     """Arguments of kpextract that measure an engine."""
-    run = ["bench", "--model", str(engine), "--backend", BACKEND, "--json"]
+    run = ["bench", str(PHOTO), "--model", str(engine), "--backend", BACKEND, "--json"]
     measured = ["--size", SIZE, "--max-keypoints", str(MAX_KEYPOINTS)]
     return [*run, *measured, "--calls", str(CALLS)]
 

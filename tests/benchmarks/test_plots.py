@@ -2,7 +2,13 @@ import json
 
 import pytest
 
-from benchmarks.plots import latency_figure, main, matching_figure
+from benchmarks.plots import (
+    accuracy_figure,
+    main,
+    matching_figure,
+    milliseconds_of,
+    size_figure,
+)
 
 
 @pytest.fixture
@@ -29,7 +35,7 @@ def test_the_curve_is_the_accuracy_over_thresholds(result):
 
 
 def test_each_extractor_is_a_point_at_its_latency_and_accuracy(result):
-    panels = latency_figure(result).axes
+    panels = accuracy_figure(result, {"x": 12.5}).axes
     points = [panel.collections[0].get_offsets().tolist() for panel in panels]
     assert points == [[[12.5, 0.3]], [[12.5, 0.75]]]
 
@@ -40,3 +46,61 @@ def test_pictures_are_drawn_beside_the_result(result, tmp_path):
     assert main([str(path)]) == 0
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {"peers.json", "peers-matching.png", "peers-latency.png"}
+
+
+def latency_row(size, p50, **other):
+    row = {"extractor": "x", "size": size, "batch": 1, "max_keypoints": 1000}
+    return row | {"milliseconds": {"p50": p50}} | other
+
+
+@pytest.fixture
+def latency():
+    """Of benchmarks.latency."""
+    return {
+        "models": {"x": "a"},
+        "rows": [
+            latency_row([640, 480], 10.0),
+            latency_row([640, 480], 60.0, batch=8),
+            latency_row([320, 240], 3.0),
+            latency_row([640, 480], 9.0, max_keypoints=500),
+            latency_row([640, 480], 5.0, extractor="y"),
+        ],
+    }
+
+
+def test_the_line_of_an_extractor_goes_from_small_to_large(latency):
+    (panel,) = size_figure(latency).axes
+    line, other = panel.lines
+    assert [list(points) for points in (line.get_xdata(), line.get_ydata())] == [
+        [320 * 240, 640 * 480],
+        [3.0, 10.0],
+    ]
+    assert list(other.get_ydata()) == [5.0]
+    assert {tick.get_text() for tick in panel.get_xticklabels()} == {
+        "640x480",
+        "320x240",
+    }
+
+
+def test_latency_and_accuracy_are_those_of_one_model_and_setting(latency, result):
+    assert milliseconds_of(latency, result | {"models": {"x": "a"}}) == {"x": 10.0}
+    assert milliseconds_of(latency, result | {"models": {"x": "b"}}) == {}
+
+
+def test_pictures_of_latency_take_the_accuracy_that_lies_beside(
+    latency, result, tmp_path, capsys
+):
+    path = tmp_path / "latency.json"
+    path.write_text(json.dumps(latency))
+    assert main([str(path)]) == 1
+    assert "peers.json" in capsys.readouterr().err
+    for models, code in (({"x": "b"}, 1), ({"x": "a"}, 0)):
+        accuracy = json.dumps(result | {"models": models})
+        (tmp_path / "peers.json").write_text(accuracy)
+        assert main([str(path)]) == code
+    said = capsys.readouterr()
+    assert "has the accuracy of no extractor" in said.err
+    assert [line.split("/")[-1] for line in said.out.splitlines()] == [
+        "latency-size.png",
+        "latency-accuracy.png",
+    ]

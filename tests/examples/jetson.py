@@ -1,8 +1,10 @@
 """The modules of the example, what Jetsons print, and stand-ins that print it again."""
 
 import importlib
+import json
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +13,9 @@ sys.path.append(str(FOLDER))  # as running the example does
 board, power, engines, rows, benchmark = map(
     importlib.import_module, ("board", "power", "engines", "rows", "benchmark")
 )
+
+# Of a call, as `kpextract bench` says it.
+MILLISECONDS = {"p50": 2.5, "p90": 2.61, "p99": 3.014, "jitter": 0.514}
 
 
 class Recorded(NamedTuple):
@@ -170,3 +175,19 @@ def clock(folder, pattern, now, least, most):
     folder.mkdir(parents=True)
     for name, value in (("cur", now), ("min", least), ("max", most)):
         (folder / pattern.format(name)).write_text(f"{value}\n")
+
+
+class Busy:
+    """In place of an extractor: an image takes a while, and power."""
+
+    def detect(self, image):
+        assert image.shape == (480, 640, 3)
+        Path("busy").touch()
+        time.sleep(0.01)
+
+
+def bench_result(precision, backend="tensorrt"):
+    """What is read of what `kpextract bench --json` prints."""
+    row = {"size": [640, 480], "batch": 1, "milliseconds": MILLISECONDS}
+    extractor = {"backend": backend, "precision": precision, "sha256": "ab"}
+    return json.dumps({"extractor": extractor, "rows": [row]})

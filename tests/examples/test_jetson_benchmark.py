@@ -4,16 +4,18 @@ import json
 import re
 import shlex
 import sys
-import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kpextract import ModelError, __version__, gpu
-from kpextract.cli import _parser
 from tests.examples.jetson import (
     RECORDED,
     RELEASES,
+    Busy,
+    bench_result,
     benchmark,
     board,
     clock,
@@ -25,7 +27,6 @@ from tests.examples.jetson import (
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "benchmarks" / "results" / "jetson.md"
-MILLISECONDS = {"p50": 2.5, "p90": 2.61, "p99": 3.014, "jitter": 0.514}
 # Exports and builds to files of a few bytes, and prints what `bench --json` prints.
 KPEXTRACT = """
 import json, pathlib, sys
@@ -33,7 +34,8 @@ words = sys.argv[1:]
 with open("../commands", "a") as log:
     print(*words, file=log)
 if words[0] == "bench":
-    print(pathlib.Path("../bench.json").read_text())
+    (precision,) = {"float32", "float16"} & set(" ".join(words).split("-"))
+    print(pathlib.Path("../bench.json").read_text().replace("PRECISION", precision))
     sys.exit()
 out = pathlib.Path(words[words.index("-o") + 1])
 out.write_text("built")
@@ -43,8 +45,6 @@ if words[0] == "build":
     out.with_name(out.name + ".json").write_text(json.dumps(sidecar))
     print("wrote", out)
 """
-
-
 # Another power as soon as an image has been seen.
 TEGRASTATS = """
 while :; do
@@ -52,21 +52,6 @@ while :; do
     sleep 0.02
 done
 """
-
-
-class Busy:
-    """In place of an extractor: an image takes a while, and power."""
-
-    def detect(self, image):
-        assert image.shape == (480, 640, 3)
-        Path("busy").touch()
-        time.sleep(0.01)
-
-
-def bench_result(precision, backend="tensorrt"):
-    row = {"size": [640, 480], "batch": 1, "milliseconds": MILLISECONDS}
-    extractor = {"backend": backend, "precision": precision, "sha256": "ab"}
-    return json.dumps({"extractor": extractor, "rows": [row]})
 
 
 @pytest.fixture
@@ -91,17 +76,12 @@ def jetson(tmp_path, monkeypatch):
     stand_in = [sys.executable, str(tmp_path / "kpextract.py")]
     monkeypatch.setattr(engines, "KPEXTRACT", stand_in)
     monkeypatch.setattr(engines, "load", lambda engine: Busy())
-    # One stand-in prints one precision, so its check has a test of its own.
-    monkeypatch.setattr(engines, "read_bench", lambda text, _: read(text, "float32"))
-    (tmp_path / "bench.json").write_text(bench_result("float32"))
+    (tmp_path / "bench.json").write_text(bench_result("PRECISION"))
     return tmp_path
 
 
-read = engines.read_bench
-
-
 def run():
-    return benchmark.main(["--seconds", "0.3"])
+    return benchmark.main(["--seconds", "0.2"])
 
 
 def table_of(text):
@@ -162,7 +142,7 @@ def test_a_run_prints_the_board_the_figures_and_a_row_of_the_table(jetson, capsy
         "float16 (mW)": "12479",
         "rails": "VDD_IN",
         "hottest (C)": "54",
-        "kpextract": __version__,
+        "kpextract": benchmark.version(),
     }
 
 
@@ -214,23 +194,6 @@ def test_an_engine_that_does_not_fit_any_more_is_built_again(
     ) in printed
     assert printed.count("wrote ") == 1
     assert "small-float16-640x480-1000.engine is there and fits" in printed
-
-
-def test_the_commands_are_ones_that_kpextract_takes(tmp_path):
-    for precision in engines.PRECISIONS:
-        engine = engines.engine_path(tmp_path, precision)
-        export, build = map(_options, engines.commands(engine, precision))
-        assert export["fp16"] == (precision == "float16")
-        assert export["kind"] == "sparse"
-        assert (export["size"], export["batch"]) == ((640, 480), 1)
-        assert export["max_keypoints"] == 1000
-        assert export["out"] == Path(build["model"])
-        assert build["out"] == engine
-        assert build["package"] == "tensorrt"
-
-
-def _options(words):
-    return vars(_parser().parse_args(words))
 
 
 @pytest.mark.parametrize(
@@ -313,23 +276,20 @@ def test_ctrl_c_is_no_traceback_and_leaves_no_row(jetson, monkeypatch):
     assert not (jetson / "jetson-engines" / "jetson-rows.md").exists()
 
 
-def test_loading_an_engine_is_not_running_it(jetson, monkeypatch):
-    def load(engine):
-        time.sleep(0.2)
-        return Busy()
-
-    monkeypatch.setattr(engines, "load", load)
-    before = time.monotonic()
-    began = engines.keep_busy(Path("small.engine"), 0.1)
-    assert 0.2 <= began - before <= time.monotonic() - before - 0.1
+def test_power_counts_once_the_load_has_settled(monkeypatch):
+    asked = []
+    recording = SimpleNamespace(power=asked.append)
+    monkeypatch.setattr(benchmark, "tegrastats", lambda: nullcontext(recording))
+    benchmark.power_while(lambda: 100.0)
+    assert asked == [101.0]
 
 
-def test_latency_of_anything_but_the_engine_is_refused():
-    assert read(bench_result("float16"), "float16") == (2.5, 2.61, 3.014)
-    with pytest.raises(engines.StoppedError, match="ran on tensorrt in float32, not"):
-        read(bench_result("float32"), "float16")
-    with pytest.raises(engines.StoppedError, match="ran on onnx-cpu in float32, not"):
-        read(bench_result("float32", "onnx-cpu"), "float32")
+def test_the_version_has_the_commit_of_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    program(tmp_path, "git", "echo 3181885-dirty")
+    assert benchmark.version() == f"{__version__} (3181885-dirty)"
+    program(tmp_path, "git", "echo 'fatal: not a git repository' >&2; exit 128")
+    assert benchmark.version() == __version__
 
 
 def test_its_docstring_shows_its_own_command():

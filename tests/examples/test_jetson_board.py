@@ -37,8 +37,8 @@ def test_what_the_board_does_not_tell_is_a_dash_and_a_sentence(monkeypatch):
     assert reasons == [
         "jetpack is not known: NVPM ERROR: failed to read PARAM EMC. Without the "
         "package nvidia-jetpack, L4T stands for it",
-        "power mode is not known: NVPM ERROR: failed to read PARAM EMC. If sudo nvpmodel "
-        "-q tells it, run this script as root",
+        "power mode is not known: NVPM ERROR: failed to read PARAM EMC. If sudo "
+        "nvpmodel -q tells it, run this script as root",
         "l4t is not known: [Errno 13] Permission denied: '/etc/nv_tegra_release'",
     ]
 

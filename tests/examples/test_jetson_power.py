@@ -1,10 +1,14 @@
 """Power from recorded lines of tegrastats, and from a stand-in that prints them."""
 
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
-from tests.examples.jetson import RECORDED, power, printing, program
+from tests.examples.jetson import FOLDER, RECORDED, power, printing, program
 
 ORIN = RECORDED["Orin Nano, busy"]
 
@@ -99,6 +103,24 @@ def test_it_is_stopped_however_the_block_ends(path, error):
     with pytest.raises(error), power.tegrastats() as recording:
         raise error
     assert recording.process.returncode is not None
+
+
+def test_ctrl_c_leaves_no_tegrastats_behind(path):
+    program(path, "tegrastats", f"echo $$ > {path}/pid; " + printing(ORIN.line))
+    script = (
+        "import power, time\nwith power.tegrastats() as recording:\n"
+        "    while not recording._samples: time.sleep(0.01)\n"
+        "    print('runs', flush=True)\n    time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script]
+    python = subprocess.Popen(
+        command, cwd=FOLDER, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert python.stdout.readline() == b"runs\n"
+    python.send_signal(signal.SIGINT)
+    assert b"KeyboardInterrupt" in python.communicate(timeout=30)[1]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((path / "pid").read_text()), 0)
 
 
 def test_one_that_does_not_stop_is_killed(path, monkeypatch):
