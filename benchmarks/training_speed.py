@@ -11,7 +11,6 @@ work: three forward passes' worth (one forward, two backward) for each of the tw
 
 import argparse
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from benchmarks import markdown
 from benchmarks.machine import write_result
+from benchmarks.peak import matrix_rate, now
 from training.checkpoint import Run
 from training.config import TrainConfig
 from training.data import CACHE_SIZE
@@ -33,15 +33,6 @@ from training.train import new_run
 
 WARM_UP = 5  # steps
 STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
-MATRIX = {"cpu": 4096, "cuda": 8192}  # rows and columns of the product
-PRODUCTS = 10
-
-
-def now(device: torch.device) -> float:
-    """Seconds, once the device has done all that it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def time_steps(run: Run, photos: Tensor, steps: int) -> float:
@@ -79,18 +70,6 @@ def precision(device: torch.device) -> torch.dtype:
         return torch.get_autocast_dtype(device.type) if fast else torch.float32
 
 
-def matrix_peak(device: torch.device) -> float:
-    """FLOP per second of a large matrix product, the best of `PRODUCTS`."""
-    side = MATRIX[device.type]
-    matrix = torch.rand(side, side, device=device, dtype=precision(device))
-    seconds = []
-    for _ in range(PRODUCTS):
-        started = now(device)
-        torch.mm(matrix, matrix)
-        seconds.append(now(device) - started)
-    return 2 * side**3 / min(seconds)
-
-
 def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
     """All figures of one model at one size."""
     keep_freed_memory()
@@ -104,7 +83,7 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
     laps = zip(*(time_stages(run, photos) for _ in range(steps)), strict=True)
     views = 2 * config.batch
     flop = 3 * views * count_flop(run.network.config, *config.view_size)
-    peak = matrix_peak(device)
+    peak = matrix_rate(device, precision(device))
     return {
         "model": config.model,
         "size": [config.width, config.height],

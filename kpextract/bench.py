@@ -12,6 +12,7 @@ from kpextract.backends.stages import STAGES as BACKEND_STAGES
 from kpextract.extractor import Extractor
 from kpextract.features import Features, import_cv2
 from kpextract.hardware import known, memory_mib
+from kpextract.image import as_batch
 from kpextract.meter import percentiles
 
 STAGES = ("preprocess", *BACKEND_STAGES, "decode")  # in their order
@@ -56,7 +57,7 @@ def detect_in_stages(
 ) -> list[Features]:
     """As `detect_batch` of images of one size, with a stop after each of `STAGES`."""
     inputs, frames = zip(*map(extractor._prepare, images), strict=True)
-    batch = np.stack(inputs)
+    batch = as_batch(inputs)
     masks = extractor._input_masks([None] * len(frames), list(frames))
     watch.stop("preprocess")
     result = extractor._backend.run_in_stages(batch, masks, watch)

@@ -16,6 +16,7 @@ from kpextract.features import Features, import_cv2
 from kpextract.image import (
     MIN_SIDE,
     Frame,
+    as_batch,
     check_color,
     check_mask,
     fit_within,
@@ -167,7 +168,7 @@ class Extractor:
         for shape in dict.fromkeys(pixels.shape for pixels in inputs):
             members = [i for i, pixels in enumerate(inputs) if pixels.shape == shape]
             result = self._backend.run(
-                np.stack([inputs[i] for i in members]),
+                as_batch([inputs[i] for i in members]),
                 self._input_masks(
                     [allowed[i] for i in members], [frames[i] for i in members]
                 ),

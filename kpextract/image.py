@@ -1,5 +1,6 @@
 """From the caller's image to the pixels that the network sees, and back for points."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,6 +137,13 @@ def pad_to_stride(image: np.ndarray) -> np.ndarray:
     if not right and not bottom:
         return image
     return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
+
+
+def as_batch(images: Sequence[np.ndarray]) -> np.ndarray:
+    """(B, ...) contiguous, of B arrays of one shape; one alone is not copied."""
+    if len(images) == 1:
+        return np.ascontiguousarray(images[0])[None]
+    return np.stack(images)
 
 
 def check_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

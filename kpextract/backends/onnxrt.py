@@ -1,7 +1,6 @@
 """ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 import contextlib
-import functools
 import os
 import sys
 from types import ModuleType
@@ -11,7 +10,7 @@ import numpy as np
 
 from kpextract.backends import GPU_STREAMS, BackendInfo
 from kpextract.backends.limits import Limits, run_within
-from kpextract.backends.onnx_stages import call_bare, call_through
+from kpextract.backends.onnx_calls import Calls, DeviceCalls, FixedCalls, HostCalls
 from kpextract.backends.stages import Stopwatch
 from kpextract.backends.strips import in_strips, known_reach
 from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
@@ -27,7 +26,13 @@ PROVIDERS = {
     "onnx-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU),
 }
 # TF32 is on by default: float32 convolutions would have 10 bits, not 23.
-OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+CUDA_OPTIONS = {"use_tf32": "0"}
+# Tensor cores want channels last, and bias and ReLU in the same kernel: half the time
+# on an H200, where channels last alone is slower than neither.
+FLOAT16_OPTIONS = {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
+# A launch for all kernels in place of one for each.
+GRAPH_OPTIONS = {"enable_cuda_graph": "1"}
+FATAL = 4  # of ONNX Runtime's log
 # onnxruntime and onnxruntime-gpu install one module: the one must go first.
 GPU_INSTALL = 'pip uninstall -y onnxruntime && pip install "kpextract[gpu]"'
 
@@ -62,7 +67,7 @@ def check_listed(backend: str) -> ModuleType:
 
 
 class OnnxBackend:
-    """A dense or sparse ONNX graph. On a GPU: not yet run."""
+    """A dense or sparse ONNX graph."""
 
     def __init__(self, model: ModelFile, backend: str, num_threads: int | None):
         onnxruntime = check_listed(backend)
@@ -77,16 +82,17 @@ class OnnxBackend:
                 f"metadata is {kind!r}. Give an .onnx file written by kpextract export."
             )
         self.outputs = OUTPUTS[kind]
+        self._order = [tensor.name for tensor in self._session.get_outputs()]
         shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
         self.takes_mask = "mask" in shapes
         self.descriptor_dim = _descriptor_dim(self._session)
         self._limits = _limits(shapes["image"])
         on_cpu = backend == "onnx-cpu"
         self._reach = known_reach(metadata, self._limits) if on_cpu else None
-        self._memory = "cpu" if backend == "onnx-cpu" else "cuda"
+        self._calls = _calls(self._session, backend)
         self.info = BackendInfo(
             backend,
-            "CPU" if backend == "onnx-cpu" else "CUDA device 0",
+            "CPU" if on_cpu else "CUDA device 0",
             metadata.get("kpextract.precision", "float32"),
             metadata["kpextract.version"],
         )
@@ -105,22 +111,21 @@ class OnnxBackend:
         self, images: np.ndarray, masks: np.ndarray | None = None
     ) -> DenseMaps | SparseRows:
         """What the graph gives for a batch; arguments as in `Backend.run`."""
-        call = in_strips(self._call, self._reach)
-        return run_within(self._limits, call, images, masks)
+        return self.run_in_stages(images, masks, Stopwatch())
 
     def run_in_stages(
         self, images: np.ndarray, masks: np.ndarray | None, watch: Stopwatch
     ) -> DenseMaps | SparseRows:
         """As in `Backend.run_in_stages`."""
-        on_cpu = self.info.backend == "onnx-cpu"
-        call = call_bare if on_cpu else functools.partial(call_through, "cuda")
-        names = list(self.outputs._fields)
 
-        def run(images: np.ndarray, masks: np.ndarray | None) -> DenseMaps | SparseRows:
+        def call(
+            images: np.ndarray, masks: np.ndarray | None
+        ) -> DenseMaps | SparseRows:
             inputs = {"image": images} | ({} if masks is None else {"mask": masks})
-            return self.outputs(*call(self._session, names, inputs, watch))
+            arrays = dict(zip(self._order, self._calls(inputs, watch), strict=True))
+            return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
 
-        return run_within(self._limits, in_strips(run, self._reach), images, masks)
+        return run_within(self._limits, in_strips(call, self._reach), images, masks)
 
     def for_stream(self) -> tuple["OnnxBackend", int]:
         """As in `Backend.for_stream`.
@@ -133,18 +138,18 @@ class OnnxBackend:
         workers = self._num_threads or _cores()
         return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
 
-    def _call(
-        self, images: np.ndarray, masks: np.ndarray | None
-    ) -> DenseMaps | SparseRows:
-        """One call; outputs stay on the device until all are there."""
-        binding = self._session.io_binding()
-        binding.bind_cpu_input("image", images)
-        if masks is not None:
-            binding.bind_cpu_input("mask", masks)
-        for name in self.outputs._fields:
-            binding.bind_output(name, self._memory)
-        self._session.run_with_iobinding(binding)
-        return self.outputs(*binding.copy_outputs_to_cpu())
+
+def _calls(session: Any, backend: str) -> Calls:
+    """How to call a session: with memory of one shape where it has but one."""
+    if backend == "onnx-cpu":
+        return HostCalls(session)
+    return (FixedCalls if _fixed(session) else DeviceCalls)(session, "cuda")
+
+
+def _fixed(session: Any) -> bool:
+    """Has every input and output one shape?"""
+    tensors = [*session.get_inputs(), *session.get_outputs()]
+    return all(isinstance(side, int) for tensor in tensors for side in tensor.shape)
 
 
 def _descriptor_dim(session: Any) -> int:
@@ -164,27 +169,68 @@ def _cores() -> int:
 def _open_session(
     onnxruntime: ModuleType, model: ModelFile, backend: str, num_threads: int | None
 ) -> Any:
+    """A session on the providers of `backend`.
+
+    Raises:
+        BackendUnavailableError: the provider does not start.
+        ModelError: ONNX Runtime cannot load the model on any.
+    """
+    if backend == "onnx-cpu":
+        return _load(
+            onnxruntime, model, [(CPU, {})], _options(onnxruntime, num_threads)
+        )
+    # Raises if the model is at fault, not the provider.
+    unoptimized = _options(onnxruntime, num_threads)
+    unoptimized.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    )
+    seen = _load(onnxruntime, model, [(CPU, {})], unoptimized)
+    cuda = CUDA_OPTIONS.copy()
+    if backend == "onnx-cuda":
+        metadata = seen.get_modelmeta().custom_metadata_map
+        half = metadata.get("kpextract.precision") == "float16"
+        cuda |= FLOAT16_OPTIONS if half else {}
+        cuda |= GRAPH_OPTIONS if _fixed(seen) else {}
+    providers = [
+        (name, cuda if name == "CUDAExecutionProvider" else {})
+        for name in PROVIDERS[backend]
+    ]
+    if hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(sys.stderr):  # what it cannot load, it prints
+            onnxruntime.preload_dlls()  # CUDA and cuDNN where pip has put them
+    options = _options(onnxruntime, num_threads)
+    # What fails is raised. The rest is each plan that cuDNN cannot make before it finds
+    # one that it can.
+    options.log_severity_level = FATAL
+    try:
+        return _load(onnxruntime, model, providers, options)
+    except ModelError as error:
+        raise BackendUnavailableError(
+            f"backend {backend!r}: {PROVIDERS[backend][0]} does not start "
+            f"({error.__cause__}). kpextract doctor says what is missing; "
+            "backend='onnx-cpu' runs without."
+        ) from error
+
+
+def _options(onnxruntime: ModuleType, num_threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
-    providers = [(name, OPTIONS.get(name, {})) for name in PROVIDERS[backend]]
-    if backend != "onnx-cpu" and hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(sys.stderr):  # what it cannot load, it prints
-            onnxruntime.preload_dlls()  # CUDA and cuDNN where pip has put them
+    return options
+
+
+def _load(
+    onnxruntime: ModuleType,
+    model: ModelFile,
+    providers: list[tuple[str, dict[str, str]]],
+    options: Any,
+) -> Any:
+    """A session of its providers or none: ONNX Runtime would fall back to the CPU."""
     try:
-        # With its fallback a provider that fails would be replaced by the CPU.
         return onnxruntime.InferenceSession(
             model.content, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # its exceptions share no public base class
-        if backend != "onnx-cpu":
-            # Raises if the model is at fault, not the provider.
-            _open_session(onnxruntime, model, "onnx-cpu", num_threads)
-            raise BackendUnavailableError(
-                f"backend {backend!r}: {PROVIDERS[backend][0]} does not start "
-                f"({error}). kpextract doctor says what is missing; "
-                "backend='onnx-cpu' runs without."
-            ) from error
         raise ModelError(
             f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
             "Give an .onnx file written by kpextract export."

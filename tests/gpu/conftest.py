@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kpextract.backends.cuda import open_device
 from tests.gpu.validity import refusal
 
 # What NVIDIA's kernel driver makes: on a PC, on a Jetson, in Windows' Linux.
@@ -24,6 +25,15 @@ def gpu_is_there():
     """Whether the driver is: a GPU that does not answer is there, and broken."""
     nodes = [node for pattern in NODES for node in Path("/dev").glob(pattern)]
     return bool(nodes or shutil.which("nvidia-smi"))
+
+
+def memory():
+    """Bytes free on the GPU, and used by this process."""
+    device = open_device()
+    with device.active():
+        free, _ = device.memory()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return free, pages * 4096
 
 
 @pytest.fixture(scope="session", autouse=True)

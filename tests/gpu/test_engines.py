@@ -3,7 +3,6 @@
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from kpextract import Extractor, InvalidImageError, ModelError
 from kpextract.backends.cuda import open_device
 from kpextract.modelfile import bundled_models, find_model
+from tests.gpu.conftest import memory
 
 pytestmark = pytest.mark.gpu
 
@@ -103,15 +103,6 @@ def test_alternating_shapes_are_right(dense, photo):
     order = [0, 1, 2, 0, 0, 0, 1, 1, 1, 2, 0, 1]
     for index in order:
         assert_same(extractor.detect(images[index]), expected[index])
-
-
-def memory():
-    """Bytes free on the GPU, and used by this process."""
-    device = open_device()
-    with device.active():
-        free, _ = device.memory()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return free, pages * 4096
 
 
 def test_memory_stays_flat(dense, photo, report, package):

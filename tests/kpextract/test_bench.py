@@ -5,7 +5,6 @@ import pytest
 
 from export.variant import Variant, export_variant
 from kpextract import Extractor, InvalidImageError
-from kpextract.backends.onnx_stages import call_through
 from kpextract.backends.stages import STAGES as BACKEND_STAGES
 from kpextract.backends.stages import Stopwatch
 from kpextract.bench import (
@@ -163,16 +162,6 @@ def test_a_fixed_batch_and_a_mask_input_are_respected(tmp_path):
         assert_same(ours, theirs)
     with pytest.raises(InvalidImageError, match="64x48 only"):
         detect_in_stages(extractor, batch_of(None, (64, 64), 1), Stopwatch())
-
-
-def test_copies_through_a_device_give_what_the_session_gives(extractor):
-    session, watch = extractor._backend._session, Stopwatch()
-    inputs = {"image": images(2)}
-    names = ["score_logits", "positions", "descriptor_map"]
-    found = call_through("cpu", session, names, inputs, watch)
-    for array, expected in zip(found, session.run(names, inputs), strict=True):
-        np.testing.assert_array_equal(array, expected)
-    assert tuple(watch.seconds) == BACKEND_STAGES
 
 
 def test_tensorrt_waits_after_each_stage_and_launches_no_graph(machine):

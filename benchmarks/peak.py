@@ -1,0 +1,156 @@
+"""How close a model comes to what the device can do.
+
+    python -m benchmarks.peak base --size 640x480
+    python -m benchmarks.peak small-fp16.onnx --batch 32 --backend onnx-cuda
+
+The peak is that of a large matrix product in the model's precision, the bandwidth that
+of a large copy (bytes read and written), both by PyTorch in the same run as the model.
+The floor is the larger of operations over peak and bytes over bandwidth, counted as
+`benchmarks.operations` does, with the whole call (host image to host features) and the
+network alone over it.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from kpextract.export.metadata import parse_graph
+
+from benchmarks import operations
+from benchmarks.machine import write_result
+from kpextract import Extractor
+from kpextract.arguments import size
+from kpextract.backends import BACKENDS
+from kpextract.bench import batch_of, measure
+from kpextract.errors import KpextractError
+from kpextract.modelfile import find_model
+from training.device import choose_device
+
+MATRIX = {"cpu": 4096, "cuda": 8192}  # rows and columns of the product
+COPY = {"cpu": 1 << 28, "cuda": 1 << 30}  # bytes
+REPEATS = 10
+TYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def now(device: torch.device) -> float:
+    """Seconds, once the device has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP per second of a large matrix product, the best of `REPEATS`."""
+    side = MATRIX[device.type]
+    matrix = torch.rand(side, side, device=device, dtype=dtype)
+    seconds = []
+    for _ in range(REPEATS):
+        started = now(device)
+        torch.mm(matrix, matrix)
+        seconds.append(now(device) - started)
+    return 2 * side**3 / min(seconds)
+
+
+def copy_rate(device: torch.device) -> float:
+    """Bytes read and written per second by a large copy, the best of `REPEATS`."""
+    source = torch.ones(COPY[device.type], dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(REPEATS):
+        started = now(device)
+        target.copy_(source)
+        seconds.append(now(device) - started)
+    return 2 * source.numel() / min(seconds)
+
+
+def compare(
+    model: str, backend: str, image_size: tuple[int, int], batch: int, calls: int
+) -> dict[str, Any]:
+    """All figures of one model at one size."""
+    extractor = Extractor(model, backend=backend, max_keypoints=1000)
+    on_cpu = extractor.info.backend == "onnx-cpu"
+    device = torch.device("cpu") if on_cpu else choose_device()
+    dtype = TYPES.get(extractor.info.precision, torch.float32)
+    found = find_model(model)
+    graph = parse_graph(found.content, found.path)
+    flop, traffic = operations.total(operations.count(graph, batch, image_size))
+    images = batch_of(None, image_size, batch)
+    measured = measure(extractor, images, calls)
+    peak, bandwidth = matrix_rate(device, dtype), copy_rate(device)
+    least = operations.floor(flop, traffic, peak / 1e12, bandwidth / 1e9)
+    network = measured["stages"]["inference"]["p50"]
+    return {
+        "extractor": asdict(extractor.info),
+        "size": list(image_size),
+        "batch": batch,
+        "gflop": round(flop / 1e9, 3),
+        "megabytes": round(traffic / 1e6, 3),
+        "matrix_tflops": round(peak / 1e12, 3),
+        "copy_gbs": round(bandwidth / 1e9, 1),
+        "floor_milliseconds": round(least.milliseconds, 4),
+        "bound": least.bound,
+        "network_tflops": round(flop / network / 1e9, 3),
+        "share_of_peak": round(flop / network * 1000 / peak, 4),
+        "network_over_floor": round(network / least.milliseconds, 2),
+        "total_over_floor": round(
+            measured["milliseconds"]["p50"] / least.milliseconds, 2
+        ),
+        **measured,
+    }
+
+
+def report(result: dict[str, Any]) -> str:
+    """The figures as text."""
+    info, (width, height) = result["extractor"], result["size"]
+    return "\n".join(
+        [
+            f"{info['model']} {info['version']}, {info['backend']} ({info['device']}), "
+            f"{info['precision']}, {width}x{height}, batch {result['batch']}",
+            f"matrix product {result['matrix_tflops']} TFLOP/s, copy "
+            f"{result['copy_gbs']} GB/s",
+            f"{result['gflop']} GFLOP, {result['megabytes']} MB: floor "
+            f"{result['floor_milliseconds']} ms, set by {result['bound']}",
+            f"network {result['stages']['inference']['p50']} ms: "
+            f"{result['network_over_floor']} times the floor, "
+            f"{result['share_of_peak']:.1%} of the matrix product's rate",
+            f"image to features {result['milliseconds']['p50']} ms "
+            f"({result['images_per_second']} images/s): "
+            f"{result['total_over_floor']} times the floor",
+        ]
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", help="bundled name or path of an .onnx file")
+    add("--backend", choices=("auto", *BACKENDS), default="auto")
+    add("--size", type=size, default=(640, 480), metavar="WxH", help="in pixels")
+    add("--batch", type=int, default=1, help="images of a call")
+    add("--calls", type=int, default=100)
+    add("--out", type=Path, help="JSON file")
+    options = parser.parse_args(arguments)
+    try:
+        result = compare(
+            options.model, options.backend, options.size, options.batch, options.calls
+        )
+    except (KpextractError, operations.UncountableError) as error:
+        print(f"peak: {error}", file=sys.stderr)
+        return 1
+    print(report(result))
+    if options.out:
+        write_result(options.out, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+import json
+
+import pytest
+import torch
+
+from benchmarks import peak
+from benchmarks.peak import copy_rate, main, matrix_rate
+from training.network import SMALL, count_flop
+
+CPU = torch.device("cpu")
+
+
+def test_rates_by_a_clock_that_is_counted(monkeypatch):
+    """Every look at the clock is a second later than the last."""
+    ticks = iter(range(1000))
+    monkeypatch.setattr(peak, "now", lambda device: float(next(ticks)))
+    monkeypatch.setitem(peak.MATRIX, "cpu", 10)
+    monkeypatch.setitem(peak.COPY, "cpu", 500)
+    assert matrix_rate(CPU, torch.float32) == 2000.0
+    assert copy_rate(CPU) == 1000.0
+
+
+def test_the_command_says_how_far_from_the_floor(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(peak, "matrix_rate", lambda device, dtype: 1e12)
+    monkeypatch.setattr(peak, "copy_rate", lambda device: 1e12)
+    out = tmp_path / "peak.json"
+    options = ["--size", "96x64", "--calls", "3", "--backend", "onnx-cpu"]
+    assert main(["small", *options, "--out", str(out)]) == 0
+    result = json.loads(out.read_text())
+    flop = count_flop(SMALL, 64, 96)
+    assert result["gflop"] == pytest.approx(flop / 1e9, abs=1e-3)
+    assert result["bound"] == "compute"
+    assert result["floor_milliseconds"] == pytest.approx(flop / 1e9, abs=1e-3)
+    network = result["stages"]["inference"]["p50"]
+    assert result["share_of_peak"] == pytest.approx(flop / 1e9 / network, rel=0.01)
+    assert result["network_over_floor"] == pytest.approx(
+        network / result["floor_milliseconds"], rel=0.02
+    )
+    assert "set by compute" in capsys.readouterr().out
+
+
+def test_a_model_that_is_not_there_is_told(capsys):
+    assert main(["no-such-model"]) == 1
+    assert "no-such-model" in capsys.readouterr().err
