@@ -73,7 +73,7 @@ BASE = NetworkConfig(
 )
 SMALL = NetworkConfig(
     name="small",
-    stages=((), (16,), (32, 32), (96, 96, 96)),
+    stages=((), (), (32, 32), (96, 128, 128, 128, 128, 128)),
     downsample="stride",
     score_width=32,
     position_width=32,
@@ -81,6 +81,8 @@ SMALL = NetworkConfig(
     descriptor_dim=64,
     position_reach=0.7,
     leak=0.0,  # plain ReLU: cheaper in int8
+    separable=True,
+    descriptor_kernel=1,
 )
 CONFIGS = {config.name: config for config in (BASE, SMALL)}
 
@@ -171,8 +173,8 @@ class Heads(nn.Module):
         # Logits and positions stay float32 under autocast: half a float16 step is
         # 0.25 px beyond 512 px, and bfloat16 is coarser still.
         with torch.autocast(x.device.type, enabled=False):
-            logits = self.score(score.float())
-            raw = self.position(position.float())
+            logits = self.score(score.to(self.score.weight.dtype))
+            raw = self.position(position.to(self.position.weight.dtype))
         return logits, raw, self.descriptor(descriptor)
 
 

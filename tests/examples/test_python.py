@@ -162,7 +162,7 @@ def test_the_pose_of_points_of_a_known_motion():
 def test_disparities_are_those_of_the_ground_truth(pair):
     points, disparity = stereo.match_rows(*pair, 128)
     disparity = stereo.refine(*pair, points, disparity)
-    truth = cv2.imread(str(EXAMPLES / "stereo" / "aloe-disparity.png"), 0)
+    truth = cv2.imread(str(EXAMPLES / "stereo" / "aloe-disparity.tif"), 0)
     error = stereo.errors(points, disparity, truth, 641)
     assert len(error) > 2000
     assert np.median(error) < 0.25
@@ -171,7 +171,7 @@ def test_disparities_are_those_of_the_ground_truth(pair):
 
 def test_the_script_says_how_far_the_disparities_are_off(checkout):
     script, stereo_pair = EXAMPLES / "python" / "stereo.py", EXAMPLES / "stereo"
-    command = [sys.executable, script, "--truth", stereo_pair / "aloe-disparity.png"]
+    command = [sys.executable, script, "--truth", stereo_pair / "aloe-disparity.tif"]
     command += ["--focal", "700", "--baseline", "0.12"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     share = re.search(r"^(\S+)% of \d+ points are within 1 pixel$", done.stdout, re.M)
