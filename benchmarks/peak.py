@@ -125,7 +125,7 @@ def report(result: dict[str, Any]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: milliseconds by stage and in all, and how far that is from the floor."""
+    """Markdown: milliseconds by stage and in all, and how far from the floor."""
     names = ["network" if name == "inference" else name for name in STAGES]
     head = ["batch", *names, "image to features", "floor", "network / floor"]
     head += ["image to features / floor", "share of the matrix product", "images/s"]

@@ -5,8 +5,9 @@
 Rewrites, in each document, what stands between a line like
 <!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: where the figures
 come from, then the table. Setting and split (all, if none is named) choose the part of
-a file that holds several; files named side by side, of one machine, make one table. What has not been measured yet is left as it stands, as long
-as that is no table.
+a file that holds several; files of benchmarks.peak that are named side by side, of one
+machine, make one table. What has not been measured yet is left as it stands, as long as
+that is no table.
 """
 
 import json
