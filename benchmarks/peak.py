@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from kpextract.export.metadata import parse_graph
 
-from benchmarks import operations
+from benchmarks import markdown, operations
 from benchmarks.machine import write_result
 from kpextract import Extractor
 from kpextract.arguments import size
 from kpextract.backends import BACKENDS
-from kpextract.bench import batch_of, measure
+from kpextract.bench import STAGES, batch_of, measure
 from kpextract.errors import KpextractError
 from kpextract.modelfile import find_model
 from training.device import choose_device
@@ -122,6 +122,27 @@ def report(result: dict[str, Any]) -> str:
             f"{result['total_over_floor']} times the floor",
         ]
     )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: milliseconds by stage and in all, and how far from the floor."""
+    names = ["network" if name == "inference" else name for name in STAGES]
+    head = ["batch", *names, "image to features", "floor", "network / floor"]
+    head += ["image to features / floor", "share of the matrix product", "images/s"]
+    lines = [
+        [
+            str(row["batch"]),
+            *(f"{row['stages'][name]['p50']:.3f}" for name in STAGES),
+            f"{row['milliseconds']['p50']:.3f}",
+            f"{row['floor_milliseconds']:.3f}",
+            f"{row['network_over_floor']:.1f}",
+            f"{row['total_over_floor']:.1f}",
+            f"{row['share_of_peak']:.1%}",
+            f"{row['images_per_second']:.0f}",
+        ]
+        for row in rows
+    ]
+    return markdown.table(head, lines)
 
 
 def main(arguments: list[str] | None = None) -> int:

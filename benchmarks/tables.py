@@ -5,8 +5,9 @@
 Rewrites, in each document, what stands between a line like
 <!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: where the figures
 come from, then the table. Setting and split (all, if none is named) choose the part of
-a file that holds several. What has not been measured yet is left as it stands, as long
-as that is no table.
+a file that holds several; files of benchmarks.peak that are named side by side, of one
+machine, make one table. What has not been measured yet is left as it stands, as long as
+that is no table.
 """
 
 import json
@@ -19,6 +20,7 @@ from benchmarks import (
     ablation,
     accuracy,
     architecture,
+    peak,
     peers,
     scaling,
     speed,
@@ -62,6 +64,8 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return architecture.table(result["rows"])
     if name.startswith("latency"):
         return speed.table(result, *part)
+    if name.startswith("peak"):
+        return peak.table(result["rows"])
     if name == "scaling.json":
         return scaling.table(result["series"])
     if name == "streaming.json":
@@ -74,14 +78,27 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
     return accuracy.table(result["figures"][setting][split])
 
 
+def read(names: str) -> dict[str, Any]:
+    """A result; of several files of benchmarks.peak, one that holds them as rows."""
+    results: list[dict[str, Any]] = [
+        json.loads((RESULTS / name).read_text(encoding="utf-8"))
+        for name in names.split()
+    ]
+    if not names.startswith("peak"):
+        return results[0]
+    models = {r["extractor"]["model"]: r["extractor"]["sha256"] for r in results}
+    return {"machine": results[0]["machine"], "models": models, "rows": results}
+
+
 def render(document: str) -> str:
     """A document's text with its tables made anew."""
 
     def block(match: re.Match[str]) -> str:
         name, *part = (word.strip() for word in match[2].split("|"))
-        if not (RESULTS / name).exists() and "|" not in match[3]:
+        there = all((RESULTS / file).exists() for file in name.split())
+        if not there and "|" not in match[3]:
             return match[0]
-        result = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+        result = read(name)
         made = f"\n{table(name, result, *part)}\n\n({provenance(result)})\n\n"
         return match[1] + made + match[4]
 

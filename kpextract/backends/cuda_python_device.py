@@ -1,4 +1,8 @@
-"""The GPU through cuda-python, NVIDIA's own bindings. Not yet run on a GPU."""
+"""The GPU through cuda-python, NVIDIA's own bindings.
+
+On a GPU (NVIDIA H200) only the device's name and memory have been asked for; buffers,
+streams and graphs have not yet run on one.
+"""
 
 import importlib
 from collections.abc import Callable, Iterator

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import peak
+from benchmarks import peak, tables
 from benchmarks.peak import copy_rate, main, matrix_rate
 from training.network import SMALL, count_flop
 
@@ -37,6 +37,25 @@ def test_the_command_says_how_far_from_the_floor(tmp_path, monkeypatch, capsys):
         network / result["floor_milliseconds"], rel=0.02
     )
     assert "set by compute" in capsys.readouterr().out
+    total = f"{result['milliseconds']['p50']:.3f}"
+    assert f"| {network:.3f} |" in peak.table([result])
+    assert f"| {total} | {result['floor_milliseconds']:.3f} |" in peak.table([result])
+
+
+def test_files_side_by_side_make_one_table():
+    names = [f"peak-base-{batch}-h200.json" for batch in (1, 8)]
+    text = f"<!-- table {' '.join(names)} -->\nNot yet.\n<!-- end -->"
+    made = tables.render(text)
+    head, _, *rows = [line for line in made.splitlines() if line.startswith("|")]
+    results = [json.loads((tables.RESULTS / name).read_text()) for name in names]
+    column = [cell.strip() for cell in head.split("|")].index("image to features")
+    assert [row.split("|")[column].strip() for row in rows] == [
+        f"{result['milliseconds']['p50']:.3f}" for result in results
+    ]
+    for result in results:
+        assert f"{result['extractor']['sha256'][:12]}`" in made
+    missing = text.replace("base-8", "base-9")
+    assert tables.render(missing) == missing
 
 
 def test_a_model_that_is_not_there_is_told(capsys):

@@ -48,10 +48,11 @@ def test_rows_of_the_ablation_differ():
     assert len(set(configs)) == len(configs)
 
 
-def test_variants_are_networks_that_differ_and_one_ships():
+def test_variants_are_networks_that_differ_and_one_shipped():
     configs = [replace(architecture.START, **c) for c in architecture.VARIANTS.values()]
     assert len(set(configs)) == len(configs)
-    assert SMALL in configs
+    small_2 = replace(architecture.START, **architecture.VARIANTS[architecture.CHOSEN])
+    assert sum(p.numel() for p in UnsuperPoint(small_2).parameters()) == 357_667
     for config in configs:
         assert 1e9 < count_flop(config, 480, 640) < 8e9
         run = architecture.train_config(config, 3)
@@ -94,6 +95,7 @@ def test_the_committed_results_are_of_todays_rows(root):
     for name, changes in architecture.VARIANTS.items():
         flop = count_flop(replace(architecture.START, **changes), 480, 640)
         assert stored[name]["gflop"] == pytest.approx(flop / 1e9)
+        assert stored[name]["chosen"] == (name == architecture.CHOSEN)
     stored = json.loads((results / "ablation.json").read_text())["rows"]
     assert {name: row["options"] for name, row in stored.items()} == {
         name: ablation.command_options(changes)

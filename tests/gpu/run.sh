@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs an NVIDIA GPU, on a bare machine: Python 3.12, CUDA 13, a driver,
-# no network. Not yet run on a GPU.
+# no network. Run on an NVIDIA H200 (2026-11-26), which TensorRT-RTX 1.7.1 refuses, and
+# without TensorRT: the part with engines has not yet run on a GPU.
 #
 #     tests/gpu/run.sh DIR [WHEELS]
 #
