@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from kpextract import Extractor, ModelError
+from kpextract import Extractor, InvalidOptionError, ModelError
 from kpextract.modelfile import MODELS, bundled_models, find_model
 
 
