@@ -17,8 +17,8 @@ from training.network import BASE, SMALL, UnsuperPoint
 # By hand, rows above a cell: half a kernel times the stride before it, layer by layer.
 # base: two layers at strides 1, 2, 4 and 8, and two of the heads at 8.
 BASE_REACH = 2 * 1 + 2 * 2 + 2 * 4 + 2 * 8 + 2 * 8
-# small: a kernel of 7 at 1, one of 3 at stride 4, one that leads from 4 to 8, five of one
-# channel each at 8, and two of the heads: the hidden one and the score's or position's.
+# small: a kernel of 7 at 1, one of 3 at stride 4, one that leads from 4 to 8, five of
+# one channel each at 8, and two of the heads: the hidden and the score's or position's.
 SMALL_REACH = 3 + 4 + 4 + 5 * 8 + 2 * 8
 
 
