@@ -17,26 +17,29 @@ from typing import Any
 
 from benchmarks import plots
 from benchmarks.accuracy import Rows, compare, table
+from benchmarks.latency import CALLS
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS
 from benchmarks.turns import FailedError, in_turns, summarize
 from kpextract import KpextractError
 from kpextract.photos import read_photo
 
-EXTRACTORS = ["small", "ORB", "SIFT", "XFeat", "ALIKED-T16"]
+EXTRACTORS = ["small", "small-int8", "base", "ORB", "SIFT", "XFeat", "ALIKED-T16"]
 PHOTO = Path("examples/street-left.jpg")
 SETTING = SETTINGS[-1]  # what the table shows and the latency is measured with
 TURNS = 3
 
 
-def measure_latency(names: list[str], photo: Path) -> dict[str, dict[str, Any]]:
+def measure_latency(
+    names: list[str], photo: Path, calls: int
+) -> dict[str, dict[str, Any]]:
     """By label: the median of the turns, and each turn.
 
     Raises:
         FailedError: an extractor failed.
     """
-    budget = ("--max-keypoints", SETTING.max_keypoints)
-    jobs = {name: (photo, "--extractor", name, *budget) for name in names}
+    options = ("--max-keypoints", SETTING.max_keypoints, "--calls", calls)
+    jobs = {name: (photo, "--extractor", name, *options) for name in names}
     found = in_turns(jobs, TURNS)
     return {turns[0]["extractor"]: summarize(turns) for turns in found.values()}
 
@@ -60,12 +63,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="sequences in HPatches' layout")
     parser.add_argument("--extractors", nargs="+", default=EXTRACTORS)
     parser.add_argument("--photo", type=Path, default=PHOTO, help="to measure time on")
+    parser.add_argument("--calls", type=int, default=CALLS, help="to measure time")
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     options = parser.parse_args(arguments)
     try:
         read_photo(options.photo)  # a wrong name is told before the long work
         result = compare(options.extractors, options.folder)
-        result["latency"] = measure_latency(options.extractors, options.photo)
+        result["latency"] = measure_latency(
+            options.extractors, options.photo, options.calls
+        )
     except (FailedError, KpextractError, OSError) as error:
         print(f"peers: {error}", file=sys.stderr)
         return 1

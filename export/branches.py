@@ -3,6 +3,7 @@
 import onnx
 
 FLOAT_OUTPUTS = ("score_logits", "positions")
+HEADS = "/heads/"  # in the names of their nodes, as the trained network has them
 
 
 def low_precision_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -28,3 +29,8 @@ def low_precision_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
             inside.append(node)
             reached.update(node.output)
     return inside
+
+
+def backbone_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Of `low_precision_nodes` those before the heads."""
+    return [node for node in low_precision_nodes(graph) if HEADS not in node.name]

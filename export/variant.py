@@ -29,7 +29,7 @@ from .tidy import tidy
 KINDS = ("dense", "sparse")
 DESCRIPTORS = ("float32", "float16")
 MAX_KEYPOINTS = 1024  # where none is asked for
-CALIBRATION_PHOTOS = 100  # more change the ranges of activations little
+CALIBRATION_PHOTOS = 16  # each takes memory for all activations; more change little
 CALIBRATION_SIDE = 640  # pixels, longest
 
 
@@ -206,8 +206,20 @@ def _check_target(out: Path, source: Path, force: bool) -> None:
 
 
 def _calibration(photos: str) -> Iterator[np.ndarray]:
-    """(1, H, W, 3) uint8 BGR of photos, evenly chosen where there are many."""
+    """(1, H, W, 3) uint8 BGR of photos, evenly chosen where there are many.
+
+    Each is the middle of its photo, as large as fits in all: the calibrator wants one
+    shape.
+    """
     paths = expand([photos])
-    for path in paths[:: -(-len(paths) // CALIBRATION_PHOTOS)]:
-        image = fit_within(to_uint8_bgr(read_photo(path)), CALIBRATION_SIDE)
-        yield pad_to_stride(image)[None]
+    images = [
+        fit_within(to_uint8_bgr(read_photo(path)), CALIBRATION_SIDE)
+        for path in paths[:: -(-len(paths) // CALIBRATION_PHOTOS)]
+    ]
+    height, width = (
+        min(sides) for sides in zip(*(i.shape[:2] for i in images), strict=True)
+    )
+    for image in images:
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        middle = image[top : top + height, left : left + width]
+        yield pad_to_stride(middle)[None]

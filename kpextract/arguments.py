@@ -54,6 +54,7 @@ def add_extractor_options(command: argparse.ArgumentParser) -> None:
     unset = argparse.SUPPRESS
     add("--model", default=unset, help="bundled name or path of an .onnx file")
     add("--backend", choices=("auto", *BACKENDS), default=unset)
+    add("--precision", default=unset, help="int8: the bundled model in integers")
     add("--max-keypoints", type=int, default=unset, help="budget of a photo")
     add("--min-score", type=float, default=unset, help="least score, 0 to 1")
     add(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kpextract.errors import ModelError
+from kpextract.errors import InvalidOptionError, ModelError
 
 _HERE = Path(__file__).parent
 # The wheel installs the repository's models/ as kpextract/models; a checkout has it
@@ -45,6 +45,23 @@ class ModelFile:
 def bundled_models() -> list[str]:
     """Names of the models that came with this installation."""
     return sorted(path.stem for path in MODELS.glob("*.onnx"))
+
+
+def bundled_name(model: str | os.PathLike[str], precision: str) -> str:
+    """Name of the bundled model in that precision.
+
+    Raises:
+        InvalidOptionError: there is none, or `model` is a file, which has but one.
+    """
+    name = f"{model}-{precision}"
+    if name not in bundled_models():
+        there = [n for n in bundled_models() if n.endswith(f"-{precision}")]
+        raise InvalidOptionError(
+            f"precision={precision!r} of model {os.fspath(model)!r} is not bundled. "
+            f"Bundled are {', '.join(there) or 'none'}; a file has the precision that "
+            "it was exported in: kpextract export writes others (--fp16, --int8)."
+        )
+    return name
 
 
 def find_model(model: str | os.PathLike[str]) -> ModelFile:

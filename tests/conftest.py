@@ -1,6 +1,7 @@
 """Fixtures for all rooms."""
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def extractor():
     from kpextract import Extractor
 
     return Extractor()
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Name and version of the bundled small model, as results have them."""
+    sidecar = json.loads((ROOT / "models" / "small.json").read_text())
+    return f"small {sidecar['version']}"
 
 
 @pytest.fixture(scope="session")

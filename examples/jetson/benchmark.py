@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--out",
         type=Path,
+        metavar="FOLDER",
         default=Path("jetson-engines"),
         help="folder that keeps the engines, and the rows (jetson-engines)",
     )

@@ -72,7 +72,7 @@ def report(
     idle: Power | None,
     powers: Mapping[str, Power | None],
 ) -> str:
-    """Latency and power of each engine as text, and the medians of each rail."""
+    """Latency and power of each engine as text, medians of each rail, temperature."""
     head = ("engine", "p50 ms", "p90 ms", "p99 ms", "running mW", "idle mW", "more mW")
     lines = [head]
     for name, latency in latencies.items():
@@ -84,5 +84,6 @@ def report(
     for name, power in {"idle": idle, **powers}.items():
         if power:
             rails = ", ".join(f"{rail} {mw:.0f}" for rail, mw in power.rails.items())
-            table.append(f"rails, {name}: {rails} mW ({power.samples} samples)")
+            heat = "" if power.hottest is None else f", at most {power.hottest:.0f} C"
+            table.append(f"{name}: {rails} mW ({power.samples} samples{heat})")
     return "\n".join(table)

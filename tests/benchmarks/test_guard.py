@@ -6,14 +6,11 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
-import torch
 from kpextract.export.variant import Variant
 
 from benchmarks import guard
 from benchmarks.guard import exceeded, ratios
 from benchmarks.operations import count, total
-from export.trace import trace
-from training.network import BASE, UnsuperPoint
 
 LIMITS = json.loads(guard.LIMITS.read_text())
 VARIANTS = {
@@ -38,11 +35,8 @@ def graph(root, write):
     """A graph by its name in benchmarks/limits.json."""
 
     def graph(name):
-        if name == "base":
-            torch.manual_seed(0)
-            return trace(UnsuperPoint(BASE).eval(), {})
-        bundled = root / "models" / "small.onnx"
-        return onnx.load(bundled if name == "small" else write(VARIANTS[name]))
+        bundled = root / "models" / f"{name}.onnx"
+        return onnx.load(write(VARIANTS[name]) if name in VARIANTS else bundled)
 
     return graph
 

@@ -66,7 +66,7 @@ def test_a_batch_of_one_extractor(photo_path, tmp_path):
 
 
 def test_the_matrix_prints_its_table_and_draws(
-    photo_path, root, tmp_path, monkeypatch, capsys
+    photo_path, root, tmp_path, monkeypatch, capsys, small
 ):
     monkeypatch.chdir(root)  # the processes that measure time find benchmarks here
     out = tmp_path / "latency.json"
@@ -76,12 +76,12 @@ def test_the_matrix_prints_its_table_and_draws(
     assert main([photo_path, *arguments, "--out", str(out), "--plot"]) == 0
     result = json.loads(out.read_text())
     assert capsys.readouterr().out == f"{speed.table(result)}\n"
-    orb, small = result["rows"]
+    orb, row = result["rows"]
     assert result["reference"] == orb["extractor"]
     assert orb["ratio"] == 1
-    assert small["ratio"] == speed.ratio(result["rows"], small, orb["extractor"])
-    assert len(small["turns"]) == result["rounds"] == 2
-    assert list(result["models"]) == ["kpextract small 2"]
+    assert row["ratio"] == speed.ratio(result["rows"], row, orb["extractor"])
+    assert len(row["turns"]) == result["rounds"] == 2
+    assert list(result["models"]) == [f"kpextract {small}"]
     assert {"cpu", "gpus", "commit", "date"} <= set(result["machine"])
     for name in ("latency-size.png", "latency-accuracy.png"):
         assert (tmp_path / name).stat().st_size > 10_000

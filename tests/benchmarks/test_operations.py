@@ -122,10 +122,10 @@ def test_a_variant_has_the_same_operations_and_its_own_bytes(
     costs = count(load_graph(write(variant)), 2, (320, 240))
     convolutions = [cost for cost in costs if cost.op == "Conv"]
     assert [c.flop for c in convolutions] == [c.flop for c in small]
-    # The third layer: 32 channels of 60x80 in and out and 32 * 32 * 3 * 3 weights in
+    # The second layer: 32 channels of 60x80 in and out and 32 * 32 * 3 * 3 weights in
     # low precision; a bias of 32, and in int8 the scales of the weights.
     values = 2 * 2 * 32 * 60 * 80 + 32 * 32 * 9
-    assert 0 < convolutions[2].traffic - low * values <= 8 * 32
+    assert 0 < convolutions[1].traffic - low * values <= 8 * 32
     rest = {cost.op for cost in costs} - {"Conv"}
     assert ("TopK" in rest) == (variant.kind == "sparse")
 
@@ -149,9 +149,9 @@ def test_the_command_prints_the_table_and_the_floor(capsys, root):
     machine = ["--peak-tflops", "0.1", "--bandwidth-gbs", "100"]
     assert main(["small", *machine]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split()[1:4] == ["Conv", "1x16x240x320", "0.066"]
+    assert lines[1].split()[1:4] == ["Conv", "1x32x120x160", "0.181"]
     assert lines[-2].split()[:2] == ["total", str(sidecar["gflop_480x640"])]
-    assert lines[-1] == "floor: 38.7901 ms, set by compute"
+    assert lines[-1] == "floor: 18.1555 ms, set by compute"
     assert main(["nothing.onnx"]) == 1
     assert "neither a bundled name" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -69,7 +69,7 @@ def test_calls_are_timed_without_the_first(monkeypatch):
     assert 0 < found["loaded_mib"] <= found["peak_mib"]
 
 
-def test_a_point_is_measured_with_what_was_asked_for(capsys, monkeypatch):
+def test_a_point_is_measured_with_what_was_asked_for(capsys, monkeypatch, small):
     monkeypatch.setattr(scaling_point, "SECONDS", 0)
     asked = []
 
@@ -83,7 +83,7 @@ def test_a_point_is_measured_with_what_was_asked_for(capsys, monkeypatch):
     ((shapes, extractor),) = asked
     assert shapes == [(64, 96, 3)] * 2
     assert len(extractor.detect(np.zeros((64, 96, 3), np.uint8))) == 7
-    assert json.loads(capsys.readouterr().out)["model"] == "kpextract small 2"
+    assert json.loads(capsys.readouterr().out)["model"] == f"kpextract {small}"
     assert scaling_point.main(["nothing.onnx"]) == 1
     assert "nothing.onnx" in capsys.readouterr().err
 

@@ -50,7 +50,7 @@ def test_features_that_differ_in_a_bit_are_noticed(extractor, video):
     )
 
 
-def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys, small):
     monkeypatch.setattr("benchmarks.streaming.FRAMES", 4)
     out = tmp_path / "streaming.json"
     arguments = ["--rounds", "1", "--minutes", "0.02", "--out", str(out)]
@@ -60,4 +60,4 @@ def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
     assert result["memory"]["mib_most"] >= result["memory"]["mib_at_end"] > 50
     table = streaming.table(result)
     assert f"| {result['milliseconds_per_frame']['loop']['p50']:.1f} |" in table
-    assert len(result["models"]["kpextract small 2"]) == 64
+    assert len(result["models"][f"kpextract {small}"]) == 64

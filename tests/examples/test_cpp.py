@@ -218,7 +218,7 @@ def test_orb_is_replaced_by_one_line(plain, model, tmp_path):
     assert all(int(agree) > 20 for _, agree in matches.values())
 
 
-def test_detect_prints_keypoints_and_draws(plain, model, photo, tmp_path):
+def test_detect_prints_keypoints_and_draws(plain, model, photo, tmp_path, small):
     drawing = tmp_path / "out.png"
     cv2.imwrite(str(tmp_path / "photo.png"), photo)
     program = plain / "example" / "detect"
@@ -228,7 +228,7 @@ def test_detect_prints_keypoints_and_draws(plain, model, photo, tmp_path):
     features = Extractor(model()).detect(photo)
     np.testing.assert_allclose(printed[:, :2], features.keypoints, atol=1e-3)
     np.testing.assert_allclose(printed[:, 2], features.scores, atol=1e-6)
-    assert done.stderr == "1024 keypoints: small 2 on onnx-cpu, CPU\n"
+    assert done.stderr == f"1024 keypoints: {small} on onnx-cpu, CPU\n"
     changed = (cv2.imread(str(drawing)) != photo).any(axis=2)
     near = cv2.dilate(changed.astype(np.uint8), np.ones((9, 9)))
     columns, lines = np.rint(features.keypoints).astype(int).T

@@ -118,9 +118,12 @@ def test_a_run_prints_the_board_the_figures_and_a_row_of_the_table(jetson, capsy
         "GPU clock: 0 to 1020 MHz, now 1020\n",
         "note: clocks move with the load: run sudo jetson_clocks first\n",
         "building small-float32-640x480-1000.engine",
-        "rails, float16: VDD_CPU_GPU_CV 4667, VDD_IN 12479, VDD_SOC 2817 mW (",
     ):
         assert text in printed
+    rails = (
+        r"^float16: VDD_CPU_GPU_CV 4667, VDD_IN 12479, VDD_SOC 2817 mW \(\d+ samples"
+    )
+    assert re.search(rf"{rails}, at most 54 C\)$", printed, re.M)
     figures = re.search(r"^ +float16 +(.*)$", printed, re.M)[1].split()
     assert figures == ["2.50", "2.61", "3.01", "12479", "4824", "7655"]
     head, (row,) = written(jetson)

@@ -32,30 +32,36 @@ def types_of_weights(model):
     }
 
 
+@pytest.fixture
+def layers(write):
+    """Names of the weights of all convolutions."""
+    return set(types_of_weights(load_graph(write(Variant(kind="dense")))))
+
+
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
-def test_float16_is_written_into_the_graph(kind, write):
+def test_float16_is_written_into_the_graph(kind, write, layers):
     model = load_graph(write(Variant(kind=kind, fp16=True)))
     types = types_of_weights(model)
     heads = {f"network.heads.{head}.weight" for head in ("score", "position")}
     assert {n for n, t in types.items() if t == TensorProto.FLOAT} == heads
-    assert len(types) == 10
+    assert set(types) == layers
     assert set(types.values()) == {TensorProto.FLOAT, TensorProto.FLOAT16}
     outputs = {v.type.tensor_type.elem_type for v in model.graph.output}
     assert outputs <= {TensorProto.FLOAT, TensorProto.INT32}
     assert read_metadata(model)["precision"] == "float16"
 
 
-def drift(variant, write, images):
+def drift(path, images):
     """Least share of common points, 99th percentile in pixels, median cosine."""
     named = [(str(index), image) for index, image in enumerate(images)]
-    comparison = compare(Extractor(), Extractor(write(variant)), named)
+    comparison = compare(Extractor(), Extractor(path), named)
     common = min(1 - figures.changed for figures in comparison.images.values())
     pooled = comparison.pooled
     return common, pooled.drift["p99"], pooled.cosine["p50"]
 
 
 def test_float16_changes_little(write, photo, other_photo):
-    common, pixels, cosine = drift(Variant(fp16=True), write, [photo, other_photo])
+    common, pixels, cosine = drift(write(Variant(fp16=True)), [photo, other_photo])
     assert common >= 0.99
     assert pixels <= 0.05
     assert cosine >= 0.9995
@@ -75,21 +81,32 @@ def test_float16_passes_the_gate_with_each_layer_rounded(
     assert drifts[1] > drifts[0]
 
 
-@pytest.mark.parametrize("style", ["onnxruntime", "tensorrt"])
-def test_int8_changes_no_more_than_was_measured(style, write, photo, other_photo):
-    common, pixels, cosine = drift(Variant(int8=style), write, [photo, other_photo])
-    assert common >= 0.9
-    assert pixels <= 1
-    assert cosine >= 0.995
+# Measured: .973, .53 px and .9973; with heads in int8 too .939, .65 px and .9930.
+@pytest.mark.parametrize(
+    ("style", "bounds"),
+    [("onnxruntime", (0.95, 0.7, 0.995)), ("tensorrt", (0.9, 1, 0.99))],
+)
+def test_int8_changes_no_more_than_was_measured(
+    style, bounds, write, tmp_path, photo, other_photo
+):
+    """Without overflow: without VNNI sums of "tensorrt" saturate on a CPU (.81 px)."""
+    path = tmp_path / "exact.onnx"
+    onnx.save(unsaturated(load_graph(write(Variant(kind="dense", int8=style)))), path)
+    common, pixels, cosine = drift(path, [photo, other_photo])
+    least_common, most_pixels, least_cosine = bounds
+    assert common >= least_common
+    assert pixels <= most_pixels
+    assert cosine >= least_cosine
 
 
 @pytest.mark.parametrize("style", ["onnxruntime", "tensorrt"])
-def test_int8_leaves_the_heads_and_all_behind_them_in_float(style, write):
+def test_int8_leaves_the_heads_and_all_behind_them_in_float(style, write, layers):
+    """For TensorRT only their last layers."""
     model = load_graph(write(Variant(int8=style)))
-    assert set(types_of_weights(model)) == {
-        "network.heads.score.weight",
-        "network.heads.position.weight",
-    }
+    last = {f"network.heads.{head}.weight" for head in ("score", "position")}
+    heads = {name for name in layers if ".heads." in name}
+    assert heads > last
+    assert set(types_of_weights(model)) == (last if style == "tensorrt" else heads)
     operators = {node.op_type for node in model.graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators
     assert model.ir_version == 8
@@ -130,12 +147,12 @@ def moved(maps0, maps1):
     return np.percentile(np.abs(maps0.positions - maps1.positions), 99)
 
 
-def test_int8_for_onnx_runtime_cannot_overflow(write, photo):
+def test_int8_for_onnx_runtime_cannot_overflow(write, photo, layers):
     """Two products of 8 and 7 bits fit into the 16 that it adds in without VNNI."""
     model = load_graph(write(Variant(kind="dense", int8="onnxruntime")))
     weights = [numpy_helper.to_array(w) for w in model.graph.initializer]
     quantized = [w for w in weights if w.dtype == np.int8 and w.ndim == 4]
-    assert len(quantized) == 8
+    assert len(quantized) == len([name for name in layers if ".heads." not in name])
     assert max(np.abs(w.astype(int)).max() for w in quantized) <= 64
     # What is left is an activation that is rounded up here and down there.
     integers = maps(open_session(model), photo)
@@ -150,8 +167,10 @@ def test_int8_without_overflow_is_what_its_graph_says(style, write, photo):
         "QuantizeLinear",
         "DequantizeLinear",
     }
-    floats = maps(open_session(exact), photo)
-    assert moved(floats, maps(open_as_written(model), photo)) < 0.1
+    # Both run node by node, so that sums have one order: with sums in another, what is
+    # rounded up here is rounded down there, which "tensorrt" takes on to 0.24 px.
+    floats = maps(open_as_written(exact), photo)
+    assert moved(floats, maps(open_as_written(model), photo)) < 1e-3  # measured: 0
 
 
 NETWORKS = {
@@ -171,7 +190,10 @@ def test_every_network_has_its_variants(name, variant, monkeypatch):
     network = UnsuperPoint(NETWORKS[name]).eval()
     metadata = {f"kpextract.{key}": "0" for key in KEYS}
     source = trace(network, metadata | {"kpextract.kind": "dense"})
-    noise = np.random.default_rng(0).integers(0, 256, (2, 1, 64, 96, 3), dtype=np.uint8)
+    # Of 2 images the ranges cut off what others have at a few cells: with finer
+    # descriptors a least cosine of .9986 in place of .9992.
+    shape = (20, 1, 64, 96, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     graph = build(source, variant, iter(noise))
     agreement = check_variant(graph, source, variant.rows)
     assert agreement.position_error > 0  # something did change its type

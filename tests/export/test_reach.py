@@ -11,13 +11,15 @@ from torch.nn import functional as F
 
 from export.run import export
 from export.trace import trace
+from training.checkpoint import load_weights
 from training.network import BASE, SMALL, UnsuperPoint
 
 # By hand, rows above a cell: half a kernel times the stride before it, layer by layer.
 # base: two layers at strides 1, 2, 4 and 8, and two of the heads at 8.
 BASE_REACH = 2 * 1 + 2 * 2 + 2 * 4 + 2 * 8 + 2 * 8
-# small: layers at 1, 2, 4 and 4, then two at 8, and two of the heads.
-SMALL_REACH = 1 + 2 + 4 + 4 + 2 * 8 + 2 * 8
+# small: a kernel of 7 at 1, one of 3 at stride 4, one that leads from 4 to 8, five of
+# one channel each at 8, and two of the heads: the hidden and the score's or position's.
+SMALL_REACH = 3 + 4 + 4 + 5 * 8 + 2 * 8
 
 
 def traced(network):
@@ -29,18 +31,25 @@ def traced(network):
     [
         (BASE, BASE_REACH),
         (SMALL, SMALL_REACH),
-        (replace(SMALL, head_kernel=1, descriptor_kernel=1), SMALL_REACH - 8),
+        (replace(SMALL, head_kernel=1), SMALL_REACH - 8),
+        # In the network as it is the descriptor looks less far than score and position.
+        (replace(SMALL, head_kernel=1, descriptor_kernel=3), SMALL_REACH),
+        # One window and one 1x1 for each block, or a whole 3x3: the same rows.
+        (replace(SMALL, separable=False), SMALL_REACH),
         (replace(SMALL, shared_hidden=True), SMALL_REACH),
         # Two rows of the finer map read one of the coarse: a bound for the lower one is
         # 4 rows too many for the upper one.
-        (replace(SMALL, descriptor_stride=4), SMALL_REACH + 4),
-        # A kernel of 7 with a stride of 4 in place of two layers.
         (
-            replace(
-                SMALL, stages=((), (), (16,), (32,)), head_kernel=1, descriptor_kernel=1
-            ),
-            3 + 1 * 4 + 8,
+            replace(SMALL, descriptor_stride=4, descriptor_kernel=3),
+            SMALL_REACH + 4,
         ),
+        # Kernels of 3 at 1, from 1 to 2 and from 2 to 4 in place of one of 7.
+        (
+            replace(SMALL, stages=((16,), (24,), *SMALL.stages[2:])),
+            SMALL_REACH - 3 + 1 + 1 + 2,
+        ),
+        # A kernel of 7, one that leads from 4 to 8, and the hidden one.
+        (replace(SMALL, stages=((), (), (16,), (32,)), head_kernel=1), 3 + 4 + 8),
     ],
 )
 def test_the_reach_is_the_one_that_is_counted_by_hand(config, reach):
@@ -84,9 +93,12 @@ class Coarse(UnsuperPoint):
 
 
 @pytest.mark.parametrize("kind", [LooksEverywhere, KnowsItsRow, LooksUp, Coarse])
-def test_a_network_that_strips_would_change_has_no_reach(kind):
-    torch.manual_seed(0)
-    assert find_reach(traced(kind(SMALL))) is None
+def test_a_network_that_strips_would_change_has_no_reach(kind, root):
+    """With trained weights: random ones let next to nothing through so many layers."""
+    trained, _ = load_weights(root / "models" / "small.safetensors")
+    network = kind(trained.config)
+    network.load_state_dict(trained.state_dict())
+    assert find_reach(traced(network)) is None
 
 
 def test_a_graph_of_one_size_needs_none(tmp_path):

@@ -12,12 +12,12 @@ from kpextract.cli import main
 SMALL = ["--size", "64x48", "--calls", "2"]
 
 
-def test_the_command_prints_a_block_for_each_combination(capsys):
+def test_the_command_prints_a_block_for_each_combination(capsys, small):
     sizes = ["--size", "64x48", "--size", "40x40"]
     more = ["--batch", "1", "2", "--max-keypoints", "7", "30", "--calls", "1"]
     assert main(["bench", *sizes, *more]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "small 2 on onnx-cpu (CPU, float32)"
+    assert lines[0] == f"{small} on onnx-cpu (CPU, float32)"
     assert lines[2] == "image: a texture made with NumPy, always the same"
     heads = [line.split(", ms")[0] for line in lines if ", ms" in line]
     assert heads == [

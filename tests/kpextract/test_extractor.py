@@ -12,10 +12,6 @@ from kpextract import (
 )
 from tests.kpextract.same import assert_same
 
-# Pixels from the border within which the network can tell where an image ends: half the
-# receptive field of `small`, 87 px, and its cell.
-BORDER = 52
-
 
 def test_detect_keeps_the_contract(extractor, photo):
     features = extractor.detect(photo)
@@ -67,15 +63,15 @@ def test_a_read_only_image_is_accepted_and_unchanged(extractor, photo):
     np.testing.assert_array_equal(image, photo)
 
 
-def test_shifting_by_a_cell_shifts_interior_keypoints_by_a_cell(photo):
+def test_shifting_by_a_cell_shifts_interior_keypoints_by_a_cell(photo, border):
     extractor = Extractor(max_keypoints=None)
     here = extractor.detect(photo[8:472, 8:632])
     there = extractor.detect(photo[:464, :624])
     height, width = 464, 624
     inner = (
-        (here.keypoints > BORDER).all(axis=1)
-        & (here.keypoints[:, 0] < width - BORDER - 8)
-        & (here.keypoints[:, 1] < height - BORDER - 8)
+        (here.keypoints > border).all(axis=1)
+        & (here.keypoints[:, 0] < width - border - 8)
+        & (here.keypoints[:, 1] < height - border - 8)
     )
     assert inner.sum() > 2000
     shifted = here.keypoints[inner] + 8

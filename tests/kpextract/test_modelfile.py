@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from kpextract import Extractor, ModelError
+from kpextract import Extractor, InvalidOptionError, ModelError
 from kpextract.modelfile import MODELS, bundled_models, find_model
 
 
@@ -86,3 +86,15 @@ def test_an_onnx_model_of_someone_else_is_an_error(copied):
 def test_a_given_path_must_exist(tmp_path):
     with pytest.raises(ModelError, match=r"no\.onnx"):
         Extractor(tmp_path / "no.onnx")
+
+
+def test_a_precision_is_a_bundled_model_of_its_own():
+    info = Extractor(precision="int8").info
+    assert (info.model, info.precision) == ("small-int8", "int8")
+    assert info.sha256 == find_model("small-int8").sha256
+
+
+@pytest.mark.parametrize("model", ["base", MODELS / "small.onnx"])
+def test_a_precision_that_is_not_bundled_is_told(model):
+    with pytest.raises(InvalidOptionError, match="Bundled are small-int8"):
+        Extractor(model, precision="int8")

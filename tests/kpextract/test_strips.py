@@ -10,8 +10,15 @@ from export.variant import Variant, export_variant
 from kpextract import Extractor
 from kpextract.backends import onnxrt
 from kpextract.backends.limits import Limits
-from kpextract.backends.strips import MOST_PIXELS, in_strips, known_reach, split
+from kpextract.backends.strips import (
+    LEAST_WINDOW,
+    MOST_PIXELS,
+    in_strips,
+    known_reach,
+    split,
+)
 from kpextract.decode import DenseMaps
+from kpextract.image import STRIDE
 from kpextract.modelfile import find_model
 from training.network import BASE, UnsuperPoint
 
@@ -135,7 +142,7 @@ def model(request, tmp_path_factory):
 
 @pytest.fixture
 def forced(monkeypatch):
-    """Strips for every image of more than 192 rows."""
+    """Strips for every image of more than four halos of rows."""
     monkeypatch.setattr(onnxrt, "in_strips", partial(in_strips, most_pixels=1))
 
 
@@ -143,15 +150,20 @@ def open_backend(path):
     return onnxrt.OnnxBackend(find_model(path), "onnx-cpu", None)
 
 
-@pytest.mark.parametrize("height", [200, 288, 456])
+# Of base the halo is 48 rows and the least window 192; of small 72 (67 in whole cells)
+# and 288. So small has two strips, with rows of the window to spare, two that fill
+# theirs, 2 * (288 - 2 * 72) + 2 * 72, and four.
+@pytest.mark.parametrize("height", [296, 432, 600])
 def test_the_maps_are_those_of_the_whole_image(model, height, monkeypatch):
     shape = (2, height, 40, 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     backend = open_backend(model)
     whole = backend.run(noise)
-    heights = []
+    heights, reaches = [], []
 
     def watched(run, reach):
+        reaches.append(reach)
+
         def call(images, masks):
             heights.append(images.shape[1])
             return run(images, masks)
@@ -161,7 +173,8 @@ def test_the_maps_are_those_of_the_whole_image(model, height, monkeypatch):
     monkeypatch.setattr(onnxrt, "in_strips", watched)
     strips = backend.run(noise)
     assert len(heights) > 2
-    assert max(heights) <= 192
+    halo = -(-reaches[0] // STRIDE) * STRIDE  # in whole cells
+    assert max(heights) <= LEAST_WINDOW * halo
     for ours, reference in zip(strips, whole, strict=True):
         scale = np.abs(reference).max()
         np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-6 * scale)

@@ -87,9 +87,11 @@ def test_bounds_outside_their_range_are_refused():
             Tracker(**bounds)
 
 
-def test_an_image_that_moves_by_whole_cells_is_tracked_exactly(extractor, photo):
+def test_an_image_that_moves_by_whole_cells_is_tracked_exactly(
+    extractor, photo, border
+):
     """The network sees the same pixels in the same cells, so keypoints move by 8 px."""
-    steps, border, side = 5, 52, 400
+    steps, side = 5, 400
     tracker = Tracker()
     for step in range(steps):
         view = photo[8 * step : 8 * step + 384, 8 * step : 8 * step + side]

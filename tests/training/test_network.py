@@ -25,9 +25,9 @@ def test_small_stays_within_its_budget():
 
 
 def test_flop_of_one_convolution_by_hand():
-    tiny = replace(SMALL, stages=((), (1,), (1,), (1,)), descriptor_stride=8)
+    tiny = replace(SMALL, stages=((), (1,), (1,), (1,)), separable=False)
     tiny = replace(tiny, score_width=1, position_width=1, descriptor_width=1)
-    tiny = replace(tiny, descriptor_dim=1)
+    tiny = replace(tiny, descriptor_dim=1, descriptor_kernel=3)
     # 16x16 image: 8x8x27 + 4x4x9 + 2x2x9 MAC in the backbone; at 2x2: three hidden
     # convolutions of 9 and outputs of 9, 18 and 9.
     mac = 64 * 27 + 16 * 9 + 4 * 9 + 4 * (27 + 9 + 18 + 9)
