@@ -20,6 +20,7 @@ from benchmarks import (
     ablation,
     accuracy,
     architecture,
+    duty,
     peak,
     peers,
     scaling,
@@ -62,6 +63,8 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return ablation.table({n: r["figures"] for n, r in result["rows"].items()})
     if name == "architecture.json":
         return architecture.table(result["rows"])
+    if name == "duty.json":
+        return duty.table(result)
     if name.startswith("latency"):
         return speed.table(result, *part)
     if name.startswith("peak"):

@@ -1,6 +1,7 @@
 """ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 import contextlib
+import logging
 import os
 import sys
 from types import ModuleType
@@ -18,6 +19,7 @@ from kpextract.errors import BackendUnavailableError, ModelError
 from kpextract.image import STRIDE
 from kpextract.modelfile import ModelFile
 
+logger = logging.getLogger(__name__)
 CPU = "CPUExecutionProvider"
 # Best first: a node that a provider does not take goes to the next one.
 PROVIDERS = {
@@ -32,7 +34,7 @@ CUDA_OPTIONS = {"use_tf32": "0"}
 FLOAT16_OPTIONS = {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
 # A launch for all kernels in place of one for each.
 GRAPH_OPTIONS = {"enable_cuda_graph": "1"}
-FATAL = 4  # of ONNX Runtime's log
+CUDA_MEMORY = "cuda"  # as ONNX Runtime names it
 # onnxruntime and onnxruntime-gpu install one module: the one must go first.
 GPU_INSTALL = 'pip uninstall -y onnxruntime && pip install "kpextract[gpu]"'
 
@@ -143,7 +145,7 @@ def _calls(session: Any, backend: str) -> Calls:
     """How to call a session: with memory of one shape where it has but one."""
     if backend == "onnx-cpu":
         return HostCalls(session)
-    return (FixedCalls if _fixed(session) else DeviceCalls)(session, "cuda")
+    return (FixedCalls if _fixed(session) else DeviceCalls)(session, CUDA_MEMORY)
 
 
 def _fixed(session: Any) -> bool:
@@ -185,31 +187,44 @@ def _open_session(
         onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     )
     seen = _load(onnxruntime, model, [(CPU, {})], unoptimized)
-    cuda = CUDA_OPTIONS.copy()
-    if backend == "onnx-cuda":
-        metadata = seen.get_modelmeta().custom_metadata_map
-        half = metadata.get("kpextract.precision") == "float16"
-        cuda |= FLOAT16_OPTIONS if half else {}
-        cuda |= GRAPH_OPTIONS if _fixed(seen) else {}
-    providers = [
-        (name, cuda if name == "CUDAExecutionProvider" else {})
-        for name in PROVIDERS[backend]
-    ]
     if hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(sys.stderr):  # what it cannot load, it prints
             onnxruntime.preload_dlls()  # CUDA and cuDNN where pip has put them
-    options = _options(onnxruntime, num_threads)
-    # What fails is raised. The rest is each plan that cuDNN cannot make before it finds
-    # one that it can.
-    options.log_severity_level = FATAL
-    try:
-        return _load(onnxruntime, model, providers, options)
-    except ModelError as error:
-        raise BackendUnavailableError(
-            f"backend {backend!r}: {PROVIDERS[backend][0]} does not start "
-            f"({error.__cause__}). kpextract doctor says what is missing; "
-            "backend='onnx-cpu' runs without."
-        ) from error
+    failures = []
+    for cuda in _cuda_options(seen, backend):
+        providers = [
+            (name, cuda if name == "CUDAExecutionProvider" else {})
+            for name in PROVIDERS[backend]
+        ]
+        try:
+            session = _load(
+                onnxruntime, model, providers, _options(onnxruntime, num_threads)
+            )
+        except ModelError as error:
+            failures.append(error.__cause__)
+            continue
+        if failures:
+            logger.warning("%s runs without a CUDA graph: %s", model.path, *failures)
+        return session
+    raise BackendUnavailableError(
+        f"backend {backend!r}: {PROVIDERS[backend][0]} does not start "
+        f"({failures[-1]}). kpextract doctor says what is missing; "
+        "backend='onnx-cpu' runs without."
+    ) from failures[-1]
+
+
+def _cuda_options(seen: Any, backend: str) -> list[dict[str, str]]:
+    """The CUDA provider's, best first: not every graph can be captured.
+
+    Args:
+        seen: a session of the model, on whatever provider.
+    """
+    if backend != "onnx-cuda":
+        return [CUDA_OPTIONS]
+    metadata = seen.get_modelmeta().custom_metadata_map
+    half = metadata.get("kpextract.precision") == "float16"
+    plain = CUDA_OPTIONS | (FLOAT16_OPTIONS if half else {})
+    return [plain | GRAPH_OPTIONS, plain] if _fixed(seen) else [plain]
 
 
 def _options(onnxruntime: ModuleType, num_threads: int | None) -> Any:

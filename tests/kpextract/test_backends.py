@@ -14,7 +14,7 @@ from kpextract import (
     InvalidOptionError,
     ModelError,
 )
-from kpextract.backends import BACKENDS, backend_status
+from kpextract.backends import BACKENDS, backend_status, onnxrt
 from kpextract.backends.onnxrt import GPU_INSTALL
 from kpextract.modelfile import MODELS
 
@@ -67,6 +67,37 @@ def test_a_provider_that_does_not_start_is_not_the_models_fault(cuda_raises):
     with pytest.raises(BackendUnavailableError, match="cuDNN 9 is required"):
         Extractor(backend="onnx-cuda")
     assert Extractor().info.backend == "onnx-cpu"
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_graph_that_cannot_be_captured_runs_without(
+    claims_cuda, monkeypatch, fixed, caplog
+):
+    """The options of each try; on the CPU, since there is no GPU."""
+    real, tried = onnxruntime.InferenceSession, []
+
+    class Session(real):
+        def __init__(self, content, options, providers, **more):
+            (name, given), *_ = providers
+            if name != "CPUExecutionProvider":
+                tried.append(given)
+                if "enable_cuda_graph" in given:
+                    raise RuntimeError("a node is on the CPU")
+            super().__init__(content, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxrt, "CUDA_MEMORY", "cpu")
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    features = Extractor(fixed, backend="onnx-cuda").detect(noise)
+    assert len(features) == 1024
+    assert tried == [
+        {"use_tf32": "0", "enable_cuda_graph": "1"},
+        {"use_tf32": "0"},
+    ]
+    assert "without a CUDA graph: a node is on the CPU" in caplog.text
 
 
 def test_a_damaged_model_is_not_the_providers_fault(cuda_raises, tmp_path):
