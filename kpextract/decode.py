@@ -12,6 +12,10 @@ from kpextract.features import Features
 from kpextract.image import STRIDE, Frame
 from kpextract.selection import evenly_spread, strongest
 
+# Cells of a map for each that is read, up to which turning the map so that descriptors
+# are rows is quicker than gathering their columns. Measured with 1000 points right
+# after the network, when other cores' caches hold the map: 0.7 ms against 1.0.
+TRANSPOSE = 4
 TINY = 1e-12  # keeps the norm of an all-zero descriptor from dividing by zero
 
 
@@ -174,8 +178,11 @@ def sample_descriptors(
     shares = np.stack([1 - across, across] * 2)
     shares[:2] *= 1 - down
     shares[2:] *= down
-    # Of the map only what the points touch is read.
-    around = descriptor_map.reshape(dimension, -1).take(corners, axis=1)
-    sampled = np.ascontiguousarray(np.einsum("dcn,cn->dn", around, shares).T)
+    flat = descriptor_map.reshape(dimension, -1)
+    if flat.shape[1] <= TRANSPOSE * corners.size:
+        around = np.ascontiguousarray(flat.T).take(corners, axis=0)
+    else:  # of a large map only what the points touch is read
+        around = flat.take(corners, axis=1).transpose(1, 2, 0)
+    sampled = np.einsum("cnd,cn->nd", around, shares)
     norms = np.sqrt(np.einsum("nd,nd->n", sampled, sampled))[:, None]
-    return sampled / np.maximum(norms, np.float32(TINY))
+    return np.ascontiguousarray(sampled / np.maximum(norms, np.float32(TINY)))
