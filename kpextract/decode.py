@@ -12,10 +12,9 @@ from kpextract.features import Features
 from kpextract.image import STRIDE, Frame
 from kpextract.selection import evenly_spread, strongest
 
-# Cells of a map for each that is read, up to which turning the map so that descriptors
-# are rows is quicker than gathering their columns. Measured with 1000 points right
-# after the network, when other cores' caches hold the map: 0.7 ms against 1.0.
-TRANSPOSE = 4
+# Channels that are sampled at once: what lies between gathering and mixing, 0.25 MB
+# with 1000 points, stays in the cache of a core and asks for few new pages.
+CHANNELS = 16
 TINY = 1e-12  # keeps the norm of an all-zero descriptor from dividing by zero
 
 
@@ -112,20 +111,24 @@ def decode(
         selection: which cells get the budget, one of `SELECTIONS`.
     """
     logits = maps.score_logits.reshape(-1)
-    points = _clip(maps.positions.reshape(2, -1).T, frame.input_size)
+    positions = maps.positions.reshape(2, -1)
+
+    def located(cells: np.ndarray) -> np.ndarray:
+        return _clip(positions[:, cells].T, frame.input_size)
+
     candidates = np.arange(len(logits))
     if mask is not None:
-        candidates = candidates[_allowed(mask, frame.to_caller(points))]
+        candidates = candidates[_allowed(mask, frame.to_caller(located(candidates)))]
     if min_score > 0:
         candidates = candidates[sigmoid(logits[candidates]) >= min_score]
     if selection == "grid" and max_keypoints is not None:
         order = evenly_spread(
-            logits[candidates], points[candidates], frame.input_size, max_keypoints
+            logits[candidates], located(candidates), frame.input_size, max_keypoints
         )
     else:
         order = strongest(logits[candidates], max_keypoints)
     kept = candidates[order]
-    points = points[kept]
+    points = located(kept)
     return Features(
         keypoints=frame.to_caller(points),
         scores=sigmoid(logits[kept]),
@@ -179,10 +182,14 @@ def sample_descriptors(
     shares[:2] *= 1 - down
     shares[2:] *= down
     flat = descriptor_map.reshape(dimension, -1)
-    if flat.shape[1] <= TRANSPOSE * corners.size:
-        around = np.ascontiguousarray(flat.T).take(corners, axis=0)
-    else:  # of a large map only what the points touch is read
-        around = flat.take(corners, axis=1).transpose(1, 2, 0)
-    sampled = np.einsum("cnd,cn->nd", around, shares)
+    mixed = np.empty((dimension, len(points)), np.float32)
+    around = np.empty((CHANNELS, *corners.shape), np.float32)
+    for first in range(0, dimension, CHANNELS):
+        some = flat[first : first + CHANNELS]
+        near = around[: len(some)]
+        some.take(corners, axis=1, out=near, mode="clip")  # "raise" would buffer
+        np.einsum("dcn,cn->dn", near, shares, out=mixed[first : first + CHANNELS])
+    sampled = np.ascontiguousarray(mixed.T)
     norms = np.sqrt(np.einsum("nd,nd->n", sampled, sampled))[:, None]
-    return np.ascontiguousarray(sampled / np.maximum(norms, np.float32(TINY)))
+    sampled /= np.maximum(norms, np.float32(TINY))
+    return sampled
