@@ -56,7 +56,7 @@ def test_tables_are_the_committed_results(name):
 
 def test_the_figures_are_those_of_the_bundled_model():
     sidecar = json.loads((ROOT / "models" / "small.json").read_text())
-    for name in ("held-out.json", "turned.json", "peers.json"):
+    for name in ("held-out.json", "turned.json", "peers.json", "latency.json"):
         text = (RESULTS / name).read_text()
         assert sidecar["sha256"] in text
     assert sidecar["sha256"][:12] in README
