@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from kpextract import Extractor
 from kpextract.cli import main
 from tests import documents
 from tests.examples.building import GUIDE, HERE, snippets
@@ -60,9 +61,13 @@ def test_its_cpp_runs(name, checkout, plain):
     assert done.stderr == ""
 
 
-def test_what_its_cpp_prints(checkout, plain):
+def test_what_its_cpp_prints(checkout, plain, photo):
     first = subprocess.run([plain / "snippet0"], capture_output=True, text=True).stdout
-    assert first.startswith("1024 keypoints, descriptors [64 x 1024], best [341.3")
+    assert first.startswith("1024 keypoints, descriptors [64 x 1024], best [")
+    x, y, score = map(float, re.findall(r"\d+\.\d+", first))
+    best = Extractor().detect(photo)
+    assert [x, y] == pytest.approx(best.keypoints[0], abs=1e-3)
+    assert score == pytest.approx(best.scores[0], abs=1e-5)
 
 
 def test_the_engine_is_built(checkout):

@@ -108,7 +108,10 @@ def test_it_is_stopped_however_the_block_ends(path, error):
 def test_ctrl_c_leaves_no_tegrastats_behind(path):
     program(path, "tegrastats", f"echo $$ > {path}/pid; " + printing(ORIN.line))
     script = (
-        "import power, time\nwith power.tegrastats() as recording:\n"
+        # Also where this runs in the background of a shell, which ignores Ctrl-C.
+        "import power, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with power.tegrastats() as recording:\n"
         "    while not recording._samples: time.sleep(0.01)\n"
         "    print('runs', flush=True)\n    time.sleep(60)"
     )
