@@ -57,7 +57,7 @@ class Backend(Protocol):
     ) -> DenseMaps | SparseRows:
         """As `run`, with a stop after each of `STAGES` that there is.
 
-        Nothing overlaps and no CUDA graph is launched, so it may be slower.
+        Nothing overlaps, and TensorRT launches no CUDA graph, so it may be slower.
         """
 
     def for_stream(self) -> tuple["Backend", int]:
