@@ -6,11 +6,11 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
-from kpextract.export.variant import Variant
 
 from benchmarks import guard
 from benchmarks.guard import exceeded, ratios
 from benchmarks.operations import count, total
+from kpextract.export.variant import Variant
 
 LIMITS = json.loads(guard.LIMITS.read_text())
 VARIANTS = {
