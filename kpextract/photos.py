@@ -1,4 +1,4 @@
-"""Which photos a command line means, how they are read, where their results go."""
+"""Which photos a command line means, how they are read, how pictures are written."""
 
 import glob
 from pathlib import Path
