@@ -70,7 +70,7 @@ def test_decode_is_held_against_its_arithmetic(monkeypatch):
     took = {"decode": 3.0, "arithmetic": 2.0}
     for name, seconds in took.items():
         monkeypatch.setattr(guard, name, lambda *_, s=seconds, **__: s)
-    monkeypatch.setattr(guard.bench, "seconds_of", lambda call, clock: call())
+    monkeypatch.setattr(guard.timing, "seconds_of", lambda call, clock: call())
     assert guard._decode_over_arithmetic() == 1.5
 
 

@@ -180,7 +180,7 @@ def test_ctrl_c_is_no_traceback(photos, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kpextract.cli.match.read_photo", interrupted)
+    monkeypatch.setattr("kpextract.cli.detect.read_photo", interrupted)
     assert main(["detect", str(photos)]) == 130
 
 
