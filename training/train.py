@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kpextract.errors import ModelError
+from kpextract.errors import KpextractError
 from training import log, parallel
 from training.checkpoint import (
     Run,
@@ -31,7 +31,6 @@ from training.config import Progress, TrainConfig, TrainingError
 from training.data import (
     CACHE_SIZE,
     MAX_PHOTOS,
-    NoPhotosError,
     list_photos,
     load_cache,
     split,
@@ -214,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
         paths = thin_out(list_photos(data), most)
         paths, held = (paths, list_photos(held_out)) if held_out else split(paths)
         weights = train(paths, held, out, config, resume)
-    except (TrainingError, NoPhotosError, ModelError) as error:
+    except KpextractError as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
     finally:
