@@ -77,7 +77,7 @@ def test_scalars_in_place_of_arrays_are_a_typed_error(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no/f\.npz: .*no is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"no/f\.npz: .*no is not a directory"):
         make_features().save(tmp_path / "no" / "f.npz")
 
 

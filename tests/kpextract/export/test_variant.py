@@ -173,7 +173,7 @@ def test_opencv_reads_sparse_graphs(name, write, photo, run_graph):
         ("--calibrate photos", "calibrated on photos"),
         ("--int8 tensorrt --calibrate nowhere", "no such image"),
         ("--out there.engine", "end in .onnx"),
-        ("--out nowhere/x.onnx", "is no folder"),
+        ("--out nowhere/x.onnx", "is not a directory"),
     ],
 )
 def test_bad_use_is_one_line(options, message, tmp_path, monkeypatch, capsys):
