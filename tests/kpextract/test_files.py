@@ -62,12 +62,13 @@ def test_the_longest_names_of_a_file_system_can_be_written(tmp_path, name):
 
 def test_writers_of_one_path_at_one_time_do_not_share_a_file(tmp_path):
     path = tmp_path / "a.txt"
-    with replacing(path) as slow:
-        slow.write_text("half of the sl")
+    with replacing(path) as slow, slow.open("w") as file:
+        file.write("half")
         save(path, "quick")
+        file.write(" and half")
+        file.flush()
         assert path.read_text() == "quick"
-        slow.write_text("all of the slow")
-    assert path.read_text() == "all of the slow"
+    assert path.read_text() == "half and half"
 
 
 def test_a_link_is_followed_and_stays_a_link(tmp_path):
