@@ -75,7 +75,7 @@ def build(
     names = ("size", "min_size", "max_size", "batch")
     sizes = Sizes(**{name: options.pop(name) for name in names})
     started = time.perf_counter()
-    sidecar = build_engine(
+    card = build_engine(
         model,
         out,
         package=package,
@@ -84,17 +84,17 @@ def build(
         force=force,
     )
     if as_json:
-        print(json.dumps({"engine": str(out)} | sidecar, indent=2))
+        print(json.dumps({"engine": str(out)} | card.facts(), indent=2))
         return 0
     seconds = time.perf_counter() - started
-    shapes = sidecar["inputs"]["image"]
+    shapes = card.inputs["image"]
     ranges = " to ".join(
         "x".join(map(str, shape)) for shape in (shapes["min"], shapes["max"])
     )
-    builder = "{package} {version}".format(**sidecar["tensorrt"])
+    builder = "{package} {version}".format(**card.tensorrt)
     print(
-        f"wrote {out}: {sidecar['name']} {sidecar['version']}, {sidecar['kind']}, "
-        f"{sidecar['precision']}, images {ranges}, {out.stat().st_size / 1e6:.1f} MB, "
+        f"wrote {out}: {card.name} {card.version}, {card.kind}, "
+        f"{card.precision}, images {ranges}, {out.stat().st_size / 1e6:.1f} MB, "
         f"{builder}, {seconds:.1f} s"
     )
     return 0

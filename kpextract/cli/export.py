@@ -57,11 +57,10 @@ def export(
     from kpextract.export.variant import Variant, export_variant
 
     variant = Variant(**options)
-    sidecar, agreement = export_variant(
-        model, out, variant, photos=calibrate, force=force
-    )
+    card, agreement = export_variant(model, out, variant, photos=calibrate, force=force)
     if as_json:
-        print(json.dumps({"path": str(out), "agreement": vars(agreement)} | sidecar))
+        report = {"path": str(out), "agreement": vars(agreement)} | card.facts()
+        print(json.dumps(report))
         return 0
     size = "any size" if variant.size is None else "{}x{}".format(*variant.size)
     batch = "any batch" if variant.batch is None else f"batch {variant.batch}"
