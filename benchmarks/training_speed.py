@@ -22,13 +22,14 @@ from torch import Tensor
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.peak import matrix_rate, now
+from training.batches import draw_batch
 from training.checkpoint import Run
 from training.config import TrainConfig
 from training.data import CACHE_SIZE
 from training.device import autocast, choose_device, device_name, keep_freed_memory
 from training.network import CONFIGS, count_flop
 from training.objective import choose_objective
-from training.step import draw_pairs, train_step
+from training.step import train_step
 from training.train import new_run
 
 WARM_UP = 5  # steps
@@ -47,11 +48,11 @@ def time_stages(run: Run, photos: Tensor) -> list[float]:
     """Seconds of each of `STAGES` in one step: `train_step`, with stops."""
     objective, weights = choose_objective(run.config.recipe, run.config.loss_weights)
     times = [now(photos.device)]
-    pairs = draw_pairs(photos, run.config, run.progress.step, 0.0)
+    pairs = draw_batch(photos, None, run.config, run.progress.step, 0.0)
     times.append(now(photos.device))
-    outputs = run.siamese(pairs.images0, pairs.images1)
+    views = run.siamese(pairs.images0, pairs.images1)
     times.append(now(photos.device))
-    terms = objective(*outputs, pairs.homography, weights)
+    terms = objective(views, pairs.truth, weights)
     total = torch.stack(list(terms.values())).sum()
     times.append(now(photos.device))
     run.optimizer.zero_grad(set_to_none=True)

@@ -41,6 +41,7 @@ from training.device import choose_device, device_name, keep_freed_memory
 from training.network import CONFIGS, NetworkConfig, UnsuperPoint
 from training.objective import OBJECTIVES, WEIGHTS, choose_objective
 from training.provenance import checkout_commit, fingerprint
+from training.scene_pairs import Scenes, load_scenes
 from training.step import Siamese, train_step
 from training.validate import validate
 
@@ -54,12 +55,14 @@ def train(
     out: Path,
     config: TrainConfig,
     resume: bool = False,
+    scenes: Path | None = None,
 ) -> Path:
     """Load the photos, then `fit`; arguments and errors as there.
 
     Args:
         paths: photos to train on.
         held_out: photos to validate on.
+        scenes: folder of files of `training.scenes`.
 
     Raises:
         NoPhotosError: no photo can be read.
@@ -67,7 +70,9 @@ def train(
     keep_freed_memory()
     photos = load_cache(paths, CACHE_SIZE, choose_device())
     held_out_photos = load_cache(held_out, CACHE_SIZE, torch.device("cpu"))
-    return fit(photos, held_out_photos, out, config, fingerprint(paths), resume)
+    places = load_scenes(scenes, photos.device) if scenes else None
+    names = fingerprint(paths + (sorted(scenes.glob("*.npz")) if scenes else []))
+    return fit(photos, held_out_photos, out, config, names, resume, places)
 
 
 def fit(
@@ -77,6 +82,7 @@ def fit(
     config: TrainConfig,
     names: str,
     resume: bool = False,
+    scenes: Scenes | None = None,
 ) -> Path:
     """Run until the steps or minutes are spent; returns the path of the weights.
 
@@ -86,6 +92,7 @@ def fit(
         out: folder of the run.
         names: fingerprint of the photos; a resumed run must have the same.
         resume: go on from the checkpoint in `out`.
+        scenes: photos of real scenes with their tracks, to train on.
 
     Raises:
         TrainingError: `out` holds another run, or the gradient is not finite.
@@ -94,7 +101,7 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     run = _open_run(out, config, names, resume, photos.device)
 
-    _loop(run, photos, held_out_photos, out)
+    _loop(run, photos, held_out_photos, out, scenes)
 
     if parallel.rank():
         return out
@@ -126,9 +133,11 @@ def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
     torch.manual_seed(config.seed)
     try:
         network_config = replace(CONFIGS[config.model], **config.network)
-        choose_objective(config.recipe, config.loss_weights)
+        _, weights = choose_objective(config.recipe, config.loss_weights)
     except (TypeError, ValueError) as error:
         raise TrainingError(str(error)) from error
+    if not weights.get("refinement"):  # nothing would teach it
+        network_config = replace(network_config, refine_width=0)
     network = UnsuperPoint(network_config).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -158,7 +167,13 @@ def _open_run(
     return run
 
 
-def _loop(run: Run, photos: Tensor, held_out_photos: Tensor, out: Path) -> None:
+def _loop(
+    run: Run,
+    photos: Tensor,
+    held_out_photos: Tensor,
+    out: Path,
+    scenes: Scenes | None,
+) -> None:
     """Steps, log lines, checkpoints and validations, in the order they happen."""
     progress, config, writes = run.progress, run.config, parallel.rank() == 0
     run.network.train()
@@ -167,7 +182,7 @@ def _loop(run: Run, photos: Tensor, held_out_photos: Tensor, out: Path) -> None:
     bar = tqdm(total=100, unit="%", bar_format=form, disable=not writes)
     while progress.share(config) < 1:
         before = progress.share(config)
-        terms = train_step(run, photos)
+        terms = train_step(run, photos, scenes)
         now = time.monotonic()
         progress.seconds = parallel.agree(progress.seconds + now - last, photos.device)
         last = now
@@ -202,9 +217,11 @@ def _record(out: Path, run: Run, **values: Any) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     options = vars(_parser().parse_args(arguments))
-    data, held_out, most, resume = (
-        options.pop(name) for name in ("data", "held_out", "max_photos", "resume")
+    data, held_out, most, resume, scenes = (
+        options.pop(name)
+        for name in ("data", "held_out", "max_photos", "resume", "scenes")
     )
+    options["mix"] = tuple(options["mix"])
     out = options.pop("out") or Path("runs") / options["model"]
     for changes in ("network", "loss_weights"):
         options[changes] = dict(options[changes])
@@ -213,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = TrainConfig(**options)
         paths = thin_out(list_photos(data), most)
         paths, held = (paths, list_photos(held_out)) if held_out else split(paths)
-        weights = train(paths, held, out, config, resume)
+        weights = train(paths, held, out, config, resume, scenes)
     except (TrainingError, NoPhotosError, ModelError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
@@ -246,6 +263,10 @@ def _parser() -> argparse.ArgumentParser:
     default = {f.name: f.default for f in fields(TrainConfig)}
     add("--data", type=Path, required=True, help="folder of JPEG/PNG photos")
     add("--held-out", type=Path, help="photos to validate on (else 1 in 25)")
+    example = "folder of real scenes, made by training.scenes"
+    add("--scenes", type=Path, help=example)
+    example = "parts of a batch: homographies, scenes with depth, real scenes"
+    add("--mix", type=int, nargs=3, default=default["mix"], help=example)
     add("--max-photos", type=int, default=MAX_PHOTOS, help="that the memory holds")
     add("--out", type=Path, help="folder of the run (default: runs/MODEL)")
     add("--model", choices=CONFIGS, default=default["model"])
