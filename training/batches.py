@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from training import parallel
 from training.boxes import make_box_pairs
@@ -141,18 +142,20 @@ def _light(
     """Half of the views in fair light, the others in the light of anywhere."""
     count, device = len(images), images.device
     clean = torch.rand(count, generator=generator, device=device) < CLEAN
-    others = photos[_draw(len(photos), count, generator)]
-    hard = relight(images, _fit(others, images.shape[-2:]), generator, strength)
-    fair = augment(images, PhotometricRanges(), generator)
-    pick = clean[:, None, None, None]
-    lit = torch.where(pick, fair, hard.images)
-    lit = lit.contiguous(memory_format=torch.channels_last)
-    return _Lit(lit, hard.covered & ~clean[:, None, None], clean)
+    fair, hard = clean.nonzero()[:, 0], (~clean).nonzero()[:, 0]
+    others = photos[_draw(len(photos), len(hard), generator)]
+    relit = relight(images[hard], _fit(others, images.shape[-2:]), generator, strength)
+    lit = images.new_empty(images.shape)
+    lit[fair] = augment(images[fair], PhotometricRanges(), generator)
+    lit[hard] = relit.images
+    covered = clean.new_zeros(count, *images.shape[-2:])
+    covered[hard] = relit.covered
+    return _Lit(lit.contiguous(memory_format=torch.channels_last), covered, clean)
 
 
 def _fit(photos: Tensor, size: Size) -> Tensor:
     """Photos of the cache as float32 images of another size, their shape not kept."""
-    return torch.nn.functional.interpolate(photos.float() / 255, size)
+    return F.interpolate(photos, size).float() / 255
 
 
 def _draw(total: int, count: int, generator: torch.Generator) -> Tensor:
