@@ -174,7 +174,9 @@ def warp_images(photos: Tensor, to_photo: Tensor, size: Size) -> Tensor:
     for times in range(HALVINGS + 1):
         chosen = torch.nonzero(halvings == times)[:, 0]
         if len(chosen):
-            smaller = F.avg_pool2d(photos[chosen], 2**times)
+            smaller = photos[chosen]
+            if times:
+                smaller = F.avg_pool2d(smaller, 2**times)
             views[chosen] = F.grid_sample(
                 smaller, grid[chosen], padding_mode="reflection", align_corners=False
             )
