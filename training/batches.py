@@ -22,7 +22,8 @@ from training.truth import Tracks, Truth
 # A new network cannot use large turns yet: a run starts with a third of them.
 RAMP_START = 1 / 3
 TURNS = WarpRanges(any_turn=0.2, far=0.25)
-CLEAN = 0.5  # share of the views in fair light
+# Shares of the pairs with both views in fair light, and with one.
+BOTH_FAIR, ONE_FAIR = 0.4, 0.4
 # What the positions of a pair are worth where a view is in hard light: blur, night and
 # shadows move what the image shows.
 UNFAIR = 0.25
@@ -109,48 +110,56 @@ def draw_batch(
 
     images0, images1 = (torch.cat(images) for images in zip(*views, strict=True))
     strength = 1.0 if share >= config.ramp else share / config.ramp
-    lit = [_light(images, photos, strength, generator) for images in (images0, images1)]
+    fair = _draw_fair(len(images0), generator)
+    (lit0, covered0), (lit1, covered1) = (
+        _light(images, photos, where, strength, generator)
+        for images, where in zip((images0, images1), fair, strict=True)
+    )
     known = planes + depth
-    clean = (lit[0].clean & lit[1].clean)[:known]
-    covered0, covered1 = (view.covered[:known] for view in lit)
+    covered0, covered1 = covered0[:known], covered1[:known]
     counts = [count for count in (planes, depth) if count]
     truth = Truth(
         Occluded(Stacked(there, counts), covered0, covered1),
         Occluded(Stacked(back, counts), covered1, covered0),
-        torch.where(clean, 1.0, UNFAIR),
+        torch.where(fair.all(dim=0)[:known], 1.0, UNFAIR),
         tracks,
     )
-    return Batch(lit[0].images, lit[1].images, truth)
+    return Batch(lit0, lit1, truth)
 
 
-class _Lit(NamedTuple):
-    """Views in their light.
-
-    images: (B, 3, H, W), channels last: convolutions on bfloat16 are made for it.
-    covered: (B, H, W) bool, what something is pasted over.
-    clean: (B,) bool, in fair light.
-    """
-
-    images: Tensor
-    covered: Tensor
-    clean: Tensor
+def _draw_fair(count: int, generator: torch.Generator) -> Tensor:
+    """(2, B) bool, which views of each pair are in fair light."""
+    order = torch.randperm(count, generator=generator, device=generator.device)
+    both, either = (
+        order < round(share * count) for share in (BOTH_FAIR, BOTH_FAIR + ONE_FAIR)
+    )
+    first = order % 2 == 0
+    return torch.stack((both | (either & first), both | (either & ~first)))
 
 
 def _light(
-    images: Tensor, photos: Tensor, strength: float, generator: torch.Generator
-) -> _Lit:
-    """Half of the views in fair light, the others in the light of anywhere."""
-    count, device = len(images), images.device
-    clean = torch.rand(count, generator=generator, device=device) < CLEAN
-    fair, hard = clean.nonzero()[:, 0], (~clean).nonzero()[:, 0]
-    others = photos[_draw(len(photos), len(hard), generator)]
-    relit = relight(images[hard], _fit(others, images.shape[-2:]), generator, strength)
-    lit = images.new_empty(images.shape)
-    lit[fair] = augment(images[fair], PhotometricRanges(), generator)
-    lit[hard] = relit.images
-    covered = clean.new_zeros(count, *images.shape[-2:])
-    covered[hard] = relit.covered
-    return _Lit(lit.contiguous(memory_format=torch.channels_last), covered, clean)
+    images: Tensor,
+    photos: Tensor,
+    fair: Tensor,
+    strength: float,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Put some views in fair light and the others in the light of anywhere.
+
+    Returns:
+        images: channels last: convolutions on bfloat16 are made for it.
+        covered: (B, H, W) bool, what something is pasted over.
+    """
+    lit = torch.empty_like(images, memory_format=torch.channels_last)
+    covered = fair.new_zeros(len(images), *images.shape[-2:])
+    easy, hard = fair.nonzero()[:, 0], (~fair).nonzero()[:, 0]
+    if len(easy):
+        lit[easy] = augment(images[easy], PhotometricRanges(), generator)
+    if len(hard):
+        others = photos[_draw(len(photos), len(hard), generator)]
+        others = _fit(others, images.shape[-2:])
+        lit[hard], covered[hard] = relight(images[hard], others, generator, strength)
+    return lit, covered
 
 
 def _fit(photos: Tensor, size: Size) -> Tensor:
