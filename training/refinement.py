@@ -1,7 +1,8 @@
 """Learned sub-pixel refinement: where exactly is the point that a patch shows?
 
-A small network reads the 13x13 grey patch around a regressed position and says how far
-the point is from its middle, and how sure it is. The dense maps stay as they are.
+A small network reads the 13x13 patch around a regressed position and says how far the
+point is from its middle, and how sure it is. The dense maps stay as they are;
+`kpextract.refinement` is the same in NumPy.
 """
 
 from typing import NamedTuple
@@ -10,14 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.photometric import LUMA_BGR
-
-PATCH_SIDE = 13  # pixels, odd
-REACH = 2.0  # pixels that a point may move, each way
-# Added to the deviation of a patch, in grey values of [0, 1]: five of 255, so that the
-# noise of a flat patch is not blown up into structure.
-FLAT = 0.02
-LOG_SIGMA = (-3.0, 1.5)  # range of log sigma: 0.05 px to 4.5 px
+from kpextract.refinement import CHANNEL, FLAT, LOG_SIGMA, PATCH_SIDE, REACH, Refinement
 
 
 class Refined(NamedTuple):
@@ -59,24 +53,27 @@ class Refiner(nn.Module):
             positions: (B, 2, h, w) pixels.
         """
         points = positions.flatten(2).transpose(1, 2)
-        patches = normalize_patches(sample_patches(to_grey(image), points.detach()))
+        patches = normalize_patches(sample_patches(image, points.detach()))
         with torch.autocast(image.device.type, enabled=False):
             moves = self.layers(patches.float())
         moves = moves.transpose(1, 2).unflatten(2, positions.shape[2:])
         refined = positions + REACH * torch.tanh(moves[:, :2])
         return Refined(refined, moves[:, 2:].clamp(*LOG_SIGMA))
 
+    def to_runtime(self) -> Refinement:
+        """The same weights for the runtime."""
+        linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        return Refinement(
+            tuple(layer.weight.detach().cpu().numpy().T.copy() for layer in linear),
+            tuple(layer.bias.detach().cpu().numpy().copy() for layer in linear),
+        )
 
-def to_grey(image: Tensor) -> Tensor:
-    """Return the luma of (B, 3, H, W) BGR, (B, 1, H, W)."""
-    return (image * image.new_tensor(LUMA_BGR).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
 
-
-def sample_patches(grey: Tensor, points: Tensor) -> Tensor:
+def sample_patches(image: Tensor, points: Tensor) -> Tensor:
     """Cut the square patch around each point, bilinear, the border repeated.
 
     Args:
-        grey: (B, 1, H, W).
+        image: (B, 3, H, W) BGR.
         points: (B, N, 2) pixels.
 
     Returns:
@@ -87,9 +84,12 @@ def sample_patches(grey: Tensor, points: Tensor) -> Tensor:
     offsets = torch.stack(
         (side.repeat(PATCH_SIDE), side.repeat_interleave(PATCH_SIDE)), dim=-1
     )
-    size = points.new_tensor(grey.shape[:-3:-1])
+    size = points.new_tensor(image.shape[:-3:-1])
     grid = (2 * (points[:, :, None] + offsets) + 1) / size - 1
-    return F.grid_sample(grey, grid, padding_mode="border", align_corners=False)[:, 0]
+    channel = image[:, CHANNEL : CHANNEL + 1]
+    return F.grid_sample(channel, grid, padding_mode="border", align_corners=False)[
+        :, 0
+    ]
 
 
 def normalize_patches(patches: Tensor) -> Tensor:

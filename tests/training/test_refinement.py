@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from kpextract.refinement import Refinement
 from training.refinement import (
     FLAT,
     PATCH_SIDE,
@@ -9,14 +10,13 @@ from training.refinement import (
     Refiner,
     normalize_patches,
     sample_patches,
-    to_grey,
 )
 
 
 def ramp(height=32, width=48):
     """x + 100 y at every pixel: bilinear sampling of it is exact."""
     x, y = torch.arange(width).float(), torch.arange(height).float()[:, None]
-    return (x + 100 * y)[None, None]
+    return (x + 100 * y)[None, None].expand(1, 3, height, width)
 
 
 def test_a_patch_holds_the_image_around_its_point_row_by_row():
@@ -34,10 +34,10 @@ def test_beyond_the_border_the_border_is_repeated():
     assert grid[6, 12] == pytest.approx(6, abs=1e-3)
 
 
-def test_grey_is_the_luma_of_blue_green_red():
-    image = torch.tensor([0.2, 0.4, 0.8]).reshape(1, 3, 1, 1)
-    expected = 0.114 * 0.2 + 0.587 * 0.4 + 0.299 * 0.8
-    assert to_grey(image).item() == pytest.approx(expected)
+def test_the_patch_is_cut_of_green():
+    image = torch.tensor([0.2, 0.4, 0.8]).reshape(1, 3, 1, 1).expand(1, 3, 8, 8)
+    patch = sample_patches(image, torch.tensor([[[3.0, 3.0]]]))
+    assert torch.allclose(patch, torch.tensor(0.4))
 
 
 def test_brightness_is_taken_off_and_contrast_all_but_divided_out():
@@ -99,3 +99,20 @@ def test_it_learns_to_find_the_middle_of_a_blob():
         optimizer.step()
     assert error().norm(dim=1).mean().item() < first / 10
     assert np.isfinite(first)
+
+
+def test_the_runtime_refines_as_training_does():
+    torch.manual_seed(0)
+    refiner = Refiner(16)
+    torch.nn.init.normal_(refiner.layers[-1].weight, std=0.3)
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    positions = torch.rand(1, 2, 5, 7) * torch.tensor([58.0, 42.0]).reshape(1, 2, 1, 1)
+    positions -= 1  # some lie over the border
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    expected = refiner(tensor, positions)
+    refinement = Refinement.from_text(refiner.to_runtime().to_text())
+    points, sigma = refinement(image, positions[0].flatten(1).T.numpy())
+    np.testing.assert_allclose(
+        points, expected.positions[0].flatten(1).T.detach(), atol=1e-4
+    )
+    np.testing.assert_allclose(sigma, expected.log_sigma.flatten().exp().detach(), 1e-4)
