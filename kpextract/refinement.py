@@ -28,7 +28,7 @@ LOG_SIGMA = (-3.0, 1.5)  # range of log sigma: 0.05 px to 4.5 px
 
 @dataclass(frozen=True)
 class Refinement:
-    """Weights of the three layers, float32, each (inputs, outputs), and their biases."""
+    """Weights of the layers, float32 (inputs, outputs), and their biases."""
 
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
