@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training import parallel
-from training.boxes import make_box_pairs
 from training.config import TrainConfig
 from training.correspondence import Correspondence, Homographies, Occluded, Stacked
 from training.homography import Size, WarpRanges
@@ -96,8 +95,7 @@ def draw_batch(
         there.append(Homographies(pair.homography, size))
         back.append(Homographies(torch.linalg.inv(pair.homography), size))
     if depth:
-        make = make_layered_pairs if step % 2 else make_box_pairs
-        scene = make(photos, depth, size, generator)
+        scene = make_layered_pairs(DEPTHARGS)
         views.append((scene.images0, scene.images1))
         there.append(scene.map0to1)
         back.append(scene.map1to0)
