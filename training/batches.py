@@ -28,6 +28,17 @@ BOTH_FAIR, ONE_FAIR = 0.4, 0.4
 UNFAIR = 0.25
 
 
+class Sources(NamedTuple):
+    """What pairs are made of.
+
+    photos: (N, 3, H, W) uint8 BGR.
+    scenes: photos of real scenes with their tracks, or None.
+    """
+
+    photos: Tensor
+    scenes: Scenes | None = None
+
+
 class Batch(NamedTuple):
     """Pairs of views, (B, 3, H, W) float32 BGR in [0, 1], and what is known of them."""
 
@@ -58,13 +69,7 @@ def count_kinds(batch: int, mix: tuple[int, int, int], scenes: bool) -> list[int
     return [batch - depth - real, depth, real]
 
 
-def draw_batch(
-    photos: Tensor,
-    scenes: Scenes | None,
-    config: TrainConfig,
-    step: int,
-    share: float,
-) -> Batch:
+def draw_batch(sources: Sources, config: TrainConfig, step: int, share: float) -> Batch:
     """The pairs of one step.
 
     They depend on the seed, the step and how far the run is, so a resumed run sees what
@@ -72,10 +77,10 @@ def draw_batch(
     of the batch: as many pixels a step, in one image.
 
     Args:
-        photos: (N, 3, H, W) uint8 BGR, on the device where the work is done.
-        scenes: photos of real scenes with their tracks, or None.
+        sources: on the device where the work is done.
         share: of the run that is done, 0 to 1.
     """
+    photos, scenes = sources
     generator = torch.Generator(photos.device)
     turn = step * parallel.world_size() + parallel.rank()
     generator.manual_seed(config.seed * 1_000_003 + turn)
@@ -95,7 +100,7 @@ def draw_batch(
         there.append(Homographies(pair.homography, size))
         back.append(Homographies(torch.linalg.inv(pair.homography), size))
     if depth:
-        scene = make_layered_pairs(DEPTHARGS)
+        scene = make_layered_pairs(photos, size, generator, depth)
         views.append((scene.images0, scene.images1))
         there.append(scene.map0to1)
         back.append(scene.map1to0)

@@ -61,6 +61,7 @@ class Progress:
     step: int = 0
     pairs: int = 0
     seconds: float = 0.0
+    best: float = -math.inf  # merit of the best validation
     validation: dict[str, float] = field(default_factory=dict)
 
     def share(self, config: TrainConfig) -> float:

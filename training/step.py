@@ -4,13 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from training import parallel
-from training.batches import draw_batch
+from training.batches import Sources, draw_batch
 from training.checkpoint import Run
 from training.config import TrainingError, learning_rate
 from training.device import autocast
 from training.network import UnsuperPoint
 from training.objective import Terms, Views, choose_objective
-from training.scene_pairs import Scenes
 
 
 class Siamese(nn.Module):
@@ -39,7 +38,7 @@ class Siamese(nn.Module):
         )
 
 
-def train_step(run: Run, photos: Tensor, scenes: Scenes | None = None) -> Terms:
+def train_step(run: Run, sources: Sources) -> Terms:
     """Update the weights once; returns the weighted loss terms.
 
     Arguments as for `draw_batch`.
@@ -49,7 +48,7 @@ def train_step(run: Run, photos: Tensor, scenes: Scenes | None = None) -> Terms:
     """
     config, progress = run.config, run.progress
     share = progress.share(config)
-    batch = draw_batch(photos, scenes, config, progress.step, share)
+    batch = draw_batch(sources, config, progress.step, share)
     views = run.siamese(batch.images0, batch.images1)
     objective, weights = choose_objective(config.recipe, config.loss_weights)
     terms = objective(views, batch.truth, weights)
