@@ -1,5 +1,7 @@
 """One update of the weights."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,8 @@ from training.config import TrainingError, learning_rate
 from training.device import autocast
 from training.network import UnsuperPoint
 from training.objective import Terms, Views, choose_objective
+
+STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
 
 
 class Siamese(nn.Module):
@@ -38,10 +42,14 @@ class Siamese(nn.Module):
         )
 
 
-def train_step(run: Run, sources: Sources) -> Terms:
+def train_step(
+    run: Run, sources: Sources, lap: Callable[[str], None] = lambda stage: None
+) -> Terms:
     """Update the weights once; returns the weighted loss terms.
 
-    Arguments as for `draw_batch`.
+    Args:
+        sources: as for `draw_batch`.
+        lap: told of each of `STAGES` when it is over, for those who time them.
 
     Raises:
         TrainingError: the gradient is not finite; the weights are still those before.
@@ -49,11 +57,16 @@ def train_step(run: Run, sources: Sources) -> Terms:
     config, progress = run.config, run.progress
     share = progress.share(config)
     batch = draw_batch(sources, config, progress.step, share)
+    lap("pairs")
     views = run.siamese(batch.images0, batch.images1)
+    lap("forward")
     objective, weights = choose_objective(config.recipe, config.loss_weights)
     terms = objective(views, batch.truth, weights)
+    total = torch.stack(list(terms.values())).sum()
+    lap("loss")
     run.optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
+    total.backward()
+    lap("backward")
     norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
     if not torch.isfinite(norm):  # nor is the gradient, if the loss is not
         values = {name: float(term.detach()) for name, term in terms.items()}
@@ -64,6 +77,7 @@ def train_step(run: Run, sources: Sources) -> Terms:
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config, share)
     run.optimizer.step()
+    lap("optimizer")
     progress.step += 1
     progress.pairs += len(batch.images0) * parallel.world_size()
     return {name: term.detach() for name, term in terms.items()}
