@@ -20,7 +20,7 @@ LEAVES_BGR = (
     (0.6, 0.95, 1.2),
     (0.95, 1.0, 1.0),
 )
-LAMPS = 4
+LAMPS = 3
 EDGES = 4  # of a polygon that casts a shadow
 
 
@@ -119,8 +119,10 @@ def lamps(batch: Batch, ranges: LightRanges) -> Tensor:
         reach = torch.exp(batch.uniform(math.log(0.08), math.log(0.5)))
         on = amount if lamp == 0 else amount * (batch.uniform(0, 1) < 0.6)
         color = on * warm ** batch.uniform(-0.3, 1.2)
-        falloff = 1 / (1 + away / reach**2) ** 2
+        falloff = (1 + away / reach**2).reciprocal_().square_()
         gain.addcmul_(falloff, color * batch.uniform(0.5, 1.6))
         core = (reach * batch.uniform(0.03, 0.15)) ** 2
-        glow.addcmul_(1 / (1 + away / core) ** 2, color * batch.uniform(0, 1.5))
+        glow.addcmul_(
+            (1 + away / core).reciprocal_().square_(), color * batch.uniform(0, 1.5)
+        )
     return images.mul_(gain).add_(glow).clamp_(0, 1)
