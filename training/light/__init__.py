@@ -88,5 +88,5 @@ def relight(
         if isinstance(changed, tuple):
             changed, hidden = changed
             covered[chosen] = hidden
-        images.index_copy_(0, chosen, changed)
+        images.index_copy_(0, chosen, changed.clamp_(0, 1))
     return Relit(images, covered)

@@ -65,7 +65,7 @@ def color_transfer(batch: Batch, ranges: LightRanges) -> Tensor:
     share = ranges.transfer * batch.amount[:, 0]
     mix = torch.lerp(torch.eye(3, device=images.device), matrix, share)
     moved = mix @ images.flatten(2) + share * (other_mean - matrix @ own_mean)
-    return moved.unflatten(2, batch.size).clamp_(0, 1)
+    return moved.unflatten(2, batch.size)
 
 
 def tone_transfer(batch: Batch, ranges: LightRanges) -> Tensor:
@@ -116,7 +116,7 @@ def _bend(images: Tensor, curve: Tensor) -> Tensor:
     """Apply (N, 3, LEVELS) curves in place; a curve of no change changes nothing."""
     change = curve - _levels(images.device)
     index = (images * (LEVELS - 1)).round_().long()
-    return images.add_(change.gather(2, index.flatten(2)).view_as(images)).clamp_(0, 1)
+    return images.add_(change.gather(2, index.flatten(2)).view_as(images))
 
 
 def jpeg(batch: Batch, ranges: LightRanges) -> Tensor:
@@ -140,7 +140,7 @@ def jpeg(batch: Batch, ranges: LightRanges) -> Tensor:
     planes = torch.cat((grey, chroma), dim=1)
     images = torch.linalg.inv(axes) @ (planes.flatten(2) / 255)
     images = images.unflatten(2, padded.shape[-2:])
-    return images[..., top : top + height, left : left + width].clamp(0, 1)
+    return images[..., top : top + height, left : left + width]
 
 
 def _quantize(planes: Tensor, steps: tuple, scale: Tensor) -> Tensor:

@@ -48,10 +48,11 @@ def snow(batch: Batch, ranges: LightRanges) -> Tensor:
     # Colored and dark things stay bare longer than ground: cars, gaps, trunks.
     colored = images.amax(dim=1, keepdim=True) - images.amin(dim=1, keepdim=True)
     cover = ground + 0.5 * ragged + 2 * (grey - 0.35) - 2 * colored
-    cover = smoothstep(1.5 * cover + 2 * amount - 1) * amount.sqrt()
+    cover = smoothstep(1.5 * cover + 2 * amount - 1.5) * amount.sqrt()
     white = (grey * batch.uniform(0.3, 0.5)).add_(batch.uniform(0.45, 0.6))
     tint = torch.tensor([1.05, 1.0, 0.96], device=images.device).reshape(1, 3, 1, 1)
-    return images.lerp_((white * tint).clamp_(max=1), cover)
+    # Snow is never darker than what it lies on.
+    return images.lerp_(torch.maximum(white * tint, images), cover)
 
 
 def shadows(batch: Batch, ranges: LightRanges) -> Tensor:
@@ -101,7 +102,7 @@ def lights(batch: Batch, ranges: LightRanges) -> Tensor:
     axis = torch.tensor([-1.0, 0.0, 0.8], device=warmth.device).reshape(1, 3, 1, 1)
     tint = 0.1 * batch.amount * batch.uniform(-1, 1, 3)
     gain = spline(torch.exp(warmth * axis + tint), batch.size)
-    return batch.images.mul_(gain).clamp_(0, 1)
+    return batch.images.mul_(gain)
 
 
 def lamps(batch: Batch, ranges: LightRanges) -> Tensor:
@@ -125,4 +126,4 @@ def lamps(batch: Batch, ranges: LightRanges) -> Tensor:
         glow.addcmul_(
             (1 + away / core).reciprocal_().square_(), color * batch.uniform(0, 1.5)
         )
-    return images.mul_(gain).add_(glow).clamp_(0, 1)
+    return images.mul_(gain).add_(glow)
