@@ -113,11 +113,11 @@ def night(batch: Batch, ranges: LightRanges) -> Tensor:
 
 
 def _above(batch: Batch) -> Tensor:
-    """Return (N, 1, H, W) shares: 1 where the sky would be, in half of the images."""
+    """Return (N, 1, H, W) shares: up to 1 where a sky would be, none in most images."""
     _, y = batch.pixels()
     horizon = batch.uniform(0.2, 0.8) * batch.size[0]
     fade = 0.25 * batch.size[0]
-    there = (batch.uniform(0, 1) < 0.5).float()
+    there = (batch.uniform(0, 1) < 0.4) * batch.uniform(0.4, 1)
     return smoothstep((horizon - y) / fade + 0.5) * there
 
 

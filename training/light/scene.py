@@ -37,7 +37,7 @@ def foliage(batch: Batch, ranges: LightRanges) -> Tensor:
 
 
 def snow(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Cover the ground and what is above edges with white, in patches."""
+    """Cover bright and colorless places with white, in patches, the ground first."""
     images, amount = batch.images, batch.amount
     _, y = batch.pixels()
     height = batch.size[0]
@@ -88,9 +88,11 @@ def _polygon(batch: Batch) -> Tensor:
 
 def _dapple(batch: Batch) -> Tensor:
     """Return (N, 1, H, W) shares: 1 in the shadow of a crown, with specks of light."""
-    crown = batch.field(4)
-    crown.add_(batch.field(20), alpha=0.7).add_(batch.field(64), alpha=0.5)
-    return smoothstep((crown + batch.uniform(-0.6, 0.8)) * batch.uniform(0.7, 4) + 0.5)
+    crown = batch.field(3).add_(batch.field(12), alpha=0.5)
+    leaves = batch.field(36).add_(batch.field(90), alpha=0.7)
+    # Denser in the middle of the crown, with specks where leaves leave a gap.
+    dense = crown.add_(batch.uniform(-0.2, 0.8)).clamp_(-1.5, 1.0)
+    return smoothstep((leaves + 1.5 * dense) * batch.uniform(0.4, 1.2) + 0.5)
 
 
 def lights(batch: Batch, ranges: LightRanges) -> Tensor:
