@@ -19,7 +19,7 @@ class LightRanges:
     snow: float = 0.12
     shadows: float = 0.35
     lights: float = 0.3
-    lamps: float = 0.15
+    lamps: float = 0.2
     fog: float = 0.15
     rain: float = 0.1
     occluders: float = 0.2
@@ -28,7 +28,7 @@ class LightRanges:
     glare: float = 0.15
     vignette: float = 0.2
     motion: float = 0.12
-    night: float = 0.25
+    night: float = 0.3
     resolution: float = 0.15
     tone: float = 0.3
     jpeg: float = 0.3
