@@ -68,8 +68,8 @@ def make_layered_pairs(
         cameras: how the cameras move.
     """
     planes, cameras = planes or PlaneRanges(), cameras or CameraRanges()
-    # Scenes share photos, so that a pair costs the smaller copies of two, not of four.
-    textures = Textures(pick(photos, max(2 * count, planes.planes[1]), generator))
+    # Scenes share photos: a pair costs the smaller copies of one photo, not of four.
+    textures = Textures(pick(photos, max(count, planes.planes[1]), generator))
     chunk = CHUNK if photos.device.type == "cpu" else count
     return join(
         [
@@ -204,7 +204,7 @@ def _compose(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the nearest plane of each pixel, the next behind it, the nearest's cover.
 
-    All are (2, B, N). The next is found only where the nearest does not cover the pixel.
+    All are (2, B, N). The next is found only where the nearest covers a part.
     """
     count = planes.counts[0]
     best = seen.inverse_depth[:, :count] @ pixels
@@ -250,7 +250,7 @@ def _cut_out(
 
 
 def _next(planes: Planes, depths: list[Tensor], top: Tensor, where: Tensor) -> Tensor:
-    """Return (2, B, N) planes: the nearest but `top` at pixels `where`, `top` elsewhere.
+    """Return (2, B, N): the nearest plane but `top` at pixels `where`, else `top`.
 
     Args:
         planes: of B scenes.
