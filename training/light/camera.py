@@ -106,7 +106,10 @@ def night(batch: Batch, ranges: LightRanges) -> Tensor:
     # From the blue of dusk to the orange of sodium lamps.
     axis = torch.tensor([-0.7, 0.0, 0.3], device=grey.device).reshape(1, 3, 1, 1)
     images = images.pow_(gamma).mul_(torch.exp(amount * batch.uniform(-1, 1) * axis))
-    gain = 1 + (ranges.camera_gain - 1) * amount * batch.uniform(0, 1) ** 2
+    # The camera meters: the darker what is left, the more it amplifies.
+    wanted = torch.exp(batch.uniform(math.log(0.04), math.log(0.25)))
+    metered = wanted / images.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
+    gain = 1 + (metered.clamp(1, ranges.camera_gain) - 1) * amount
     variance = ranges.read_noise**2 + ranges.shot_noise * images
     noise = batch.draws.normal(*images.shape).mul_(variance.sqrt_()).mul_(amount)
     return images.add_(noise).mul_(gain)

@@ -44,9 +44,9 @@ class LightRanges:
     falloff: float = 1.0  # of the vignette: gain 1 / (1 + falloff)^2 in the corners
     motion_length: float = 13.0  # pixels
     gamma: float = 4.0  # at night
-    read_noise: float = 0.012  # deviation before the gain
+    read_noise: float = 0.01  # deviation before the gain
     shot_noise: float = 0.0006  # variance per unit of light, before the gain
-    camera_gain: float = 4.0  # amplification of a night image
+    camera_gain: float = 8.0  # most amplification of a night image
     downscale: float = 4.0
     tone_bend: float = 0.8  # deviation of the log slope of a tone curve
     clip: float = 0.2  # share of the range that is clipped, at each end
