@@ -27,6 +27,7 @@ LAYERS = [
     {"image", "selection"},
     {"decode", "modelfile"},
     {"backends"},
+    {"pipeline"},
     {"extractor", "matching", "draw", "photos", "formats"},
     {"video"},
     {"export", "system"},

@@ -1,14 +1,9 @@
-"""What runs a model. A backend sees arrays only: pixels in, maps or keypoints out."""
+"""What runs a model: which backends there are, and which one a model gets."""
 
 import logging
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Protocol
 
-import numpy as np
-
-from kpextract.backends.stages import Stopwatch
-from kpextract.decode import DenseMaps, SparseRows
+from kpextract.backends.base import Backend
 from kpextract.errors import BackendUnavailableError, InvalidOptionError
 from kpextract.modelfile import ENGINE, ModelFile
 
@@ -17,51 +12,6 @@ BACKENDS = ("tensorrt", "onnx-tensorrt", "onnx-cuda", "onnx-cpu")
 # What "auto" tries with an ONNX file, best first. ONNX Runtime's TensorRT provider
 # builds engines at load, for minutes: only by name.
 AUTO = ("onnx-cuda", "onnx-cpu")
-GPU_STREAMS = 2  # frames in flight: one is on the GPU while the host has the other
-
-
-@dataclass(frozen=True)
-class BackendInfo:
-    """What really runs; a backend checks it against what the runtime reports."""
-
-    backend: str
-    device: str
-    precision: str
-    model_version: str
-
-
-class Backend(Protocol):
-    """Runs batches; safe to call from several threads at once."""
-
-    info: BackendInfo
-    outputs: type[DenseMaps] | type[SparseRows]  # what `run` gives
-    takes_mask: bool  # a graph that decodes by itself may have a mask input
-    descriptor_dim: int
-
-    def run(
-        self, images: np.ndarray, masks: np.ndarray | None = None
-    ) -> DenseMaps | SparseRows:
-        """What the model gives for a batch.
-
-        Args:
-            images: (B, H, W, 3) uint8 BGR, H and W multiples of 8.
-            masks: (B, H, W) uint8, non-zero where keypoints are allowed; given if and
-                only if the model takes it.
-
-        Raises:
-            InvalidImageError: a size that the model does not take.
-        """
-
-    def run_in_stages(
-        self, images: np.ndarray, masks: np.ndarray | None, watch: Stopwatch
-    ) -> DenseMaps | SparseRows:
-        """As `run`, with a stop after each of `STAGES` that there is.
-
-        Nothing overlaps, and TensorRT launches no CUDA graph, so it may be slower.
-        """
-
-    def for_stream(self) -> tuple["Backend", int]:
-        """For frames in a row: a backend of the same results, for how many threads."""
 
 
 def check_backend(name: str) -> None:

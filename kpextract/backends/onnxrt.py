@@ -7,14 +7,17 @@ import sys
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from kpextract.backends import GPU_STREAMS, BackendInfo
-from kpextract.backends.limits import Limits, run_within
-from kpextract.backends.onnx_calls import Calls, DeviceCalls, FixedCalls, HostCalls
-from kpextract.backends.stages import Stopwatch
-from kpextract.backends.strips import in_strips, known_reach
-from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
+from kpextract.backends.base import GPU_STREAMS, BackendInfo, Batch, Outputs
+from kpextract.backends.limits import Limits, join
+from kpextract.backends.onnx_sessions import (
+    DeviceSession,
+    FixedSession,
+    HostSession,
+    Session,
+)
+from kpextract.backends.stages import UNTIMED, Stopwatch
+from kpextract.backends.strips import cut, find_strips, join_strips, known_reach
+from kpextract.decode import OUTPUTS
 from kpextract.errors import BackendUnavailableError, ModelError
 from kpextract.image import STRIDE
 from kpextract.modelfile import ModelFile
@@ -74,9 +77,9 @@ class OnnxBackend:
     def __init__(self, model: ModelFile, backend: str, num_threads: int | None):
         onnxruntime = check_listed(backend)
         self._model, self._num_threads = model, num_threads
-        self._session = _open_session(onnxruntime, model, backend, num_threads)
-        self._check_provider(backend)
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        session = _open_session(onnxruntime, model, backend, num_threads)
+        _check_provider(session, backend)
+        metadata = session.get_modelmeta().custom_metadata_map
         kind = metadata.get("kpextract.kind")
         if kind not in OUTPUTS:
             raise ModelError(
@@ -84,14 +87,14 @@ class OnnxBackend:
                 f"metadata is {kind!r}. Give an .onnx file written by kpextract export."
             )
         self.outputs = OUTPUTS[kind]
-        self._order = [tensor.name for tensor in self._session.get_outputs()]
-        shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
+        self._order = [tensor.name for tensor in session.get_outputs()]
+        shapes = {tensor.name: tensor.shape for tensor in session.get_inputs()}
         self.takes_mask = "mask" in shapes
-        self.descriptor_dim = _descriptor_dim(self._session)
+        self.descriptor_dim = _descriptor_dim(session)
         self._limits = _limits(shapes["image"])
         on_cpu = backend == "onnx-cpu"
         self._reach = known_reach(metadata, self._limits) if on_cpu else None
-        self._calls = _calls(self._session, backend)
+        self._session = _wrap(session, backend)
         self.info = BackendInfo(
             backend,
             "CPU" if on_cpu else "CUDA device 0",
@@ -99,35 +102,24 @@ class OnnxBackend:
             metadata["kpextract.version"],
         )
 
-    def _check_provider(self, backend: str) -> None:
-        """ONNX Runtime may take another provider than the one asked for."""
-        asked, got = PROVIDERS[backend][0], self._session.get_providers()
-        if got[:1] != [asked]:
-            raise BackendUnavailableError(
-                f"backend {backend!r} asked ONNX Runtime for {asked} and got {got}: "
-                "its libraries do not load here. kpextract doctor says what is "
-                "missing; backend='onnx-cpu' runs without."
-            )
+    def infer(self, batch: Batch, watch: Stopwatch = UNTIMED) -> Outputs:
+        """Run the graph on a batch; see `Backend.infer`."""
+        parts = self._limits.split(batch)
+        return join([self._run(part, watch) for part in parts], len(batch))
 
-    def run(
-        self, images: np.ndarray, masks: np.ndarray | None = None
-    ) -> DenseMaps | SparseRows:
-        """What the graph gives for a batch; arguments as in `Backend.run`."""
-        return self.run_in_stages(images, masks, Stopwatch())
+    def _run(self, batch: Batch, watch: Stopwatch) -> Outputs:
+        """Run a batch that the graph takes, in strips if its images are too large."""
+        shape = batch.images.shape
+        strips = find_strips(shape, self._reach)
+        if not strips:
+            return self._call(batch, watch)
+        parts = (self._call(part, watch) for part in cut(batch.images, strips))
+        return join_strips(parts, strips, shape)
 
-    def run_in_stages(
-        self, images: np.ndarray, masks: np.ndarray | None, watch: Stopwatch
-    ) -> DenseMaps | SparseRows:
-        """As in `Backend.run_in_stages`."""
-
-        def call(
-            images: np.ndarray, masks: np.ndarray | None
-        ) -> DenseMaps | SparseRows:
-            inputs = {"image": images} | ({} if masks is None else {"mask": masks})
-            arrays = dict(zip(self._order, self._calls(inputs, watch), strict=True))
-            return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
-
-        return run_within(self._limits, in_strips(call, self._reach), images, masks)
+    def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:
+        arrays = self._session.run(batch.inputs(), watch)
+        named = dict(zip(self._order, arrays, strict=True))
+        return self.outputs(**{name: named[name] for name in self.outputs._fields})
 
     def for_stream(self) -> tuple["OnnxBackend", int]:
         """As in `Backend.for_stream`.
@@ -141,11 +133,22 @@ class OnnxBackend:
         return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
 
 
-def _calls(session: Any, backend: str) -> Calls:
-    """How to call a session: with memory of one shape where it has but one."""
+def _check_provider(session: Any, backend: str) -> None:
+    """ONNX Runtime may take another provider than the one asked for."""
+    asked, got = PROVIDERS[backend][0], session.get_providers()
+    if got[:1] != [asked]:
+        raise BackendUnavailableError(
+            f"backend {backend!r} asked ONNX Runtime for {asked} and got {got}: its "
+            "libraries do not load here. kpextract doctor says what is missing; "
+            "backend='onnx-cpu' runs without."
+        )
+
+
+def _wrap(session: Any, backend: str) -> Session:
+    """Return how to run a session: with memory of one shape where it has but one."""
     if backend == "onnx-cpu":
-        return HostCalls(session)
-    return (FixedCalls if _fixed(session) else DeviceCalls)(session, CUDA_MEMORY)
+        return HostSession(session)
+    return (FixedSession if _fixed(session) else DeviceSession)(session, CUDA_MEMORY)
 
 
 def _fixed(session: Any) -> bool:
