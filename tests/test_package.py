@@ -24,7 +24,7 @@ LAYERS = [
     {"errors", "files", "stream"},
     {"packages"},
     {"features"},
-    {"image", "selection"},
+    {"image", "selection", "refinement"},
     {"decode", "modelfile"},
     {"backends"},
     {"pipeline"},
