@@ -72,8 +72,9 @@ class Extractor:
 
         Args:
             model: a bundled name, or the path of an `.onnx` or `.engine` file.
-            backend: "tensorrt" for engines; "onnx-cuda", "onnx-tensorrt" or "onnx-cpu"
-                for ONNX files; "auto" for the best that runs here.
+            backend: "tensorrt" for engines; "onnx-cuda", "onnx-tensorrt", "onnx-cpu" or
+                "openvino" (dense models on the CPU) for ONNX files; "auto" for the best
+                that runs here.
             precision: "int8" for the bundled model in 8-bit integers: quicker on a
                 CPU, a little less accurate. None for the model as it is.
             max_keypoints: budget of an image; None keeps one per 8x8 cell.

@@ -8,7 +8,7 @@ import numpy as np
 from kpextract.backends.stages import UNTIMED, Stopwatch
 from kpextract.decode import DenseMaps, SparseRows
 
-GPU_STREAMS = 2  # frames in flight: one is on the GPU while the host has the other
+OVERLAPPED = 2  # frames in flight: one is in the network, the host has the other
 Outputs = DenseMaps | SparseRows
 
 

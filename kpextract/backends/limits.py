@@ -44,6 +44,13 @@ class Limits:
         most = "x".join(str(side or "any") for side in self.most[:0:-1])
         return f"from {least} to {most}"
 
+    @classmethod
+    def of(cls, shape: Sequence[int | None]) -> "Limits":
+        """Return those of an input (B, H, W, 3); None for a side that is free."""
+        batch, height, width = shape[:3]
+        least = (batch or 1, height or STRIDE, width or STRIDE)
+        return cls(least, (batch, height, width))
+
     def split(self, batch: Batch) -> list[Batch]:
         """Return the batch as those of which the model takes each in one call.
 

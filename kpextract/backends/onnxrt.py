@@ -7,19 +7,19 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from kpextract.backends.base import GPU_STREAMS, BackendInfo, Batch, Outputs
-from kpextract.backends.limits import Limits, join
+from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
+from kpextract.backends.graph import GraphBackend, outputs_of
+from kpextract.backends.limits import Limits
 from kpextract.backends.onnx_sessions import (
     DeviceSession,
     FixedSession,
     HostSession,
     Session,
 )
-from kpextract.backends.stages import UNTIMED, Stopwatch
-from kpextract.backends.strips import cut, find_strips, join_strips, known_reach
-from kpextract.decode import OUTPUTS
+from kpextract.backends.stages import Stopwatch
+from kpextract.backends.strips import known_reach
+from kpextract.backends.table import TABLE
 from kpextract.errors import BackendUnavailableError, ModelError
-from kpextract.image import STRIDE
 from kpextract.modelfile import ModelFile
 
 logger = logging.getLogger(__name__)
@@ -38,8 +38,6 @@ FLOAT16_OPTIONS = {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
 # A launch for all kernels in place of one for each.
 GRAPH_OPTIONS = {"enable_cuda_graph": "1"}
 CUDA_MEMORY = "cuda"  # as ONNX Runtime names it
-# onnxruntime and onnxruntime-gpu install one module: the one must go first.
-GPU_INSTALL = 'pip uninstall -y onnxruntime && pip install "kpextract[gpu]"'
 
 
 def import_onnxruntime() -> ModuleType:
@@ -48,8 +46,8 @@ def import_onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise BackendUnavailableError(
-            "the onnx backends need ONNX Runtime, which is not installed. "
-            'Run: pip install "kpextract[cpu]" (or pip install onnxruntime).'
+            "the onnx backends need ONNX Runtime, which is not installed. Run: "
+            f"{TABLE['onnx-cpu'].install}."
         ) from error
     return onnxruntime
 
@@ -66,12 +64,17 @@ def check_listed(backend: str) -> ModuleType:
         raise BackendUnavailableError(
             f"backend {backend!r} needs {PROVIDERS[backend][0]}, and this ONNX Runtime "
             f"({onnxruntime.__version__}) has only {', '.join(listed)}. "
-            f"Run: {GPU_INSTALL}"
+            f"Run: {TABLE[backend].install}"
         )
     return onnxruntime
 
 
-class OnnxBackend:
+def check(name: str) -> str:
+    """Return the version of ONNX Runtime; see `kpextract.backends.table`."""
+    return f"onnxruntime {check_listed(name).__version__}"
+
+
+class OnnxBackend(GraphBackend):
     """A dense or sparse ONNX graph."""
 
     def __init__(self, model: ModelFile, backend: str, num_threads: int | None):
@@ -80,18 +83,14 @@ class OnnxBackend:
         session = _open_session(onnxruntime, model, backend, num_threads)
         _check_provider(session, backend)
         metadata = session.get_modelmeta().custom_metadata_map
-        kind = metadata.get("kpextract.kind")
-        if kind not in OUTPUTS:
-            raise ModelError(
-                f"{model.path} is not a kpextract model: kpextract.kind in its "
-                f"metadata is {kind!r}. Give an .onnx file written by kpextract export."
-            )
-        self.outputs = OUTPUTS[kind]
+        self.outputs = outputs_of(model, metadata)
         self._order = [tensor.name for tensor in session.get_outputs()]
         shapes = {tensor.name: tensor.shape for tensor in session.get_inputs()}
         self.takes_mask = "mask" in shapes
         self.descriptor_dim = _descriptor_dim(session)
-        self._limits = _limits(shapes["image"])
+        self._limits = Limits.of(
+            [side if isinstance(side, int) else None for side in shapes["image"]]
+        )
         on_cpu = backend == "onnx-cpu"
         self._reach = known_reach(metadata, self._limits) if on_cpu else None
         self._session = _wrap(session, backend)
@@ -101,20 +100,6 @@ class OnnxBackend:
             metadata.get("kpextract.precision", "float32"),
             metadata["kpextract.version"],
         )
-
-    def infer(self, batch: Batch, watch: Stopwatch = UNTIMED) -> Outputs:
-        """Run the graph on a batch; see `Backend.infer`."""
-        parts = self._limits.split(batch)
-        return join([self._run(part, watch) for part in parts], len(batch))
-
-    def _run(self, batch: Batch, watch: Stopwatch) -> Outputs:
-        """Run a batch that the graph takes, in strips if its images are too large."""
-        shape = batch.images.shape
-        strips = find_strips(shape, self._reach)
-        if not strips:
-            return self._call(batch, watch)
-        parts = (self._call(part, watch) for part in cut(batch.images, strips))
-        return join_strips(parts, strips, shape)
 
     def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:
         arrays = self._session.run(batch.inputs(), watch)
@@ -128,9 +113,12 @@ class OnnxBackend:
         others at the end of a layer, nor for one core at the parts that only one does.
         """
         if self.info.backend != "onnx-cpu":
-            return self, GPU_STREAMS
+            return self, OVERLAPPED
         workers = self._num_threads or _cores()
         return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
+
+
+open_model = OnnxBackend
 
 
 def _check_provider(session: Any, backend: str) -> None:
@@ -253,11 +241,3 @@ def _load(
             f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
             "Give an .onnx file written by kpextract export."
         ) from error
-
-
-def _limits(shape: list[int | str]) -> Limits:
-    """Of an input (B, H, W, 3), whose free dimensions have names."""
-    sides = [side if isinstance(side, int) else None for side in shape[:3]]
-    batch, height, width = sides
-    least = (batch or 1, height or STRIDE, width or STRIDE)
-    return Limits(least, (batch, height, width))

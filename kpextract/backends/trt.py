@@ -6,17 +6,24 @@ Not yet run on a GPU: tested with stand-ins for the GPU and for TensorRT's runti
 import hashlib
 import shlex
 import weakref
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from kpextract.backends.base import GPU_STREAMS, BackendInfo, Batch, Outputs
+from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
 from kpextract.backends.cuda import Device, open_device
 from kpextract.backends.limits import Limits, join
 from kpextract.backends.stages import UNTIMED, Stopwatch
+from kpextract.backends.table import TABLE
 from kpextract.backends.trt_context import Layout, Pool
-from kpextract.backends.trt_package import import_tensorrt, last_errors, shared_log
+from kpextract.backends.trt_package import (
+    PACKAGES,
+    import_tensorrt,
+    last_errors,
+    shared_log,
+)
 from kpextract.decode import OUTPUTS
 from kpextract.errors import BackendUnavailableError, MissingPackageError, ModelError
 from kpextract.modelfile import ModelFile, bundled_models
@@ -37,6 +44,29 @@ SIDECAR = {
     "hardware_compatible",
     "dla",
 }
+
+
+def check(name: str) -> str:
+    """Return which packages are there; see `kpextract.backends.table`."""
+    needs = {
+        "TensorRT": tuple(PACKAGES),
+        "pycuda or cuda-python": ("pycuda", "cuda"),
+    }
+    found = {need: list(filter(find_spec, modules)) for need, modules in needs.items()}
+    missing = [need for need, modules in found.items() if not modules]
+    if missing:
+        raise BackendUnavailableError(
+            f"backend {name!r} needs {' and '.join(missing)}, not installed. Run: "
+            f"{TABLE[name].install}."
+        )
+    return ", ".join(modules[0] for modules in found.values())
+
+
+def open_model(
+    model: ModelFile, name: str, num_threads: int | None
+) -> "TensorRTBackend":
+    """Load an engine; see `TensorRTBackend`."""
+    return TensorRTBackend(model)
 
 
 class TensorRTBackend:
@@ -83,7 +113,7 @@ class TensorRTBackend:
 
     def for_stream(self) -> tuple["TensorRTBackend", int]:
         """As in `Backend.for_stream`; each thread has its own execution context."""
-        return self, GPU_STREAMS
+        return self, OVERLAPPED
 
 
 def _check_sidecar(model: ModelFile) -> dict[str, Any]:

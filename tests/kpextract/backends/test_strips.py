@@ -6,7 +6,7 @@ import torch
 
 from export.trace import trace
 from kpextract import Extractor
-from kpextract.backends import onnxrt
+from kpextract.backends import graph, onnxrt
 from kpextract.backends.base import Batch
 from kpextract.backends.limits import Limits
 from kpextract.backends.strips import (
@@ -150,7 +150,7 @@ def model(request, tmp_path_factory):
 @pytest.fixture
 def forced(monkeypatch):
     """Strips for every image of more than four halos of rows."""
-    monkeypatch.setattr(onnxrt, "find_strips", partial(find_strips, most_pixels=1))
+    monkeypatch.setattr(graph, "find_strips", partial(find_strips, most_pixels=1))
 
 
 def open_backend(path):
@@ -172,7 +172,7 @@ def test_the_maps_are_those_of_the_whole_image(model, height, monkeypatch):
         used.append((find_strips(shape, reach, most_pixels=1), reach))
         return used[-1][0]
 
-    monkeypatch.setattr(onnxrt, "find_strips", watched)
+    monkeypatch.setattr(graph, "find_strips", watched)
     strips = backend.infer(Batch(noise))
     ((found, reach),) = used
     assert len(found) > 1
