@@ -25,12 +25,12 @@ MAX_SIDE = 640  # of a photo in the file, pixels
 
 
 def make_scene(options: argparse.Namespace) -> Scene:
-    """Make the scene that a command line asks for; errors as in `reconstruct`."""
+    """Make the scene that a command line asks for; errors as in `main`."""
     if options.fixed_camera:
         return fixed_camera_scene(options.photos, options.max_side)
     with tempfile.TemporaryDirectory() as work:
-        models = reconstruct(options.photos, Path(work), options.threads, options.masks)
-        return to_scene(models, options.photos, options.max_side)
+        model = reconstruct(options.photos, Path(work), options.threads, options.masks)
+        return to_scene(model, options.photos, options.max_side)
 
 
 def describe(scene: Scene) -> str:
