@@ -1,16 +1,18 @@
-"""From the network's dense maps to keypoints. No NMS: a cell has one point.
+"""From the network's dense maps to keypoints.
 
 Christiansen et al. 2019 (arXiv:1907.04011): all cells are sorted by score and the best
-are kept; descriptors are interpolated at the regressed positions.
+are kept; descriptors are interpolated at the regressed positions. A cell has one point,
+so points are suppressed only where a least distance is asked for.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from kpextract.features import Features
 from kpextract.image import STRIDE, Frame
-from kpextract.selection import evenly_spread, strongest
+from kpextract.selection import apart, evenly_spread, strongest
 
 # Channels that are sampled at once: what lies between gathering and mixing, 0.25 MB
 # with 1000 points, stays in the cache of a core and asks for few new pages.
@@ -95,6 +97,7 @@ def decode(
     min_score: float = 0.0,
     mask: np.ndarray | None = None,
     selection: str = "strongest",
+    min_distance: float = 0.0,
 ) -> Features:
     """Keypoints of one image, best first.
 
@@ -109,34 +112,123 @@ def decode(
         mask: (H, W) bool of the caller's image; applied before the budget is spent, at
             the pixel on which a keypoint falls.
         selection: which cells get the budget, one of `SELECTIONS`.
+        min_distance: pixels of the engine's input that keypoints are apart, at least
+            (`kpextract.selection.apart`); applied before the budget is spent, to what
+            mask and `min_score` leave.
     """
-    logits = maps.score_logits.reshape(-1)
-    positions = maps.positions.reshape(2, -1)
+    return decode_octaves(
+        [maps],
+        [frame],
+        max_keypoints=max_keypoints,
+        min_score=min_score,
+        mask=mask,
+        selection=selection,
+        min_distance=min_distance,
+    )
 
-    def located(cells: np.ndarray) -> np.ndarray:
-        return _clip(positions[:, cells].T, frame.input_size)
 
-    candidates = np.arange(len(logits))
+def decode_octaves(
+    maps: Sequence[DenseMaps],
+    frames: Sequence[Frame],
+    *,
+    max_keypoints: int | None,
+    min_score: float,
+    mask: np.ndarray | None,
+    selection: str,
+    min_distance: float,
+) -> Features:
+    """Keypoints of one image that the network saw in several sizes, best first.
+
+    The cells of all sizes are ranked together and share one budget; of equal scores,
+    the one of the earlier size comes first.
+
+    Args:
+        maps: of the image in each size, the largest first.
+        frames: sizes of each on its way; all have the caller's image in common.
+        max_keypoints, min_score, mask, selection, min_distance: as for `decode`;
+            distances are in pixels of the first input.
+    """
+    frame, cells = frames[0], _Cells(maps, frames)
+    candidates = np.arange(len(cells.logits))
     if mask is not None:
-        candidates = candidates[_allowed(mask, frame.to_caller(located(candidates)))]
+        points = frame.to_caller(cells.points(candidates))
+        candidates = candidates[_allowed(mask, points)]
     if min_score > 0:
-        candidates = candidates[sigmoid(logits[candidates]) >= min_score]
+        candidates = candidates[sigmoid(cells.logits[candidates]) >= min_score]
+    if min_distance > 0:
+        points = cells.points(candidates)
+        candidates = candidates[apart(cells.logits[candidates], points, min_distance)]
+    logits = cells.logits[candidates]
     if selection == "grid" and max_keypoints is not None:
-        order = evenly_spread(
-            logits[candidates], located(candidates), frame.input_size, max_keypoints
-        )
+        points = cells.points(candidates)
+        order = evenly_spread(logits, points, frame.input_size, max_keypoints)
     else:
-        order = strongest(logits[candidates], max_keypoints)
+        order = strongest(logits, max_keypoints)
     kept = candidates[order]
-    points = located(kept)
     return Features(
-        keypoints=frame.to_caller(points),
-        scores=sigmoid(logits[kept]),
-        descriptors=sample_descriptors(
-            maps.descriptor_map, points, maps.score_logits.shape[1]
-        ),
+        keypoints=frame.to_caller(cells.points(kept)),
+        scores=sigmoid(cells.logits[kept]),
+        descriptors=cells.descriptors(kept),
         image_size=frame.image_size,
     )
+
+
+class _Cells:
+    """The cells of one image in one or more sizes, numbered through."""
+
+    def __init__(self, maps: Sequence[DenseMaps], frames: Sequence[Frame]):
+        self._maps = maps
+        # To the first input, from which `frames[0]` leads to the caller.
+        self._frames = [Frame(frames[0].input_size, f.input_size) for f in frames]
+        parts = [each.score_logits.reshape(-1) for each in maps]
+        self._starts = np.cumsum([0, *map(len, parts[:-1])])
+        self.logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def points(self, cells: np.ndarray) -> np.ndarray:
+        """Return (N, 2) x and y in pixels of the first input, inside the image."""
+        return self._each(
+            cells,
+            lambda octave, own: self._frames[octave].to_caller(
+                self._own_points(octave, own)
+            ),
+        )
+
+    def descriptors(self, cells: np.ndarray) -> np.ndarray:
+        """Return (N, D) unit rows, each from the map of its own size."""
+
+        def sample(octave: int, own: np.ndarray) -> np.ndarray:
+            maps = self._maps[octave]
+            return sample_descriptors(
+                maps.descriptor_map,
+                self._own_points(octave, own),
+                maps.score_logits.shape[1],
+            )
+
+        return self._each(cells, sample)
+
+    def _own_points(self, octave: int, own: np.ndarray) -> np.ndarray:
+        """Return (N, 2) x and y in pixels of the cells' own input."""
+        positions = self._maps[octave].positions.reshape(2, -1)
+        return _clip(positions[:, own].T, self._frames[octave].input_size)
+
+    def _each(
+        self, cells: np.ndarray, rows: Callable[[int, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return what `rows` gives for the cells of each size, in the cells' order.
+
+        Args:
+            rows: takes the number of a size and (M,) numbers of cells in it; gives
+                (M, ...).
+        """
+        if len(self._maps) == 1:
+            return rows(0, cells)
+        octaves = np.searchsorted(self._starts, cells, side="right") - 1
+        parts = [
+            rows(octave, cells[octaves == octave] - start)
+            for octave, start in enumerate(self._starts)
+        ]
+        places = np.argsort(octaves, kind="stable")  # of the parts' rows
+        return np.concatenate(parts)[np.argsort(places)]
 
 
 def _clip(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
