@@ -4,12 +4,12 @@ import copy
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from kpextract.backends import Backend, check_backend, open_backend
-from kpextract.decode import DenseMaps, SparseRows, decode, take
+from kpextract.decode import DenseMaps, SparseRows, decode_octaves, take
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.features import Features
 from kpextract.image import (
@@ -18,14 +18,16 @@ from kpextract.image import (
     as_batch,
     check_color,
     check_mask,
+    check_octaves,
     fit_within,
     mask_for_input,
+    octaves_of,
     pad_to_stride,
     to_uint8_bgr,
 )
 from kpextract.modelfile import ModelFile, bundled_name, find_model
 from kpextract.packages import import_cv2
-from kpextract.selection import check_selection
+from kpextract.selection import check_min_distance, check_selection
 from kpextract.stream import map_ahead
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ class Extractor:
         color: str = "bgr",
         max_size: int | None = None,
         num_threads: int | None = None,
+        octaves: int = 1,
+        min_distance: float = 0.0,
     ):
         """Load a model.
 
@@ -89,6 +93,12 @@ class Extractor:
             max_size: shrink images so that their longer side is at most this many
                 pixels; keypoints stay in pixels of the image given. None never resizes.
             num_threads: CPU threads of one call; None leaves it to the runtime.
+            octaves: 2 also looks for points in the image at half its size, which share
+                the budget: for matches across large changes of scale, at a quarter
+                more work. 1 looks at the image alone.
+            min_distance: pixels between any two keypoints, at least, in the image that
+                the network sees (after `max_size`); of two closer ones the better is
+                kept, and the budget goes to others. 0 keeps them all.
 
         Raises:
             InvalidOptionError: an option outside its allowed values, or one that the
@@ -104,18 +114,42 @@ class Extractor:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
         self._selection = check_selection(selection)
         self._color = check_color(color)
+        self._octaves = check_octaves(octaves)
+        self._min_distance = check_min_distance(min_distance)
         self._max_keypoints = max_keypoints
         self._min_score = min_score
         self._max_size = max_size
         found = find_model(bundled_name(model, precision) if precision else model)
         self._backend = open_backend(found, backend, num_threads)
         self._decodes_itself = self._backend.outputs is SparseRows
-        if self._decodes_itself and selection == "grid":
+        if self._decodes_itself:
+            self._check_decoded(found)
+        if octaves > 1 and not self._backend.limits.allow_half:
             raise InvalidOptionError(
-                f"{found.path} decodes by itself and has spent its budget on the "
-                "strongest; selection='grid' needs a dense model, as the bundled ones."
+                f"{found.path} takes no image together with its half, which octaves="
+                f"{octaves} asks for. Use a model for any size, as the bundled ones, "
+                "or an engine built with --min-size of half its --max-size."
             )
         self.info = _info(found, self._backend)
+
+    def _check_decoded(self, model: ModelFile) -> None:
+        """Raise where an option comes too late for a model that decodes by itself.
+
+        Raises:
+            InvalidOptionError: it does.
+        """
+        late = {
+            "selection='grid'": self._selection == "grid",
+            f"octaves={self._octaves}": self._octaves > 1,
+            f"min_distance={self._min_distance:g}": self._min_distance > 0,
+        }
+        asked = [option for option, given in late.items() if given]
+        if asked:
+            raise InvalidOptionError(
+                f"{model.path} decodes by itself and has spent its budget on the "
+                f"strongest; {' and '.join(asked)} needs a dense model, as the bundled "
+                "ones. (kpextract export --min-distance writes that option into it.)"
+            )
 
     def detect(self, image: np.ndarray, mask: np.ndarray | None = None) -> Features:
         """Features of one image.
@@ -141,7 +175,7 @@ class Extractor:
 
         Images of one size share one call of the engine. Images of different sizes do
         not: padding them to a common size would change what the network sees at their
-        borders.
+        borders. So do the octaves of one image.
 
         Args:
             images, masks: as for `detect`.
@@ -157,27 +191,36 @@ class Extractor:
                 f"detect_batch: got {len(images)} images and {len(masks)} masks. "
                 "Give one mask an image, or None in its place."
             )
-        inputs, frames = (
-            zip(*map(self._prepare, images), strict=True) if images else ((), ())
-        )
+        prepared = [self._prepare(image) for image in images]
         allowed = [
-            None if mask is None else self._allowed(mask, frame)
-            for mask, frame in zip(masks, frames, strict=True)
+            None if mask is None else self._allowed(mask, octaves[0][1])
+            for mask, octaves in zip(masks, prepared, strict=True)
         ]
-        features: dict[int, Features] = {}
-        for shape in dict.fromkeys(pixels.shape for pixels in inputs):
-            members = [i for i, pixels in enumerate(inputs) if pixels.shape == shape]
+        results = self._run(
+            [
+                (pixels, frame, mask)
+                for octaves, mask in zip(prepared, allowed, strict=True)
+                for pixels, frame in octaves
+            ]
+        )
+        return [
+            self._features([next(results) for _ in octaves], octaves, mask)
+            for octaves, mask in zip(prepared, allowed, strict=True)
+        ]
+
+    def _run(
+        self, inputs: list[tuple[np.ndarray, Frame, np.ndarray | None]]
+    ) -> Iterator[DenseMaps | SparseRows]:
+        """What the model gives for each input, in their order; a call per shape."""
+        results: dict[int, DenseMaps | SparseRows] = {}
+        for shape in dict.fromkeys(pixels.shape for pixels, _, _ in inputs):
+            members = [i for i, given in enumerate(inputs) if given[0].shape == shape]
+            pixels, frames, masks = zip(*(inputs[i] for i in members), strict=True)
             result = self._backend.run(
-                as_batch([inputs[i] for i in members]),
-                self._input_masks(
-                    [allowed[i] for i in members], [frames[i] for i in members]
-                ),
+                as_batch(pixels), self._input_masks(list(masks), list(frames))
             )
-            for position, i in enumerate(members):
-                features[i] = self._features(
-                    result.image(position), frames[i], allowed[i]
-                )
-        return [features[i] for i in range(len(images))]
+            results |= {i: result.image(n) for n, i in enumerate(members)}
+        return (results[i] for i in range(len(inputs)))
 
     def stream(
         self, frames: Iterable[np.ndarray], mask: np.ndarray | None = None
@@ -225,19 +268,24 @@ class Extractor:
         return np.stack(list(map(mask_for_input, masks, frames)))
 
     def _features(
-        self, result: DenseMaps | SparseRows, frame: Frame, allowed: np.ndarray | None
+        self,
+        results: list[DenseMaps | SparseRows],
+        octaves: list[tuple[np.ndarray, Frame]],
+        allowed: np.ndarray | None,
     ) -> Features:
-        """Features of one image of a batch."""
+        """Features of one image from what the model gives for each of its octaves."""
         limit, least = self._max_keypoints, self._min_score
-        if isinstance(result, SparseRows):
-            return take(result, frame, max_keypoints=limit, min_score=least)
-        return decode(
-            result,
-            frame,
+        frames = [frame for _, frame in octaves]
+        if isinstance(results[0], SparseRows):
+            return take(results[0], frames[0], max_keypoints=limit, min_score=least)
+        return decode_octaves(
+            cast(list[DenseMaps], results),
+            frames,
             max_keypoints=limit,
             min_score=least,
             mask=allowed,
             selection=self._selection,
+            min_distance=self._min_distance,
         )
 
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
@@ -265,12 +313,17 @@ class Extractor:
         """OpenCV's number of a descriptor's type: `cv2.CV_32F`."""
         return int(import_cv2("Extractor.descriptorType").CV_32F)
 
-    def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, Frame]:
-        """The network's pixels (H, W, 3) uint8, padded, and the sizes on the way."""
+    def _prepare(self, image: np.ndarray) -> list[tuple[np.ndarray, Frame]]:
+        """The network's pixels (H, W, 3) uint8, padded, and the sizes on the way.
+
+        For each octave, the largest first.
+        """
         pixels = to_uint8_bgr(image, self._color)
         resized = fit_within(pixels, self._max_size)
-        frame = Frame(_size(pixels), _size(resized))
-        return pad_to_stride(resized), frame
+        return [
+            (pad_to_stride(octave), Frame(_size(pixels), _size(octave)))
+            for octave in octaves_of(resized, self._octaves)
+        ]
 
 
 def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from kpextract.backends.limits import Limits
 from kpextract.backends.stages import Stopwatch
 from kpextract.decode import DenseMaps, SparseRows
 from kpextract.errors import BackendUnavailableError, InvalidOptionError
@@ -37,6 +38,7 @@ class Backend(Protocol):
     outputs: type[DenseMaps] | type[SparseRows]  # what `run` gives
     takes_mask: bool  # a graph that decodes by itself may have a mask input
     descriptor_dim: int
+    limits: Limits  # of the sizes that it takes
 
     def run(
         self, images: np.ndarray, masks: np.ndarray | None = None

@@ -88,9 +88,9 @@ class OnnxBackend:
         shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
         self.takes_mask = "mask" in shapes
         self.descriptor_dim = _descriptor_dim(self._session)
-        self._limits = _limits(shapes["image"])
+        self.limits = _limits(shapes["image"])
         on_cpu = backend == "onnx-cpu"
-        self._reach = known_reach(metadata, self._limits) if on_cpu else None
+        self._reach = known_reach(metadata, self.limits) if on_cpu else None
         self._calls = _calls(self._session, backend)
         self.info = BackendInfo(
             backend,
@@ -127,7 +127,7 @@ class OnnxBackend:
             arrays = dict(zip(self._order, self._calls(inputs, watch), strict=True))
             return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
 
-        return run_within(self._limits, in_strips(call, self._reach), images, masks)
+        return run_within(self.limits, in_strips(call, self._reach), images, masks)
 
     def for_stream(self) -> tuple["OnnxBackend", int]:
         """As in `Backend.for_stream`.

@@ -61,7 +61,7 @@ class TensorRTBackend:
         self.takes_mask = bool(sidecar["mask"])
         self.descriptor_dim = int(sidecar["descriptor_dim"])
         smallest, largest = (sidecar["inputs"]["image"][end] for end in ("min", "max"))
-        self._limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))
+        self.limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))
         with device.active():
             engine = _load(model, trt)
             self._pool = Pool(device, engine, _layout(model, trt, engine))
@@ -113,7 +113,7 @@ class TensorRTBackend:
                 arrays = run(execution, inputs)
             return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
 
-        return run_within(self._limits, call, images, masks)
+        return run_within(self.limits, call, images, masks)
 
 
 def _check_sidecar(model: ModelFile) -> dict[str, Any]:

@@ -71,4 +71,18 @@ def add_extractor_options(command: argparse.ArgumentParser) -> None:
         default=unset,
         help="shrink longer sides to this many pixels",
     )
+    add(
+        "--octaves",
+        type=int,
+        default=unset,
+        help="2: also the photo at half its size, for large changes of scale "
+        "(default: 1)",
+    )
+    add(
+        "--min-distance",
+        type=float,
+        default=unset,
+        metavar="PX",
+        help="pixels between any two keypoints, at least (default: 0)",
+    )
     add("--num-threads", type=int, default=unset)

@@ -56,15 +56,19 @@ def batch_of(
 def detect_in_stages(
     extractor: Extractor, images: Sequence[np.ndarray], watch: Stopwatch
 ) -> list[Features]:
-    """As `detect_batch` of images of one size, with a stop after each of `STAGES`."""
-    inputs, frames = zip(*map(extractor._prepare, images), strict=True)
+    """As `detect_batch` of images of one size, with a stop after each of `STAGES`.
+
+    For an extractor of one octave.
+    """
+    prepared = [extractor._prepare(image) for image in images]
+    inputs, frames = zip(*(octave for (octave,) in prepared), strict=True)
     batch = as_batch(inputs)
     masks = extractor._input_masks([None] * len(frames), list(frames))
     watch.stop("preprocess")
     result = extractor._backend.run_in_stages(batch, masks, watch)
     features = [
-        extractor._features(result.image(index), frame, None)
-        for index, frame in enumerate(frames)
+        extractor._features([result.image(index)], octaves, None)
+        for index, octaves in enumerate(prepared)
     ]
     watch.stop("decode")
     return features
