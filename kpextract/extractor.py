@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from kpextract.backends import Backend, check_backend, open_backend
-from kpextract.decode import DenseMaps, SparseRows, decode_octaves, take
+from kpextract.decode import DenseMaps, Octave, SparseRows, decode_octaves, take
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.features import Features
 from kpextract.image import (
@@ -279,13 +279,13 @@ class Extractor:
         if isinstance(results[0], SparseRows):
             return take(results[0], frames[0], max_keypoints=limit, min_score=least)
         return decode_octaves(
-            cast(list[DenseMaps], results),
-            frames,
+            list(map(Octave, cast(list[DenseMaps], results), frames)),
             max_keypoints=limit,
             min_score=least,
             mask=allowed,
             selection=self._selection,
             min_distance=self._min_distance,
+            refinement=None,
         )
 
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
