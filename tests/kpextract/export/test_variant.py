@@ -84,10 +84,10 @@ def test_a_mask_gives_the_features_of_the_dense_model(write, photo):
 
 def test_a_barred_point_suppresses_nobody_in_a_graph(write, photo):
     mask = np.zeros(photo.shape[:2], np.uint8)
-    mask[::2, 100:] = 1
+    mask[100:300:2, 300:] = 1
     ours = Extractor(write(SPARSE["8 px apart, one size, mask"])).detect(photo, mask)
     reference = Extractor(min_distance=8).detect(photo, mask)
-    assert 300 < len(ours) < 1024
+    assert 0 < len(ours) < 1024
     assert_same(ours, reference)
 
 
