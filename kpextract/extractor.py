@@ -11,11 +11,11 @@ from kpextract.backends import check_backend, open_backend
 from kpextract.backends.base import Backend
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.features import Features
-from kpextract.image import MIN_SIDE, check_color
+from kpextract.image import MIN_SIDE, check_color, check_octaves
 from kpextract.modelfile import ModelFile, bundled_name, find_model
 from kpextract.packages import import_cv2
 from kpextract.pipeline import Pipeline
-from kpextract.selection import check_selection
+from kpextract.selection import check_min_distance, check_selection
 from kpextract.stream import map_ahead
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Extractor:
         color: str = "bgr",
         max_size: int | None = None,
         num_threads: int | None = None,
+        octaves: int = 1,
+        min_distance: float = 0.0,
     ):
         """Load a model.
 
@@ -85,6 +87,12 @@ class Extractor:
             max_size: shrink images so that their longer side is at most this many
                 pixels; keypoints stay in pixels of the image given. None never resizes.
             num_threads: CPU threads of one call; None leaves it to the runtime.
+            octaves: 2 also looks for points in the image at half its size, which share
+                the budget: for matches across large changes of scale, at a quarter
+                more work. 1 looks at the image alone.
+            min_distance: pixels between any two keypoints, at least, in the image that
+                the network sees (after `max_size`); of two closer ones the better is
+                kept, and the budget goes to others. 0 keeps them all.
 
         Raises:
             InvalidOptionError: an option outside its allowed values, or one that the
@@ -106,12 +114,10 @@ class Extractor:
             max_keypoints=max_keypoints,
             min_score=min_score,
             selection=check_selection(selection),
+            octaves=check_octaves(octaves),
+            min_distance=check_min_distance(min_distance),
         )
-        if self.pipeline.decodes_itself and selection == "grid":
-            raise InvalidOptionError(
-                f"{found.path} decodes by itself and has spent its budget on the "
-                "strongest; selection='grid' needs a dense model, as the bundled ones."
-            )
+        _check_model(found, self.pipeline)
         self.info = _info(found, self.pipeline.backend)
 
     def detect(self, image: np.ndarray, mask: np.ndarray | None = None) -> Features:
@@ -128,8 +134,8 @@ class Extractor:
             InvalidImageError: the image or mask is none of these.
         """
         prepared = self.pipeline.prepare(image, mask)
-        (output,) = self.pipeline.infer([prepared])
-        return self.pipeline.decode(output, prepared)
+        (outputs,) = self.pipeline.infer([prepared])
+        return self.pipeline.decode(outputs, prepared)
 
     def detect_batch(
         self,
@@ -140,7 +146,7 @@ class Extractor:
 
         Images of one size share one call of the engine. Images of different sizes do
         not: padding them to a common size would change what the network sees at their
-        borders.
+        borders. The octaves of one image are of different sizes, too.
 
         Args:
             images, masks: as for `detect`.
@@ -183,8 +189,8 @@ class Extractor:
 
         def detect(frame: np.ndarray) -> Features:
             prepared = pipeline.prepare(frame, mask)
-            (output,) = pipeline.infer([prepared])
-            return pipeline.decode(output, prepared)
+            (outputs,) = pipeline.infer([prepared])
+            return pipeline.decode(outputs, prepared)
 
         return map_ahead(detect, frames, workers)
 
@@ -212,6 +218,33 @@ class Extractor:
     def descriptorType(self) -> int:  # noqa: N802  # as in cv2.Feature2D
         """OpenCV's number of a descriptor's type: `cv2.CV_32F`."""
         return int(import_cv2("Extractor.descriptorType").CV_32F)
+
+
+def _check_model(model: ModelFile, pipeline: Pipeline) -> None:
+    """Raise where an option does not go with the model.
+
+    Raises:
+        InvalidOptionError: it comes too late for a model that decodes by itself, or
+            asks for sizes that the model does not take.
+    """
+    late = {
+        "selection='grid'": pipeline.selection == "grid",
+        f"octaves={pipeline.octaves}": pipeline.octaves > 1,
+        f"min_distance={pipeline.min_distance:g}": pipeline.min_distance > 0,
+    }
+    asked = [option for option, given in late.items() if given]
+    if pipeline.decodes_itself and asked:
+        raise InvalidOptionError(
+            f"{model.path} decodes by itself and has spent its budget on the "
+            f"strongest; {' and '.join(asked)} needs a dense model, as the bundled "
+            "ones. (kpextract export --min-distance writes that option into it.)"
+        )
+    if pipeline.octaves > 1 and not pipeline.backend.takes_half:
+        raise InvalidOptionError(
+            f"{model.path} takes no image together with its half, which octaves="
+            f"{pipeline.octaves} asks for. Use a model for any size, as the bundled "
+            "ones, or an engine built with --min-size of half its --max-size."
+        )
 
 
 def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from kpextract.backends.base import Backend, Batch, Outputs
 from kpextract.backends.stages import PREPROCESS, UNTIMED, Stopwatch
-from kpextract.decode import SparseRows, decode, take
+from kpextract.decode import DenseMaps, Octave, SparseRows, decode_octaves, take
 from kpextract.errors import InvalidImageError
 from kpextract.features import Features
 from kpextract.image import (
@@ -16,9 +18,21 @@ from kpextract.image import (
     check_mask,
     fit_within,
     mask_for_input,
+    octaves_of,
     pad_to_stride,
     to_uint8_bgr,
 )
+
+
+class Input(NamedTuple):
+    """One image as the network sees it.
+
+    pixels: (H', W', 3) uint8 BGR, padded right and bottom to multiples of 8.
+    frame: the image's sizes on its way, which lead back to the caller's pixels.
+    """
+
+    pixels: np.ndarray
+    frame: Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +40,11 @@ class Prepared:
     """One image, ready for the network.
 
     Attributes:
-        pixels: (H', W', 3) uint8 BGR, resized if asked for, and padded right and bottom
-            to multiples of 8.
-        frame: the image's sizes on its way, which lead back to the caller's pixels.
+        inputs: the image, and its half where two octaves are asked for.
         mask: (H, W) bool of the caller's image; None allows keypoints everywhere.
     """
 
-    pixels: np.ndarray
-    frame: Frame
+    inputs: tuple[Input, ...]
     mask: np.ndarray | None
 
 
@@ -51,6 +62,8 @@ class Pipeline:
     max_keypoints: int | None
     min_score: float
     selection: str
+    octaves: int
+    min_distance: float
 
     def prepare(self, image: np.ndarray, mask: np.ndarray | None = None) -> Prepared:
         """Check an image and make it the network's.
@@ -64,16 +77,19 @@ class Pipeline:
         """
         pixels = to_uint8_bgr(image, self.color)
         resized = fit_within(pixels, self.max_size)
-        frame = Frame(_size(pixels), _size(resized))
-        allowed = None if mask is None else self._check_mask(mask, frame)
-        return Prepared(pad_to_stride(resized), frame, allowed)
+        inputs = tuple(
+            Input(pad_to_stride(octave), Frame(_size(pixels), _size(octave)))
+            for octave in octaves_of(resized, self.octaves)
+        )
+        allowed = None if mask is None else self._check_mask(mask, _size(pixels))
+        return Prepared(inputs, allowed)
 
     def infer(
         self, prepared: Sequence[Prepared], watch: Stopwatch = UNTIMED
-    ) -> list[Outputs]:
-        """Return the network's output of each image, without the leading B.
+    ) -> list[list[Outputs]]:
+        """Return the network's output for each input of each image, without the B.
 
-        Images of one size share one call of the backend.
+        Inputs of one size share one call of the backend.
 
         Args:
             prepared: images of any sizes.
@@ -82,36 +98,44 @@ class Pipeline:
         Raises:
             InvalidImageError: a size that the model does not take.
         """
+        inputs = [(each, one.mask) for one in prepared for each in one.inputs]
         results: dict[int, Outputs] = {}
-        for shape in dict.fromkeys(one.pixels.shape for one in prepared):
-            members = [i for i, one in enumerate(prepared) if one.pixels.shape == shape]
-            batch = self._stack([prepared[i] for i in members])
+        for shape in dict.fromkeys(each.pixels.shape for each, _ in inputs):
+            members = [
+                i for i, (each, _) in enumerate(inputs) if each.pixels.shape == shape
+            ]
+            batch = self._stack([inputs[i] for i in members])
             watch.stop(PREPROCESS)
             outputs = self.backend.infer(batch, watch)
             results |= {i: outputs.image(index) for index, i in enumerate(members)}
-        return [results[i] for i in range(len(prepared))]
+        ordered = map(results.__getitem__, range(len(inputs)))
+        return [list(islice(ordered, len(one.inputs))) for one in prepared]
 
-    def decode(self, output: Outputs, prepared: Prepared) -> Features:
+    def decode(self, outputs: Sequence[Outputs], prepared: Prepared) -> Features:
         """Return the features of one image.
 
         Args:
-            output: of the network, for this image.
+            outputs: of the network, for each input of this image.
             prepared: the image.
         """
-        if isinstance(output, SparseRows):
+        if isinstance(outputs[0], SparseRows):
             return take(
-                output,
-                prepared.frame,
+                outputs[0],
+                prepared.inputs[0].frame,
                 max_keypoints=self.max_keypoints,
                 min_score=self.min_score,
             )
-        return decode(
-            output,
-            prepared.frame,
+        return decode_octaves(
+            [
+                Octave(cast(DenseMaps, maps), each.frame, each.pixels)
+                for maps, each in zip(outputs, prepared.inputs, strict=True)
+            ],
             max_keypoints=self.max_keypoints,
             min_score=self.min_score,
             mask=prepared.mask,
             selection=self.selection,
+            min_distance=self.min_distance,
+            refinement=None,
         )
 
     def for_stream(self) -> tuple["Pipeline", int]:
@@ -124,28 +148,27 @@ class Pipeline:
         """Whether the model gives keypoints, not maps."""
         return self.backend.outputs is SparseRows
 
-    def _check_mask(self, mask: np.ndarray, frame: Frame) -> np.ndarray:
+    def _check_mask(self, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         if self.decodes_itself and not self.backend.takes_mask:
             raise InvalidImageError(
                 "this model decodes by itself and has no mask input, so a mask comes "
                 "too late for its budget. Export it with --mask, or use a dense model."
             )
-        return check_mask(mask, frame.image_size)
+        return check_mask(mask, size)
 
-    def _stack(self, prepared: Sequence[Prepared]) -> Batch:
-        """Return images of one size as a batch, with masks if the model takes them."""
-        images = as_batch([one.pixels for one in prepared])
+    def _stack(self, inputs: Sequence[tuple[Input, np.ndarray | None]]) -> Batch:
+        """Return inputs of one size as a batch, with masks if the model takes them."""
+        images = as_batch([each.pixels for each, _ in inputs])
         if not self.backend.takes_mask:
             return Batch(images)
-        return Batch(images, np.stack([_input_mask(one) for one in prepared]))
+        return Batch(images, np.stack([_input_mask(*given) for given in inputs]))
 
 
-def _input_mask(prepared: Prepared) -> np.ndarray:
+def _input_mask(given: Input, mask: np.ndarray | None) -> np.ndarray:
     """Return (H', W') uint8, 1 where a keypoint is allowed."""
-    mask, frame = prepared.mask, prepared.frame
     if mask is None:
-        mask = np.ones(frame.image_size[::-1], bool)
-    return mask_for_input(mask, frame)
+        mask = np.ones(given.frame.image_size[::-1], bool)
+    return mask_for_input(mask, given.frame)
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:

@@ -51,12 +51,17 @@ class Backend(Protocol):
         info: what really runs.
         outputs: type of what `infer` returns.
         takes_mask: the model has a mask input; only one that decodes by itself may.
+        takes_half: there is an image of which the model takes both it and its half.
         descriptor_dim: values of a descriptor (D).
     """
 
     info: BackendInfo
     outputs: type[DenseMaps] | type[SparseRows]
     takes_mask: bool
+
+    @property
+    def takes_half(self) -> bool: ...
+
     descriptor_dim: int
 
     def infer(self, batch: Batch, watch: Stopwatch = UNTIMED) -> Outputs:

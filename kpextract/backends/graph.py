@@ -21,6 +21,11 @@ class GraphBackend(ABC):
     _limits: Limits
     _reach: int | None  # of `known_reach`; None never cuts images into strips
 
+    @property
+    def takes_half(self) -> bool:
+        """See `Backend`."""
+        return self._limits.allow_half
+
     def infer(self, batch: Batch, watch: Stopwatch = UNTIMED) -> Outputs:
         """Run the graph on a batch; see `Backend.infer`."""
         parts = self._limits.split(batch)

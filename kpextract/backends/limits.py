@@ -20,6 +20,14 @@ class Limits:
     least: tuple[int, int, int] = (1, STRIDE, STRIDE)
     most: tuple[int | None, int | None, int | None] = (None, None, None)
 
+    @property
+    def allow_half(self) -> bool:
+        """Whether there is an image of which both it and its half may be given."""
+        return all(
+            high is None or high // 2 > low - STRIDE  # padded to the stride
+            for low, high in zip(self.least[1:], self.most[1:], strict=True)
+        )
+
     def _check(self, images: np.ndarray) -> None:
         """Raise unless the images' height and width are allowed."""
         given = images.shape[1:3]

@@ -90,6 +90,7 @@ class TensorRTBackend:
         self.descriptor_dim = int(sidecar["descriptor_dim"])
         smallest, largest = (sidecar["inputs"]["image"][end] for end in ("min", "max"))
         self._limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))
+        self.takes_half = self._limits.allow_half
         with device.active():
             engine = _load(model, trt)
             self._pool = Pool(device, engine, _layout(model, trt, engine))

@@ -47,25 +47,39 @@ def test_prepare_pads_right_and_bottom_and_keeps_sizes_and_mask(pipeline):
     mask = np.zeros((17, 23), np.uint8)
     mask[3, 4] = 255
     prepared = pipeline.prepare(pixels, mask)
-    assert prepared.pixels.shape == (24, 24, 3)
-    np.testing.assert_array_equal(prepared.pixels[:17, :23, 2], pixels)
-    np.testing.assert_array_equal(prepared.pixels[17:, :23, 0], [pixels[16]] * 7)
-    assert prepared.frame == Frame((23, 17), (23, 17))
+    (seen,) = prepared.inputs
+    assert seen.pixels.shape == (24, 24, 3)
+    np.testing.assert_array_equal(seen.pixels[:17, :23, 2], pixels)
+    np.testing.assert_array_equal(seen.pixels[17:, :23, 0], [pixels[16]] * 7)
+    assert seen.frame == Frame((23, 17), (23, 17))
     assert prepared.mask.dtype == bool
     assert np.argwhere(prepared.mask).tolist() == [[3, 4]]
 
 
 def test_prepare_shrinks_to_the_size_asked_for(pipeline):
-    prepared = replace(pipeline, max_size=32).prepare(image(0, 48, 64))
-    assert prepared.pixels.shape == (24, 32, 3)
-    assert prepared.frame == Frame((64, 48), (32, 24))
+    (seen,) = replace(pipeline, max_size=32).prepare(image(0, 48, 64)).inputs
+    assert seen.pixels.shape == (24, 32, 3)
+    assert seen.frame == Frame((64, 48), (32, 24))
+
+
+def test_two_octaves_are_the_image_and_its_half(pipeline):
+    pipeline = replace(pipeline, octaves=2)
+    one, other = (pipeline.prepare(image(n, 32, 48)) for n in (3, 5))
+    assert [seen.pixels.shape for seen in one.inputs] == [(32, 48, 3), (16, 24, 3)]
+    assert one.inputs[1].frame == Frame((48, 32), (24, 16))
+    outputs = pipeline.infer([one, other])
+    assert [[int(o.score_logits) for o in both] for both in outputs] == [[3, 3], [5, 5]]
+    assert [b.images.shape[:3] for b in pipeline.backend.batches] == [
+        (2, 32, 48),
+        (2, 16, 24),
+    ]
 
 
 def test_infer_runs_images_of_one_size_together_and_keeps_their_order(pipeline):
     sizes = [(16, 24), (16, 16), (16, 24), (24, 24), (16, 16)]
     prepared = [pipeline.prepare(image(i, *size)) for i, size in enumerate(sizes)]
     outputs = pipeline.infer(prepared)
-    assert [int(output.score_logits) for output in outputs] == [0, 1, 2, 3, 4]
+    assert [int(output.score_logits) for (output,) in outputs] == [0, 1, 2, 3, 4]
     assert [b.images[:, 0, 0, 0].tolist() for b in pipeline.backend.batches] == [
         [0, 2],
         [1, 4],
@@ -103,8 +117,8 @@ def test_a_batch_names_its_inputs_as_graphs_do():
 def test_the_three_steps_are_detect(extractor, photo):
     pipeline = extractor.pipeline
     prepared = pipeline.prepare(photo)
-    (output,) = pipeline.infer([prepared])
-    assert_same(pipeline.decode(output, prepared), extractor.detect(photo))
+    (outputs,) = pipeline.infer([prepared])
+    assert_same(pipeline.decode(outputs, prepared), extractor.detect(photo))
 
 
 def test_few_stops_lie_between_detect_and_the_session(monkeypatch, photo):

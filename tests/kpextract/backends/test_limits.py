@@ -61,3 +61,17 @@ def test_another_size_is_told_what_is_allowed(least, most, allowed):
 def test_without_limits_all_sizes_pass():
     for height, width in ((16, 16), (1080, 1920)):
         assert len(Limits().split(batch(1, height, width))) == 1
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "allowed"),
+    [
+        ((1, 8, 8), (None, None, None), True),
+        ((1, 480, 640), (1, 480, 640), False),
+        ((1, 240, 320), (1, 480, 640), True),
+        ((1, 248, 320), (1, 480, 640), False),
+        ((1, 96, 8), (1, 184, None), True),  # 184 / 2 = 92, padded to 96
+    ],
+)
+def test_whether_an_image_and_its_half_fit(least, most, allowed):
+    assert Limits(least, most).allow_half == allowed
