@@ -96,6 +96,7 @@ TEXT = Rule(f"printable text of at most {MAX_TEXT} characters", _is_text)
 SHA256 = Rule("64 hexadecimal digits", _is_sha256)
 COUNT = Rule("a positive integer", _is_count)
 FLAG = Rule("true or false", lambda value: isinstance(value, bool))
+NUMBER = Rule("a number from 0", lambda v: type(v) in (int, float) and v >= 0)
 RULES = {
     "sha256": SHA256,
     "weights_sha256": SHA256,
@@ -117,7 +118,8 @@ RULES = {
     "descriptor_stride": COUNT,
     "batch": COUNT,
     "max_keypoints": COUNT,
-    "gflop_480x640": Rule("a number", lambda value: type(value) in (int, float)),
+    "gflop_480x640": NUMBER,
+    "min_distance": NUMBER,
     "dla": Rule("an integer from 0", lambda value: type(value) is int and value >= 0),
     "size": Rule("[width, height] in pixels", _is_size),
     "mask": FLAG,
@@ -206,10 +208,15 @@ class _Card:
         return dict(vars(self))
 
     def write(self, path: Path) -> None:
-        """Write a sidecar, whole or not at all."""
+        """Write a sidecar, whole or not at all.
+
+        Raises:
+            ModelError: a value that `read` would refuse.
+        """
+        text = json.dumps(self.facts(), indent=2)
+        self.parse(json.loads(text), path)
         with replacing(path) as temporary:
-            text = json.dumps(self.facts(), indent=2, allow_nan=False) + "\n"
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +241,7 @@ class ModelCard(_Card):
             and rows per image; None where the graph leaves them free.
         mask: whether the graph takes a mask.
         descriptors: element type of the descriptors.
+        min_distance: pixels between two keypoints of a sparse graph, at least.
         source_sha256: of the model that a variant was made from.
     """
 
@@ -258,6 +266,7 @@ class ModelCard(_Card):
     max_keypoints: int | None = None
     mask: bool = False
     descriptors: str = "float32"
+    min_distance: float = 0.0
     source_sha256: str | None = None
 
     @classmethod

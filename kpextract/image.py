@@ -36,6 +36,11 @@ class Frame:
         scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
         return (points + np.float32(0.5)) / scale - np.float32(0.5)
 
+    def lengths_to_caller(self, lengths: np.ndarray) -> np.ndarray:
+        """Scale lengths in pixels of the network's input to the caller's image."""
+        scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
+        return lengths / np.sqrt(scale.prod())
+
 
 def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:
     """The 8-bit BGR image that the network sees.
@@ -125,6 +130,45 @@ def fit_within(image: np.ndarray, max_size: int | None) -> np.ndarray:
         )
     cv2 = import_cv2("Extractor(max_size=...)")
     return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+
+
+def check_octaves(octaves: int) -> int:
+    """Return `octaves` if it is a number of sizes that there is.
+
+    Raises:
+        InvalidOptionError: it is not 1 or 2.
+    """
+    if type(octaves) is not int or octaves not in (1, 2):
+        raise InvalidOptionError(
+            f"octaves must be 1 (the image) or 2 (the image and its half), got "
+            f"{octaves!r}."
+        )
+    return octaves
+
+
+def octaves_of(image: np.ndarray, count: int) -> list[np.ndarray]:
+    """Return `image` and its halves, `count` arrays in all, each the mean of areas.
+
+    Raises:
+        InvalidImageError: the shorter side of the smallest would fall below the least
+            allowed.
+    """
+    octaves = [image]
+    while len(octaves) < count:
+        height, width = octaves[-1].shape[:2]
+        size = (width // 2, height // 2)
+        if min(size) < MIN_SIDE:
+            raise InvalidImageError(
+                f"an image of {width}x{height} halved for octaves={count} is "
+                f"{size[0]}x{size[1]}, below {MIN_SIDE} pixels a side. Pass a larger "
+                "image, or use octaves=1."
+            )
+        cv2 = import_cv2(f"Extractor(octaves={count})")
+        halved = cv2.resize(
+            np.ascontiguousarray(octaves[-1]), size, interpolation=cv2.INTER_AREA
+        )
+        octaves.append(halved)
+    return octaves
 
 
 def pad_to_stride(image: np.ndarray) -> np.ndarray:

@@ -163,3 +163,10 @@ def test_nesting_that_could_not_be_written_again_is_refused():
 def test_a_sidecar_that_cannot_be_read_is_a_model_error(tmp_path):
     with pytest.raises(ModelError, match="cannot be read"):
         ModelCard.read(tmp_path)
+
+
+def test_a_card_that_could_not_be_read_is_not_written(tmp_path):
+    card = ModelCard(**MODEL | {"weights_sha256": "of nobody"})
+    with pytest.raises(ModelError, match="weights_sha256 must be"):
+        card.write(tmp_path / "x.json")
+    assert list(tmp_path.iterdir()) == []
