@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Write files whole or not at all, and know what is no file's own content."""
 
 import os
 import secrets
@@ -11,6 +11,7 @@ from pathlib import Path
 # leaves behind is never taken for a photo.
 PREFIX = ".kpextract-"
 MAX_SUFFIX = 16  # bytes; a longer one names no format, and could exceed the limit
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # how such a file begins
 NEW, OWN = 0o666, 0o600  # permissions, before the umask
 
 

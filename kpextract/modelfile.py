@@ -8,6 +8,8 @@ from typing import Any
 
 from kpextract.cards import EngineCard, ModelCard
 from kpextract.errors import InvalidOptionError, ModelError
+from kpextract.external_data import has_external_data
+from kpextract.files import LFS_POINTER
 
 _HERE = Path(__file__).parent
 # The wheel installs the repository's models/ as kpextract/models; a checkout has it
@@ -95,9 +97,9 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error}).") from error
+    advice = _how_to_restore(path, bundled)
     sha256 = digest(content)
     card = _read_card(path)
-    advice = _how_to_restore(path, bundled)
     if card is None and (bundled or path.suffix == ENGINE):
         raise ModelError(
             f"{path} lacks its sidecar {sidecar_path(path).name}. {advice}"
@@ -108,6 +110,8 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
             f"{path} has sha256 {sha256}, expected {expected}: the file is corrupt or "
             f"was replaced. {advice}"
         )
+    if path.suffix != ENGINE:
+        _check_whole(content, path, advice)
     facts = {} if card is None else card.facts()
     return ModelFile(path.stem, path, content, sha256, facts, card)
 
@@ -115,6 +119,28 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
 def digest(content: bytes) -> str:
     """Return the SHA-256 of a file's content, hexadecimal."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _check_whole(content: bytes, path: Path, advice: str) -> None:
+    """Raise unless the content is an ONNX file with all of its tensors.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if content.startswith(LFS_POINTER):
+        raise ModelError(
+            f"{path} is a Git LFS pointer, not the model itself. Run: git lfs pull"
+        )
+    try:
+        external = has_external_data(content)
+    except ModelError as error:
+        raise ModelError(f"{path} is {error}. {advice}") from error
+    if external:
+        raise ModelError(
+            f"{path} keeps tensors in other files, which its hash does not cover. "
+            "Save the model with all of its data inside: onnx.save(onnx.load(path), "
+            "path)."
+        )
 
 
 def _how_to_restore(path: Path, bundled: bool) -> str:

@@ -69,7 +69,7 @@ def test_the_code_knows_every_model_that_is_shipped():
 def test_a_bundled_model_replaced_together_with_its_sidecar_is_refused(
     copied, monkeypatch
 ):
-    content = copied.read_bytes() + b"\x00"
+    content = copied.read_bytes() + b"\xf8\x07\x01"  # an unknown field
     card = replace(find_model("small").card, sha256=digest(content))
     write_model(copied, content, card)
     assert find_model(copied).sha256 == digest(content)  # as a path it is consistent
