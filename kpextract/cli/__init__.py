@@ -16,6 +16,7 @@ from kpextract.cli import (
     verify,
 )
 from kpextract.cli.exit_codes import FAILED, INTERRUPTED
+from kpextract.cli.outputs import printable
 from kpextract.errors import KpextractError
 
 # In the order in which --help lists them.
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (KpextractError, OSError) as error:
         if debug:
             raise
-        print(f"kpextract: {error}", file=sys.stderr)
+        print(f"kpextract: {printable(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 
 from kpextract.cli.arguments import add_command, add_extractor_options
-from kpextract.cli.exit_codes import FAILED
-from kpextract.cli.outputs import check_outputs, output_paths, print_written, say
+from kpextract.cli.exit_codes import SKIPPED
+from kpextract.cli.outputs import (
+    check_outputs,
+    output_paths,
+    print_written,
+    printable,
+    say,
+)
 from kpextract.draw import draw_keypoints
 from kpextract.errors import InvalidImageError
 from kpextract.extractor import Extractor
@@ -34,8 +40,11 @@ def add_parser(commands: Any) -> None:
 def detect(
     photos: list[str], draw: str | None, out: str | None, as_json: bool, **options: Any
 ) -> int:
-    """Keypoints of each photo; drawn and saved where asked for."""
-    paths = expand(photos)
+    """Detect keypoints in each photo; draw and save them where asked for.
+
+    An unreadable photo among several costs a line and exit code 1, not the run.
+    """
+    paths = expand(photos, recursive=True)
     drawings = output_paths(draw, paths, PICTURES)
     files = output_paths(out, paths, (".npz",))
     check_outputs(drawings + files, paths)
@@ -51,7 +60,7 @@ def detect(
     else:
         say(_summary(results, extractor))
         print_written(draw, out)
-    return FAILED if skipped else 0
+    return SKIPPED if skipped else 0
 
 
 def _detect_all(
@@ -60,7 +69,7 @@ def _detect_all(
     drawings: list[Path | None],
     files: list[Path | None],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """A result for each photo, and the photos that were skipped as unreadable."""
+    """Return a result for each photo, and the photos skipped as unreadable."""
     from tqdm import tqdm
 
     results: list[dict[str, Any]] = []
@@ -76,7 +85,7 @@ def _detect_all(
             if len(paths) == 1:
                 raise
             skipped.append(str(path))
-            tqdm.write(f"kpextract: skipped {path}: {error}", file=sys.stderr)
+            tqdm.write(f"kpextract: skipped: {printable(str(error))}", file=sys.stderr)
             continue
         if drawing:
             write_picture(drawing, draw_keypoints(image, features))

@@ -2,5 +2,6 @@
 
 GATE_MISSED = 1
 NOTHING_WORKS = 1  # of `doctor`
+SKIPPED = 1  # some photos could not be read
 FAILED = 2
 INTERRUPTED = 130  # as shells report Ctrl-C
