@@ -8,6 +8,7 @@ stay.
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,15 @@ class Refinement:
                 "model again."
             ) from error
         return refinement
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Refinement | None":
+        """Return the refinement that a dense model's metadata hold, or None.
+
+        Raises:
+            ModelError: the entry is damaged.
+        """
+        return cls.from_text(metadata[KEY]) if KEY in metadata else None
 
     def _check(self) -> None:
         """Raise ValueError unless the layers follow each other from patch to output."""

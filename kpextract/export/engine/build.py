@@ -11,7 +11,7 @@ from kpextract.export.artifact import refuse_existing, write_model
 from kpextract.export.engine.plan import BuildOptions, build_plan
 from kpextract.export.engine.profiles import Shapes, Sizes, input_shapes
 from kpextract.export.engine.target_gpu import gpu_facts
-from kpextract.export.graph.metadata import parse_graph, read_metadata
+from kpextract.export.graph.metadata import REFINEMENT, parse_graph, read_metadata
 from kpextract.image import STRIDE
 from kpextract.modelfile import ENGINE, find_model, sidecar_path
 
@@ -88,6 +88,7 @@ def _facts(
         else outputs["descriptor_map"]["shape"][1],
         "max_keypoints": outputs["scores"]["shape"][1] if sparse else None,
         "mask": "mask" in inputs,
+        **{key: metadata[key] for key in (REFINEMENT,) if key in metadata},
         "inputs": {
             name: {"dtype": dtype} | shapes[name]._asdict()
             for name, dtype in inputs.items()
