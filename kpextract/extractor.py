@@ -1,32 +1,20 @@
 """The extractor: images in, features out."""
 
-import copy
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpextract.backends import Backend, check_backend, open_backend
-from kpextract.decode import DenseMaps, Octave, SparseRows, decode_octaves, take
+from kpextract.backends import check_backend, open_backend
+from kpextract.backends.base import Backend
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.features import Features
-from kpextract.image import (
-    MIN_SIDE,
-    Frame,
-    as_batch,
-    check_color,
-    check_mask,
-    check_octaves,
-    fit_within,
-    mask_for_input,
-    octaves_of,
-    pad_to_stride,
-    to_uint8_bgr,
-)
+from kpextract.image import MIN_SIDE, check_color, check_octaves
 from kpextract.modelfile import ModelFile, bundled_name, find_model
 from kpextract.packages import import_cv2
+from kpextract.pipeline import Pipeline
 from kpextract.selection import check_min_distance, check_selection
 from kpextract.stream import map_ahead
 
@@ -60,6 +48,11 @@ class Extractor:
 
     Options are fixed at construction. One extractor may be called from many threads at
     once; the same image gives the same bits each time.
+
+    Attributes:
+        info: what really runs.
+        pipeline: the steps of `detect`, for code that wants to do something between
+            them, as timing them.
     """
 
     def __init__(
@@ -81,8 +74,9 @@ class Extractor:
 
         Args:
             model: a bundled name, or the path of an `.onnx` or `.engine` file.
-            backend: "tensorrt" for engines; "onnx-cuda", "onnx-tensorrt" or "onnx-cpu"
-                for ONNX files; "auto" for the best that runs here.
+            backend: "tensorrt" for engines; "onnx-cuda", "onnx-tensorrt", "onnx-cpu" or
+                "openvino" (dense models on the CPU) for ONNX files; "auto" for the best
+                that runs here.
             precision: "int8" for the bundled model in 8-bit integers: quicker on a
                 CPU, a little less accurate. None for the model as it is.
             max_keypoints: budget of an image; None keeps one per 8x8 cell.
@@ -112,44 +106,19 @@ class Extractor:
         _check_count("num_threads", num_threads, least=1)
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
-        self._selection = check_selection(selection)
-        self._color = check_color(color)
-        self._octaves = check_octaves(octaves)
-        self._min_distance = check_min_distance(min_distance)
-        self._max_keypoints = max_keypoints
-        self._min_score = min_score
-        self._max_size = max_size
         found = find_model(bundled_name(model, precision) if precision else model)
-        self._backend = open_backend(found, backend, num_threads)
-        self._decodes_itself = self._backend.outputs is SparseRows
-        if self._decodes_itself:
-            self._check_decoded(found)
-        if octaves > 1 and not self._backend.limits.allow_half:
-            raise InvalidOptionError(
-                f"{found.path} takes no image together with its half, which octaves="
-                f"{octaves} asks for. Use a model for any size, as the bundled ones, "
-                "or an engine built with --min-size of half its --max-size."
-            )
-        self.info = _info(found, self._backend)
-
-    def _check_decoded(self, model: ModelFile) -> None:
-        """Raise where an option comes too late for a model that decodes by itself.
-
-        Raises:
-            InvalidOptionError: it does.
-        """
-        late = {
-            "selection='grid'": self._selection == "grid",
-            f"octaves={self._octaves}": self._octaves > 1,
-            f"min_distance={self._min_distance:g}": self._min_distance > 0,
-        }
-        asked = [option for option, given in late.items() if given]
-        if asked:
-            raise InvalidOptionError(
-                f"{model.path} decodes by itself and has spent its budget on the "
-                f"strongest; {' and '.join(asked)} needs a dense model, as the bundled "
-                "ones. (kpextract export --min-distance writes that option into it.)"
-            )
+        self.pipeline = Pipeline(
+            open_backend(found, backend, num_threads),
+            color=check_color(color),
+            max_size=max_size,
+            max_keypoints=max_keypoints,
+            min_score=min_score,
+            selection=check_selection(selection),
+            octaves=check_octaves(octaves),
+            min_distance=check_min_distance(min_distance),
+        )
+        _check_model(found, self.pipeline)
+        self.info = _info(found, self.pipeline.backend)
 
     def detect(self, image: np.ndarray, mask: np.ndarray | None = None) -> Features:
         """Features of one image.
@@ -164,7 +133,9 @@ class Extractor:
         Raises:
             InvalidImageError: the image or mask is none of these.
         """
-        return self.detect_batch([image], [mask])[0]
+        prepared = self.pipeline.prepare(image, mask)
+        (outputs,) = self.pipeline.infer([prepared])
+        return self.pipeline.decode(outputs, prepared)
 
     def detect_batch(
         self,
@@ -175,7 +146,7 @@ class Extractor:
 
         Images of one size share one call of the engine. Images of different sizes do
         not: padding them to a common size would change what the network sees at their
-        borders. So do the octaves of one image.
+        borders. The octaves of one image are of different sizes, too.
 
         Args:
             images, masks: as for `detect`.
@@ -191,36 +162,9 @@ class Extractor:
                 f"detect_batch: got {len(images)} images and {len(masks)} masks. "
                 "Give one mask an image, or None in its place."
             )
-        prepared = [self._prepare(image) for image in images]
-        allowed = [
-            None if mask is None else self._allowed(mask, octaves[0][1])
-            for mask, octaves in zip(masks, prepared, strict=True)
-        ]
-        results = self._run(
-            [
-                (pixels, frame, mask)
-                for octaves, mask in zip(prepared, allowed, strict=True)
-                for pixels, frame in octaves
-            ]
-        )
-        return [
-            self._features([next(results) for _ in octaves], octaves, mask)
-            for octaves, mask in zip(prepared, allowed, strict=True)
-        ]
-
-    def _run(
-        self, inputs: list[tuple[np.ndarray, Frame, np.ndarray | None]]
-    ) -> Iterator[DenseMaps | SparseRows]:
-        """What the model gives for each input, in their order; a call per shape."""
-        results: dict[int, DenseMaps | SparseRows] = {}
-        for shape in dict.fromkeys(pixels.shape for pixels, _, _ in inputs):
-            members = [i for i, given in enumerate(inputs) if given[0].shape == shape]
-            pixels, frames, masks = zip(*(inputs[i] for i in members), strict=True)
-            result = self._backend.run(
-                as_batch(pixels), self._input_masks(list(masks), list(frames))
-            )
-            results |= {i: result.image(n) for n, i in enumerate(members)}
-        return (results[i] for i in range(len(inputs)))
+        prepared = list(map(self.pipeline.prepare, images, masks))
+        outputs = self.pipeline.infer(prepared)
+        return list(map(self.pipeline.decode, outputs, prepared))
 
     def stream(
         self, frames: Iterable[np.ndarray], mask: np.ndarray | None = None
@@ -241,52 +185,14 @@ class Extractor:
             InvalidImageError: in the place of the frame that cannot be used; the stream
                 ends with it, as it does with what `frames` raises.
         """
-        backend, workers = self._backend.for_stream()
-        twin = copy.copy(self)
-        twin._backend = backend
-        return map_ahead(lambda frame: twin.detect(frame, mask), frames, workers)
+        pipeline, workers = self.pipeline.for_stream()
 
-    def _allowed(self, mask: np.ndarray, frame: Frame) -> np.ndarray:
-        """(H, W) bool, if the model has a use for masks."""
-        if self._decodes_itself and not self._backend.takes_mask:
-            raise InvalidImageError(
-                "this model decodes by itself and has no mask input, so a mask comes "
-                "too late for its budget. Export it with --mask, or use a dense model."
-            )
-        return check_mask(mask, frame.image_size)
+        def detect(frame: np.ndarray) -> Features:
+            prepared = pipeline.prepare(frame, mask)
+            (outputs,) = pipeline.infer([prepared])
+            return pipeline.decode(outputs, prepared)
 
-    def _input_masks(
-        self, allowed: list[np.ndarray | None], frames: list[Frame]
-    ) -> np.ndarray | None:
-        """(B, H, W) uint8 for a model that takes masks; None for one that does not."""
-        if not self._backend.takes_mask:
-            return None
-        masks = [
-            np.ones(frame.image_size[::-1], bool) if mask is None else mask
-            for mask, frame in zip(allowed, frames, strict=True)
-        ]
-        return np.stack(list(map(mask_for_input, masks, frames)))
-
-    def _features(
-        self,
-        results: list[DenseMaps | SparseRows],
-        octaves: list[tuple[np.ndarray, Frame]],
-        allowed: np.ndarray | None,
-    ) -> Features:
-        """Features of one image from what the model gives for each of its octaves."""
-        limit, least = self._max_keypoints, self._min_score
-        frames = [frame for _, frame in octaves]
-        if isinstance(results[0], SparseRows):
-            return take(results[0], frames[0], max_keypoints=limit, min_score=least)
-        return decode_octaves(
-            list(map(Octave, cast(list[DenseMaps], results), frames)),
-            max_keypoints=limit,
-            min_score=least,
-            mask=allowed,
-            selection=self._selection,
-            min_distance=self._min_distance,
-            refinement=None,
-        )
+        return map_ahead(detect, frames, workers)
 
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
         self, image: np.ndarray, mask: np.ndarray | None = None
@@ -307,23 +213,38 @@ class Extractor:
 
     def descriptorSize(self) -> int:  # noqa: N802  # as in cv2.Feature2D
         """Values of a descriptor (D)."""
-        return self._backend.descriptor_dim
+        return self.pipeline.backend.descriptor_dim
 
     def descriptorType(self) -> int:  # noqa: N802  # as in cv2.Feature2D
         """OpenCV's number of a descriptor's type: `cv2.CV_32F`."""
         return int(import_cv2("Extractor.descriptorType").CV_32F)
 
-    def _prepare(self, image: np.ndarray) -> list[tuple[np.ndarray, Frame]]:
-        """The network's pixels (H, W, 3) uint8, padded, and the sizes on the way.
 
-        For each octave, the largest first.
-        """
-        pixels = to_uint8_bgr(image, self._color)
-        resized = fit_within(pixels, self._max_size)
-        return [
-            (pad_to_stride(octave), Frame(_size(pixels), _size(octave)))
-            for octave in octaves_of(resized, self._octaves)
-        ]
+def _check_model(model: ModelFile, pipeline: Pipeline) -> None:
+    """Raise where an option does not go with the model.
+
+    Raises:
+        InvalidOptionError: it comes too late for a model that decodes by itself, or
+            asks for sizes that the model does not take.
+    """
+    late = {
+        "selection='grid'": pipeline.selection == "grid",
+        f"octaves={pipeline.octaves}": pipeline.octaves > 1,
+        f"min_distance={pipeline.min_distance:g}": pipeline.min_distance > 0,
+    }
+    asked = [option for option, given in late.items() if given]
+    if pipeline.decodes_itself and asked:
+        raise InvalidOptionError(
+            f"{model.path} decodes by itself and has spent its budget on the "
+            f"strongest; {' and '.join(asked)} needs a dense model, as the bundled "
+            "ones. (kpextract export --min-distance writes that option into it.)"
+        )
+    if pipeline.octaves > 1 and not pipeline.backend.takes_half:
+        raise InvalidOptionError(
+            f"{model.path} takes no image together with its half, which octaves="
+            f"{pipeline.octaves} asks for. Use a model for any size, as the bundled "
+            "ones, or an engine built with --min-size of half its --max-size."
+        )
 
 
 def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:
@@ -336,11 +257,6 @@ def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:
         runs.model_version,
         model.sha256,
     )
-
-
-def _size(image: np.ndarray) -> tuple[int, int]:
-    """(width, height)."""
-    return image.shape[1], image.shape[0]
 
 
 def _check_count(name: str, value: int | None, least: int) -> None:
