@@ -295,13 +295,19 @@ def _trace(boxes: Boxes, center: Tensor, rays: Tensor) -> _Hit:
     """Return what rays from (3, 2, B, 1) camera centers meet; rays are (3, 2, B, N)."""
     box = torch.zeros(rays.shape[1:], dtype=torch.int64, device=rays.device)
     best = _slabs(boxes, 0, center, rays)[1]
-    for index in range(1, boxes.yaw.shape[1]):
+    for index in _present(boxes):
         near, far = _slabs(boxes, index, center, rays)
         nearer = (near < far) & (near > 0) & (near < best)
         best = torch.where(nearer, near, best)
         box = torch.where(nearer, index, box)
     point = center + best * rays
     return _face(boxes, box, point, center)
+
+
+def _present(boxes: Boxes) -> list[int]:
+    """Return the numbers of the blocks that any scene has."""
+    there = (boxes.half[:, 1:, 0] > 0).any(dim=0)
+    return (1 + torch.nonzero(there)[:, 0]).tolist()
 
 
 def _slabs(
@@ -323,7 +329,7 @@ def _slabs(
     for axis, (begin, along) in enumerate(
         zip(start, (x, direction[1], z), strict=True)
     ):
-        inverse = 1 / torch.where(along.abs() < 1e-9, 1e-9, along)
+        inverse = (1 / along).clamp(-1e9, 1e9)  # of rays along a face
         middle, reach = -begin * inverse, half[:, axis] * inverse.abs()
         near.append(middle - reach)
         far.append(middle + reach)
@@ -384,11 +390,12 @@ def _albedo(
     along = torch.where(hit.face < 2, hit.local[2], hit.local[0])
     up = torch.where((hit.face == 2) | (hit.face == 3), hit.local[2], hit.local[1])
     ray = hit.point - center
-    away = ray.norm(dim=0)
+    away = (ray * ray).sum(dim=0).sqrt()
     cosine = -(ray * hit.normal).sum(dim=0) / away
     # Between the widths of the footprint along and across the slant: the wider one
     # alone would blur the ground, the narrower alias it.
-    spread = cosine.clamp(min=0.05) ** -0.7
+    root = cosine.clamp(min=0.05).sqrt()
+    spread = 1 / (root * root.sqrt())
     focal = cameras.intrinsics[..., 0, 0].float()[..., None]
     colors = textures.sample(
         of_face(boxes.photo).flatten(),
@@ -408,7 +415,7 @@ def _shade(boxes: Boxes, light: Light, hit: _Hit, size: Size) -> Tensor:
     slant = (hit.normal * sun).sum(dim=0).clamp(min=0)
     start = hit.point + 1e-3 * hit.normal
     lit = torch.ones_like(slant)
-    for index in range(1, boxes.yaw.shape[1]):
+    for index in _present(boxes):
         near, far = _slabs(boxes, index, start, sun)
         lit = torch.where((near < far) & (far > 0), 0.0, lit)
     # The sun is a disk: the edges of its shadows are not sharp.
@@ -425,7 +432,7 @@ def _shade(boxes: Boxes, light: Light, hit: _Hit, size: Size) -> Tensor:
 def _smooth_edges(images: Tensor, number: Tensor, size: Size) -> Tensor:
     """Return (2 B, 3, H, W) images, blurred by a pixel where faces meet."""
     images = images.unflatten(2, size)
-    faces = number.flatten(0, 1).unflatten(1, size)
+    faces = number.flatten(0, 1).unflatten(1, size).to(torch.int16)
     edge = torch.zeros_like(faces, dtype=torch.bool)
     for axis in (1, 2):
         length = faces.shape[axis] - 1

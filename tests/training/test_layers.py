@@ -150,8 +150,9 @@ def test_number_of_planes_is_as_asked():
     alone = dataclasses.replace(PLAIN, planes=(2, 2), inverse_depth=(2, 2))
     still = CameraRanges(orbit=0, roll_std=0, turn=0, log_zoom=(0, 0), shift=0)
     pairs = make_layered_pairs(waves(), SIZE, generator(), 8, alone, still)
-    numbers = (pairs.images0[:, 2] * 6).round().flatten(1)  # red tells the photo
-    assert all(1 <= len(scene.unique()) <= 4 for scene in numbers)
+    for red in pairs.images0[:, 2]:  # tells the photo, but where an edge mixes two
+        counts = (red * 6).unique(return_counts=True)[1]
+        assert 1 <= (counts > 150).sum() <= 2
     # The views are one and the same, so nothing is hidden but what borders lose.
     assert torch.equal(pairs.images0, pairs.images1)
     assert not (~pairs.map0to1.visible & ~pairs.map0to1.lost).any()
