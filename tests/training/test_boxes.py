@@ -5,15 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.boxes import (
-    Boxes,
-    BoxRanges,
-    Light,
-    make_boxed_pairs,
-    render,
-    sample_boxes,
-    sample_light,
-)
+from training.box_scenes import Boxes, BoxRanges, Light, sample_boxes, sample_light
+from training.boxes import make_boxed_pairs, render
 from training.cameras import CameraRanges, Cameras, intrinsics, sample_cameras
 from training.depth import borders
 from training.sampling import sample_map
@@ -189,7 +182,11 @@ def test_what_a_view_hides_is_what_stands_in_the_way():
     cameras = sample_cameras(torch.ones(count), focal, size, apart, generator(3))
     textures = Textures(waves())
     boxes = sample_boxes(
-        focal, textures, BoxRanges(blocks=(4, 5), eye_height=(0.6, 0.7)), generator()
+        focal,
+        textures.count,
+        textures.size,
+        BoxRanges(blocks=(4, 5), eye_height=(0.6, 0.7)),
+        generator(),
     )
     boxes.half[:, 0] = torch.tensor([2.0, 1.5, 2.5])  # no camera is outside
     light = sample_light(count, BoxRanges(), generator())
