@@ -24,7 +24,7 @@ MIN_COMMON = 32  # tracks of a pair of photos
 MAX_COMMON = 1024  # kept of them
 MIN_PARALLAX = 1.0  # degrees, median: below it the fundamental matrix is not known
 WINDOWS_AT_ONCE = 4
-TRIES = 4  # pairs of views drawn for one that is kept, the one with the most tracks
+TRIES = 8  # pairs of views drawn for one that is kept, the one with the most tracks
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SceneRanges:
     log_scale: float = 0.7  # of view 1 over view 0, on top of the scene's, uniform
     rotation: float = 20.0  # degrees, each view, uniform
     any_turn: float = 0.2  # share of pairs whose view 1 is turned by any angle
-    shift: float = 0.25  # of the view's center from the track, share of its sides
+    shift: float = 0.2  # of the view's center from the track, share of its sides
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Scenes:
     photos: (M, 3, H, W) uint8 BGR, each in the top-left corner of its canvas.
     sizes: (M, 2) float32 height and width of each photo.
     pairs: (P, 2) int64 photos.
-    weights: (P,) float32 how often a pair is drawn: scenes count by their photos.
+    weights: (P,) float32 how often a pair is drawn; a scene counts by the square root
+        of its number of photos.
     fundamental: (P, 3, 3) float64, pixels of the first photo to lines in the second.
     parallax: (P,) float32 median angle between the rays to one point, degrees.
     points: (K, 2, 2) float32 tracks of all pairs, pixels of the first and second photo.
@@ -184,7 +185,7 @@ def _find_pairs(scene: Scene) -> _Pairs:
     matrices[angles < MIN_PARALLAX] = 0
     return _Pairs(
         pairs,
-        np.full(len(pairs), len(scene.photos) / max(1, len(pairs))),
+        np.full(len(pairs), len(scene.photos) ** 0.5 / max(1, len(pairs))),
         matrices,
         angles,
         np.concatenate(points),
