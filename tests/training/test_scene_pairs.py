@@ -4,14 +4,11 @@ import torch
 
 from training.sampling import sample_map
 from training.scene_file import Scene, SceneFileError, write_scene
-from training.scene_pairs import (
+from training.scene_pairs import TRACKS, SceneRanges, draw_scene_pairs, load_scenes
+from training.scene_set import (
     MIN_COMMON,
-    TRACKS,
-    SceneRanges,
     Scenes,
-    draw_scene_pairs,
     fundamental_matrices,
-    load_scenes,
 )
 from training.scene_tracks import project
 
