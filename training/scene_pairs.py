@@ -218,9 +218,12 @@ def _try_views(
     shift = (turn @ (uniform(2, 2) * ranges.shift * sides)[..., None])[..., 0]
     center = anchor + shift * zoom[..., None]
     center = torch.maximum(torch.minimum(center, limits - box - 0.5), box - 0.5)
+    return _similarities(turn * zoom[..., None, None], center, (sides - 1) / 2)
 
-    linear = turn * zoom[..., None, None]
-    offset = center - linear @ ((sides - 1) / 2)
+
+def _similarities(linear: Tensor, center: Tensor, middle: Tensor) -> Tensor:
+    """Return (B, 2, 3, 3) maps x -> linear x + t that move `middle` to `center`."""
+    offset = center - linear @ middle
     rows = torch.cat((linear, offset[..., None]), dim=-1)
-    last = torch.tensor([0.0, 0.0, 1.0], device=device).expand(count, 2, 1, 3)
+    last = rows.new_tensor([0.0, 0.0, 1.0]).expand(*rows.shape[:2], 1, 3)
     return torch.cat((rows, last), dim=2)
