@@ -1,8 +1,13 @@
 """kpextract and its peers behind one call."""
 
+import argparse
 import hashlib
 import importlib.util
-from collections.abc import Callable
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +22,7 @@ PLENTY = 10_000
 # OpenCV's extractors, and what their own budget must be to give all keypoints; None:
 # they have no budget, their keypoints are cut to the best ones.
 OPENCV = {"ORB": PLENTY, "SIFT": 0, "BRISK": None, "AKAZE": None}
+EDGEPOINT2 = "EdgePoint2-"  # then the sub-model, T32 to E64
 
 Detect = Callable[[np.ndarray], Features]
 
@@ -43,21 +49,43 @@ class Candidate:
 
 def is_peer(name: str) -> bool:
     """Is it the name of a peer, and not of a model of kpextract?"""
-    return name in OPENCV or name in NETWORKS
+    return name in OPENCV or name in NETWORKS or name.startswith(EDGEPOINT2)
 
 
-def open_candidate(name: str, max_keypoints: int | None) -> Candidate:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --extractors and what it takes to open them."""
+    parser.add_argument(
+        "--extractors",
+        nargs="+",
+        default=["small", "ORB", "SIFT"],
+        metavar="NAME",
+        help="bundled names, paths of models, and peers (default: small ORB SIFT)",
+    )
+    parser.add_argument(
+        "--edgepoint2",
+        type=Path,
+        metavar="DIR",
+        help="checkout of HITCSC/EdgePoint2, for EdgePoint2-T32 to EdgePoint2-E64",
+    )
+
+
+def open_candidate(
+    name: str, max_keypoints: int | None, edgepoint2: Path | None = None
+) -> Candidate:
     """A peer by its name as its authors write it, else a kpextract model.
 
     Args:
-        name: "ORB", "SIFT", "BRISK", "AKAZE", "XFeat", "ALIKED-T16", or a bundled name
-            or path for `Extractor`.
+        name: "ORB", "SIFT", "BRISK", "AKAZE", "XFeat", "ALIKED-T16", "EdgePoint2-S64"
+            and its siblings, or a bundled name or path for `Extractor`.
         max_keypoints: the budget of an image; None for all that the extractor finds.
+        edgepoint2: checkout of EdgePoint2's repository; only its own models need it.
 
     Raises:
         MissingPackageError: the peer's package is not installed.
         KpextractError: no such model.
     """
+    if name.startswith(EDGEPOINT2):
+        return _from_edgepoint2(name, max_keypoints, edgepoint2)
     if name in OPENCV:
         return _from_opencv(name, max_keypoints)
     if name in NETWORKS:
@@ -134,6 +162,65 @@ def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
     path = Path(found.origin).parent / file
     weights = torch.load(path, map_location="cpu", weights_only=True)
     run = build(max_keypoints or PLENTY, weights)
+    label = f"{name} (kornia {kornia.__version__})"
+    return _network(label, run, path, max_keypoints)
+
+
+def _from_edgepoint2(
+    name: str, max_keypoints: int | None, checkout: Path | None
+) -> Candidate:
+    """EdgePoint2 by its authors' own code, on the CPU.
+
+    It is on no package index: code and weights are those of the checkout.
+    """
+    model = name.removeprefix(EDGEPOINT2)
+    path = (checkout or Path()) / "weights" / f"{model}.pth"
+    if checkout is None or not path.is_file():
+        raise MissingPackageError(
+            f"{name} needs a checkout of github.com/HITCSC/EdgePoint2 with "
+            f"weights/{model}.pth. Clone it and give its folder with --edgepoint2."
+        )
+    try:
+        import torch
+    except ImportError as error:
+        raise _missing(name, str(error.name)) from error
+    with _standing_in(checkout):  # it imports and loads by paths from its own folder
+        from edgepoint2 import EdgePoint2Wrapper
+
+        network = EdgePoint2Wrapper(
+            model, top_k=max_keypoints or PLENTY, score=-float("inf")
+        )
+    network.eval()
+
+    def run(image: Any) -> tuple:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid")  # theirs
+            (found,) = network(image)
+        return found["keypoints"], found["scores"], found["descriptors"]
+
+    return _network(f"{name} (PyTorch {torch.__version__})", run, path, max_keypoints)
+
+
+@contextmanager
+def _standing_in(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path.pop(0)
+        os.chdir(before)
+
+
+def _network(
+    label: str,
+    run: Callable[[Any], tuple],
+    weights: Path,
+    max_keypoints: int | None,
+) -> Candidate:
+    """A network of PyTorch's; see below for `run`."""
+    import torch
 
     def detect(image: np.ndarray) -> Features:
         rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
@@ -141,8 +228,7 @@ def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
             arrays = [tensor.numpy() for tensor in run(rgb[None] / 255)]
         return _best_first(*arrays, image, max_keypoints)
 
-    label = f"{name} (kornia {kornia.__version__})"
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     return Candidate(label, detect, sha256=sha256, precision="float32")
 
 
