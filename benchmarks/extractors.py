@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,23 @@ def open_candidate(
         precision=info.precision,
         extractor=extractor,
     )
+
+
+def open_candidates(
+    names: Sequence[str], max_keypoints: int, edgepoint2: Path | None = None
+) -> list[Candidate]:
+    """Open extractors that give the best `max_keypoints` of all that they find.
+
+    ORB gives more, for its own budget spreads keypoints over the pyramid; whoever calls
+    cuts them. The others choose by score, so a budget saves time and changes nothing.
+
+    Raises:
+        KpextractError: see `open_candidate`.
+    """
+    return [
+        open_candidate(name, None if name == "ORB" else max_keypoints, edgepoint2)
+        for name in names
+    ]
 
 
 def _from_opencv(name: str, max_keypoints: int | None) -> Candidate:

@@ -1,18 +1,15 @@
-"""Pairs of images with true geometry, from the layouts that benchmarks/README.md lists.
-
-Pixels are those of the image files, (0, 0) the center of the top-left one.
-"""
+"""Read pairs of images with true geometry; benchmarks/README.md lists the layouts."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from benchmarks.geometry import Pose
-from kpextract import KpextractError
+from benchmarks.scene_pair import Calibrated, PairsError, Picture, ScenePair
+from benchmarks.scenes import read_scenes
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 
@@ -20,45 +17,6 @@ LISTS = ("pairs.txt", "pairs_calibrated.txt")
 NUMBERS = 30  # of a line: K0, K1, R by rows, t
 SUPERGLUE_NUMBERS = 36  # of a line: two turns, K0, K1, a 4x4 pose
 UNIT = 1e-3  # how far R may be from a rotation
-
-
-class PairsError(KpextractError):
-    """A folder of pairs that does not follow its layout."""
-
-
-class Picture(NamedTuple):
-    """An image: a name of its own, and the call that reads (H, W, 3) uint8 BGR."""
-
-    name: str
-    read: Callable[[], np.ndarray]
-
-
-class Calibrated(NamedTuple):
-    """Camera matrices (3, 3) of both images, and the pose between them."""
-
-    camera0: np.ndarray
-    camera1: np.ndarray
-    pose: Pose
-
-
-@dataclass(frozen=True)
-class ScenePair:
-    """Two images of one scene and what is known about them.
-
-    Attributes:
-        calibrated: cameras and pose, with a baseline; None where they are not known.
-        homography: (3, 3), image 0 to image 1, of a plane or a camera that only turned,
-            or None.
-        correspondences: (N, 4) x0, y0, x1, y1 of true correspondences, or None.
-        kind: what its figures are averaged with; "" for none.
-    """
-
-    picture0: Picture
-    picture1: Picture
-    calibrated: Calibrated | None = None
-    homography: np.ndarray | None = None
-    correspondences: np.ndarray | None = None
-    kind: str = ""
 
 
 def read_pairs(folder: Path) -> list[ScenePair]:
@@ -72,12 +30,13 @@ def read_pairs(folder: Path) -> list[ScenePair]:
     for name in LISTS:
         if (folder / name).is_file():
             return list(_from_lines(folder / name))
-    pairs = list(_from_wxbs(folder))
+    scenes = sorted(folder.glob("*.npz"))
+    pairs = list(read_scenes(scenes) if scenes else _from_wxbs(folder))
     if not pairs:
         raise PairsError(
             f"{folder} has no pairs. Give a folder with pairs.json, pairs.txt, "
-            "pairs_calibrated.txt, or folders with 01.*, 02.* and corrs.txt; "
-            "benchmarks/README.md describes them."
+            "pairs_calibrated.txt, .npz files of training.scenes, or folders with "
+            "01.*, 02.* and corrs.txt; benchmarks/README.md describes them."
         )
     return pairs
 
@@ -208,12 +167,3 @@ def _picture(path: Path, folder: Path) -> Picture:
     return Picture(
         str(path.relative_to(folder)), lambda: to_uint8_bgr(read_photo(path), "bgr")
     )
-
-
-def count_kinds(pairs: list[ScenePair]) -> dict[str, int]:
-    """Return the number of pairs: of all, and of each kind where there are several."""
-    kinds = sorted({pair.kind for pair in pairs if pair.kind})
-    counts = {"all": len(pairs)}
-    if len(kinds) > 1:
-        counts |= {k: sum(pair.kind == k for pair in pairs) for k in kinds}
-    return counts

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks import extractors, markdown, plots
 from benchmarks.conditions import CONDITIONS, View
-from benchmarks.extractors import Candidate, open_candidate
+from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import Interval, interval
 from benchmarks.machine import write_result
 from benchmarks.protocol import corner_error, mutual_neighbors, select, shrink
@@ -179,10 +179,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     options = parser.parse_args(arguments)
     try:
-        candidates = [
-            open_candidate(name, None, options.edgepoint2)
-            for name in options.extractors
-        ]
+        candidates = open_candidates(
+            options.extractors, MAX_KEYPOINTS, options.edgepoint2
+        )
         result = compare(candidates, options.folder, options.photos)
     except (KpextractError, OSError, UsageError) as error:
         print(f"sweeps: {error}", file=sys.stderr)

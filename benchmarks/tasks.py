@@ -18,11 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import extractors, geometry, markdown
-from benchmarks.extractors import Candidate, open_candidate
+from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import interval, level
 from benchmarks.machine import write_result
-from benchmarks.pairs import Calibrated, Picture, ScenePair, count_kinds, read_pairs
+from benchmarks.pairs import read_pairs
 from benchmarks.protocol import corner_error, mutual_neighbors, select, shrink
+from benchmarks.scene_pair import Calibrated, Picture, ScenePair, count_kinds
 from kpextract import Features, KpextractError
 from training.metrics import CORRECT, warp_points
 
@@ -265,10 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON file of the result")
     options = parser.parse_args(arguments)
     try:
-        candidates = [
-            open_candidate(name, None, options.edgepoint2)
-            for name in options.extractors
-        ]
+        candidates = open_candidates(
+            options.extractors, options.max_keypoints, options.edgepoint2
+        )
         result = compare(
             candidates, options.folder, options.max_size, options.max_keypoints
         )

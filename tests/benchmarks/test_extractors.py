@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import extractors
-from benchmarks.extractors import open_candidate
+from benchmarks.extractors import open_candidate, open_candidates
 from kpextract import MissingPackageError
 
 
@@ -29,6 +29,13 @@ def test_the_best_of_all_are_those_of_a_budget(name, photo):
     some = open_candidate(name, 100).detect(photo)
     everything = open_candidate(name, None).detect(photo)
     np.testing.assert_array_equal(some.scores, everything.scores[:100])
+
+
+def test_the_best_of_orb_are_cut_by_whoever_calls(photo):
+    orb, sift = open_candidates(["ORB", "SIFT"], 100)
+    everything = open_candidate("ORB", None).detect(photo)
+    np.testing.assert_array_equal(orb.detect(photo).keypoints, everything.keypoints)
+    assert len(sift.detect(photo)) == 100
 
 
 @pytest.mark.parametrize("name", ["ORB", "SIFT"])

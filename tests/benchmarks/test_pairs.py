@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.pairs import PairsError, count_kinds, read_pairs
+from benchmarks.pairs import read_pairs
+from benchmarks.scene_pair import PairsError, count_kinds
 from kpextract import KpextractError
 
 K0 = [[500, 0, 320], [0, 510, 240], [0, 0, 1]]

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.extractors import Candidate
 from benchmarks.geometry import Pose
-from benchmarks.pairs import Calibrated, Picture, ScenePair
+from benchmarks.scene_pair import Calibrated, Picture, ScenePair
 from benchmarks.tasks import Look, compare, main, measure, report, summarize, table
 from kpextract import Features
 
