@@ -105,10 +105,10 @@ def open_candidate(
 def open_candidates(
     names: Sequence[str], max_keypoints: int, edgepoint2: Path | None = None
 ) -> list[Candidate]:
-    """Open extractors that give the best `max_keypoints` of all that they find.
+    """Open extractors for at most `max_keypoints`, which whoever calls must cut to.
 
-    ORB gives more, for its own budget spreads keypoints over the pyramid; whoever calls
-    cuts them. The others choose by score, so a budget saves time and changes nothing.
+    ORB gives all that it finds, for its own budget spreads keypoints over the pyramid;
+    the others keep the best ones themselves, which saves time.
 
     Raises:
         KpextractError: see `open_candidate`.
