@@ -9,7 +9,7 @@ import numpy as np
 
 from kpextract.errors import InvalidImageError, MissingPackageError
 from training.data import list_photos
-from training.scene_file import Scene
+from training.scene_file import SIDE_MULTIPLE, Scene
 from training.scene_tracks import project, project_tracks, thin_out
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ MIN_PHOTOS = 3  # of a model
 MAX_MODELS = 5
 START_TRIALS = 20  # pairs of photos that a model is tried to start from
 MAX_ERROR = 1.5  # px of the scene's photo, between an observation and its point
-SIDE_MULTIPLE = 4  # training.homography.warp_images halves photos twice
 
 
 class ReconstructionError(Exception):
@@ -83,6 +82,7 @@ def _find_and_match(
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.num_threads, extraction.max_image_size = threads, SIFT_SIDE
     extraction.sift.max_num_features = SIFT_POINTS
+    extraction.sift.first_octave = 0  # finer points are lost in the scene's photos
     pycolmap.extract_features(
         database,
         photos,

@@ -18,7 +18,6 @@ import numpy as np
 
 from kpextract.errors import InvalidImageError, MissingPackageError
 from training.data import NoPhotosError
-from training.fixed_camera import fixed_camera_scene
 from training.reconstruction import ReconstructionError, reconstruct, to_scene
 from training.scene_file import Scene, write_scene
 
@@ -27,8 +26,6 @@ MAX_SIDE = 640  # of a photo in the file, pixels
 
 def make_scene(options: argparse.Namespace) -> Scene:
     """Make the scene that a command line asks for; errors as in `reconstruct`."""
-    if options.fixed_camera:
-        return fixed_camera_scene(options.photos, options.max_side)
     with tempfile.TemporaryDirectory() as work:
         models = reconstruct(options.photos, Path(work), options.threads, options.masks)
         return to_scene(models, options.photos, options.max_side)
