@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpextract.errors import InvalidImageError, InvalidOptionError
-from kpextract.features import import_cv2
+from kpextract.packages import import_cv2
 
 STRIDE = 8  # pixels of a cell; the network takes multiples of it
 MIN_SIDE = 16  # pixels; below two cells a side there is nothing to place a point in
@@ -35,6 +35,11 @@ class Frame:
             return points
         scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
         return (points + np.float32(0.5)) / scale - np.float32(0.5)
+
+    def lengths_to_caller(self, lengths: np.ndarray) -> np.ndarray:
+        """Scale lengths in pixels of the network's input to the caller's image."""
+        scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
+        return lengths / np.sqrt(scale.prod())
 
 
 def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:

@@ -24,7 +24,9 @@ class TrainConfig:
     minutes: float | None = None
     height: int = 192  # of the views, pixels
     width: int = 256
-    batch: int = 8  # pairs, in each process
+    batch: int = 10  # pairs, in each process
+    # Parts of a batch that are homographies, scenes with depth and real scenes.
+    mix: tuple[int, int, int] = (4, 3, 3)
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: float = 0.02  # share of the run
@@ -36,6 +38,7 @@ class TrainConfig:
     compile: bool = False  # the network by torch.compile; needs a C++ compiler
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "mix", tuple(self.mix))  # JSON gives a list
         if (self.steps is None) == (self.minutes is None):
             raise TrainingError("give either steps or minutes.")
         if not (self.steps or self.minutes or 0) > 0 or self.batch < 1:
@@ -59,6 +62,7 @@ class Progress:
     step: int = 0
     pairs: int = 0
     seconds: float = 0.0
+    best: float = -math.inf  # merit of the best validation
     validation: dict[str, float] = field(default_factory=dict)
 
     def share(self, config: TrainConfig) -> float:

@@ -4,7 +4,6 @@ import pytest
 
 from benchmarks.protocol import (
     Setting,
-    corner_error,
     measure,
     mutual,
     mutual_neighbors,
@@ -13,7 +12,7 @@ from benchmarks.protocol import (
     stretch,
 )
 from kpextract import Features, match
-from training.metrics import warp_points
+from training.metrics import corner_error, warp_points
 
 SIZE = (320, 240)
 MOVED = np.array([[1.0, 0, 20], [0, 1, 10], [0, 0, 1]])
