@@ -182,7 +182,7 @@ def sweep_figure(result: dict[str, Any], names: Sequence[str]) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    size = (1.5 + 3.2 * len(names), 2.4 * len(SWEPT))
+    size = (1.2 + 2.6 * len(names), 2.1 * len(SWEPT))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(
         len(SWEPT), len(names), sharex="col", sharey="row", squeeze=False
