@@ -24,6 +24,8 @@ from benchmarks import (
     scaling,
     speed,
     streaming,
+    sweeps,
+    tasks,
     variants,
 )
 from kpextract.files import replacing
@@ -72,6 +74,10 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return scaling.table(result["series"])
     if name == "streaming.json":
         return streaming.table(result)
+    if name.startswith("sweeps"):
+        return sweeps.table(result)
+    if name.startswith("tasks"):
+        return tasks.table(result["tasks"][part[0] if part else "all"])
     if name == "variants.json":
         return variants.table(result["rows"])
     if not part:
