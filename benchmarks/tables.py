@@ -5,9 +5,9 @@
 Rewrites, in each document, what stands between a line like
 <!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: where the figures
 come from, then the table. Setting and split (all, if none is named) choose the part of
-a file that holds several; files of benchmarks.peak that are named side by side, of one
-machine, make one table. What has not been measured yet is left as it stands, as long as
-that is no table.
+a file that holds several; "summary" has the columns of the README. Files of
+benchmarks.peak that are named side by side, of one machine, make one table. What has
+not been measured yet is left as it stands, as long as that is no table.
 """
 
 import json
@@ -34,9 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (
     "README.md",
-    "models/README.md",
     "training/README.md",
     "benchmarks/README.md",
+    "export/README.md",
     "docs/video.md",
 )
 BLOCK = re.compile(r"(<!-- table (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -77,6 +77,8 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
         return variants.table(result["rows"])
     if not part:
         return accuracy.table(peers.rows(result))
+    if part == ("summary",):
+        return accuracy.table(peers.summary(result))
     setting, split = (*part, "all")[:2]
     return accuracy.table(result["figures"][setting][split])
 
