@@ -20,8 +20,8 @@ import onnxruntime
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.turns import summarize
-from kpextract.bench import spread, texture
 from kpextract.modelfile import find_model
+from kpextract.system.timing import spread, texture
 
 SIZE = (640, 480)
 WARM_UP = 10  # frames

@@ -26,9 +26,10 @@ import cv2
 import numpy as np
 
 from benchmarks.extractors import open_candidate
-from kpextract import Extractor, bench
+from kpextract import Extractor
 from kpextract.decode import DenseMaps, decode
 from kpextract.image import STRIDE, Frame
+from kpextract.system import timing
 
 LIMITS = Path(__file__).with_name("limits.json")
 ROOT = LIMITS.parents[1]
@@ -48,7 +49,7 @@ def measure_kpextract() -> dict[str, float]:
     extractor = Extractor(
         backend="onnx-cpu", max_keypoints=MAX_KEYPOINTS, num_threads=1
     )
-    found = bench.measure(extractor, [cv2.imread(str(PHOTO))], CALLS["kpextract"])
+    found = timing.measure(extractor, [cv2.imread(str(PHOTO))], CALLS["kpextract"])
     return {
         "detect": found["milliseconds"]["p50"],
         "detect over session.run": found["total_over_inference"]["p50"],
@@ -71,7 +72,7 @@ def _decode_over_arithmetic() -> float:
         lambda: arithmetic(maps.score_logits.ravel(), maps.descriptor_map),
     )
     seconds = [
-        [bench.seconds_of(call, time.perf_counter) for call in calls]
+        [timing.seconds_of(call, time.perf_counter) for call in calls]
         for _ in range(CALLS["decode"])
     ]
     return float(np.median(np.divide(*np.transpose(seconds))))
@@ -95,8 +96,8 @@ def measure_orb() -> dict[str, float]:
     """Median milliseconds of ORB with the same budget."""
     cv2.setNumThreads(1)
     detect, image = open_candidate("ORB", MAX_KEYPOINTS).detect, cv2.imread(str(PHOTO))
-    seconds = bench.time_calls(lambda: detect(image), CALLS["ORB"])
-    return {"ORB": bench.spread(seconds)["p50"]}
+    seconds = timing.time_calls(lambda: detect(image), CALLS["ORB"])
+    return {"ORB": timing.spread(seconds)["p50"]}
 
 
 MEASURES = {"kpextract": measure_kpextract, "ORB": measure_orb}

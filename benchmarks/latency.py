@@ -23,9 +23,9 @@ from benchmarks.extractors import is_peer, open_candidate
 from benchmarks.machine import write_result
 from benchmarks.turns import FailedError, in_turns, summarize
 from kpextract import InvalidOptionError, KpextractError
-from kpextract.arguments import size
-from kpextract.bench import Memory, batch_of, figures, measure, time_calls
+from kpextract.cli.arguments import size
 from kpextract.photos import UsageError, read_photo
+from kpextract.system.timing import Memory, batch_of, figures, measure, time_calls
 
 PHOTO = Path("examples/street-left.jpg")
 SIZES = [(640, 480), (1280, 720), (320, 240)]

@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kpextract import hardware
 from kpextract.files import replacing
+from kpextract.system import hardware
 from training.provenance import checkout_commit
 
 PACKAGES = (*hardware.PACKAGES, "kornia", "torch")
 
 
 def describe() -> dict[str, Any]:
-    """`kpextract.hardware.describe`, and the commit."""
+    """`kpextract.system.hardware.describe`, and the commit."""
     return hardware.describe(PACKAGES) | {"commit": checkout_commit()}
 
 

@@ -21,11 +21,11 @@ from math import prod
 from typing import NamedTuple
 
 import onnx
-from kpextract.export.metadata import parse_graph
 from onnx import helper, shape_inference
 
-from kpextract.arguments import size
+from kpextract.cli.arguments import size
 from kpextract.errors import KpextractError
+from kpextract.export.graph.metadata import parse_graph
 from kpextract.modelfile import find_model
 
 # Element by element, or values that are only moved: done on the way.

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kpextract.export.metadata import parse_graph
 
 from benchmarks import markdown, operations
 from benchmarks.machine import write_result
 from kpextract import Extractor
-from kpextract.arguments import size
 from kpextract.backends import BACKENDS
-from kpextract.bench import STAGES, batch_of, measure
+from kpextract.cli.arguments import size
 from kpextract.errors import KpextractError
+from kpextract.export.graph.metadata import parse_graph
 from kpextract.modelfile import find_model
+from kpextract.system.timing import STAGES, batch_of, measure
 from training.device import choose_device
 
 MATRIX = {"cpu": 4096, "cuda": 8192}  # rows and columns of the product

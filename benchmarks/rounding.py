@@ -6,8 +6,9 @@ between. Without VNNI, it adds products of int8 in 16 bits, where a GPU has 32.
 
 import numpy as np
 import onnx
-from kpextract.export.half import SUFFIX
 from onnx import TensorProto, helper, numpy_helper
+
+from kpextract.export.graph.float16 import SUFFIX
 
 
 def rounded(half: onnx.ModelProto) -> onnx.ModelProto:

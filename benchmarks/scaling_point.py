@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from kpextract import Extractor, KpextractError
-from kpextract.arguments import size
-from kpextract.hardware import memory_mib
+from kpextract.cli.arguments import size
+from kpextract.system.hardware import memory_mib
 
 SECONDS = 2.5  # of calls
 LEAST_CALLS = 3  # ONNX Runtime plans its memory in the first call of a shape
@@ -80,8 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"scaling_point: {error}", file=sys.stderr)
         return 1
     width, height = options.size
-    # Bytes at once: the texture of kpextract.bench passes through floats, whose memory
-    # would hide that of the calls.
+    # Bytes at once: the texture of kpextract.system.timing passes through floats, whose
+    # memory would hide that of the calls.
     noise = np.random.default_rng(0).bytes(options.batch * height * width * 3)
     images = list(np.frombuffer(noise, np.uint8).reshape(-1, height, width, 3))
     info = extractor.info

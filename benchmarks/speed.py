@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import markdown
-from kpextract.bench import STAGES
+from kpextract.system.timing import STAGES
 
 FAMILIAR = "ORB"  # what a ratio is told to where it was measured too
 PERCENTILES = ("p50", "p90", "p99")

@@ -24,9 +24,9 @@ import numpy as np
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
-from kpextract.hardware import memory_mib
-from kpextract.meter import percentiles
-from kpextract.video import open_video
+from kpextract.system.hardware import memory_mib
+from kpextract.video.meter import percentiles
+from kpextract.video.reader import open_video
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "street-left.jpg"
 FRAMES = 300

@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
-    ablation,
     accuracy,
-    architecture,
     duty,
     peak,
     peers,
@@ -29,6 +27,7 @@ from benchmarks import (
     variants,
 )
 from kpextract.files import replacing
+from training.experiments import ablation, architecture
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -23,8 +23,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from kpextract.export.metadata import load_graph
-from kpextract.export.verify import Gate, compare
 from tqdm import tqdm
 
 from benchmarks import markdown
@@ -32,6 +30,8 @@ from benchmarks.machine import write_result
 from benchmarks.rounding import rounded, unsaturated
 from benchmarks.turns import FailedError, alone
 from kpextract import Extractor, KpextractError
+from kpextract.export.graph.metadata import load_graph
+from kpextract.export.verify import Gate, compare
 from kpextract.photos import UsageError, expand, read_photo
 
 PHOTO = Path("examples/street-left.jpg")  # to measure time on

@@ -1,5 +1,4 @@
-"""From a trained network to the files that robots run.
+"""From a trained network to a dense ONNX model: the step that needs PyTorch.
 
-Part of the installed package as `kpextract.export`; tracing needs a checkout as well,
-since `training` is not installed.
+What follows it, without PyTorch, is in `kpextract.export`.
 """

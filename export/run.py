@@ -15,20 +15,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from export.torch_check import check
+from export.trace import trace
 from kpextract.errors import KpextractError
+from kpextract.export.artifact import refuse_existing, write_model
+from kpextract.export.dense_agreement import Agreement
+from kpextract.export.derived_files import make_all, summary
+from kpextract.export.graph.metadata import read_metadata, write_metadata
+from kpextract.export.graph.receptive_field import reach_entry
 from kpextract.files import replacing
 from kpextract.image import STRIDE
 from training.checkpoint import load_weights
 from training.data import NoPhotosError, list_photos
 from training.network import UnsuperPoint, count_flop
-
-from .agreement import Agreement
-from .artifact import refuse_existing, write_model
-from .check import check
-from .metadata import read_metadata, write_metadata
-from .pipeline import make_all, summary
-from .reach import reach_entry
-from .trace import trace
 
 LICENSE = "Apache-2.0"
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from kpextract.export.graph.metadata import OPSET
 from training.network import (
     PIXEL_MEAN,
     PIXEL_SCALE,
@@ -16,8 +17,6 @@ from training.network import (
     DenseOutput,
     UnsuperPoint,
 )
-
-from .metadata import OPSET
 
 WHITE = 255  # of 8 bits
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from kpextract.features import Features, import_cv2
+from kpextract.features import Features
 from kpextract.image import to_uint8_bgr
+from kpextract.packages import import_cv2
 
 INLIER = (80, 200, 60)  # BGR green
 OUTLIER = (60, 60, 220)  # BGR red

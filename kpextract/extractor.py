@@ -11,7 +11,7 @@ import numpy as np
 from kpextract.backends import Backend, check_backend, open_backend
 from kpextract.decode import DenseMaps, SparseRows, decode, take
 from kpextract.errors import InvalidImageError, InvalidOptionError
-from kpextract.features import Features, import_cv2
+from kpextract.features import Features
 from kpextract.image import (
     MIN_SIDE,
     Frame,
@@ -24,6 +24,7 @@ from kpextract.image import (
     to_uint8_bgr,
 )
 from kpextract.modelfile import ModelFile, bundled_name, find_model
+from kpextract.packages import import_cv2
 from kpextract.selection import check_selection
 from kpextract.stream import map_ahead
 

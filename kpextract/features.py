@@ -1,29 +1,16 @@
 """What an extractor returns for one image."""
 
 import os
-import zipfile
-from dataclasses import dataclass, fields
-from types import ModuleType
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpextract.errors import FeatureFileError, MissingPackageError
-from kpextract.files import replacing
+from kpextract.packages import import_cv2
 
 if TYPE_CHECKING:
     import cv2
 
-# What NumPy raises on files that are cut off, damaged or something else.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-)
 # Pixels across the cell that a keypoint speaks for; OpenCV draws it as the diameter.
 KEYPOINT_SIZE = 8.0
 
@@ -79,41 +66,17 @@ class Features:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a NumPy `.npz` file, whole or not at all."""
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(
-                file,
-                keypoints=self.keypoints,
-                scores=self.scores,
-                descriptors=self.descriptors,
-                image_size=np.array(self.image_size),
-            )
+        from kpextract.formats import npz
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Features":
+        npz.save(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> "Features":
         """Read what `save` wrote.
 
         Raises:
             FeatureFileError: the file is missing, damaged or holds something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {field.name: file[field.name] for field in fields(cls)}
-            width, height = (int(side) for side in arrays.pop("image_size"))
-            return cls(**arrays, image_size=(width, height))
-        except _UNREADABLE as error:
-            raise FeatureFileError(
-                f"Features.load: {os.fspath(path)!r} is not a features file ({error}). "
-                "Write one with Features.save or `kpextract detect --out`."
-            ) from error
+        from kpextract.formats import npz
 
-
-def import_cv2(caller: str) -> ModuleType:
-    """OpenCV, or an error that says which call needs it and how to install it."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingPackageError(
-            f"{caller} needs OpenCV, which is not installed. "
-            'Run: pip install "kpextract[cpu]" (or pip install opencv-python).'
-        ) from error
-    return cv2
+        return npz.load(path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpextract.errors import InvalidImageError, InvalidOptionError
-from kpextract.features import import_cv2
+from kpextract.packages import import_cv2
 
 STRIDE = 8  # pixels of a cell; the network takes multiples of it
 MIN_SIDE = 16  # pixels; below two cells a side there is nothing to place a point in

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpextract.errors import InvalidOptionError
-from kpextract.features import Features, import_cv2
+from kpextract.features import Features
+from kpextract.packages import import_cv2
 
 if TYPE_CHECKING:
     import cv2

@@ -1,15 +1,13 @@
-"""Which photos a command line means, how they are read, where their results go."""
+"""Which photos a command line means, how they are read, how pictures are written."""
 
 import glob
-import os
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from kpextract.errors import InvalidImageError
-from kpextract.features import import_cv2
 from kpextract.files import replacing
+from kpextract.packages import import_cv2
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # that we write
@@ -74,44 +72,3 @@ def write_picture(path: Path, image: np.ndarray) -> None:
         raise OSError(f"OpenCV cannot write {path}.")
     with replacing(path) as temporary:
         temporary.write_bytes(content.tobytes())
-
-
-def output_paths(
-    target: str | None, photos: list[Path], suffixes: tuple[str, ...]
-) -> list[Path | None]:
-    """Where the result of each photo goes.
-
-    `target` is a file if it ends in one of `suffixes`, else a folder, in which each
-    result has its photo's name and the first of `suffixes`.
-
-    Raises:
-        UsageError: one file for many photos.
-    """
-    if target is None:
-        return [None] * len(photos)
-    path = Path(target)
-    is_folder = path.is_dir() or target.endswith(os.sep)
-    if is_folder or path.suffix.lower() not in suffixes:
-        return [path / f"{photo.stem}{suffixes[0]}" for photo in photos]
-    if len(photos) > 1:
-        raise UsageError(
-            f"{target} is one file for {len(photos)} photos. Give a folder."
-        )
-    return [path]
-
-
-def check_outputs(outputs: list[Path | None], photos: list[Path]) -> None:
-    """Raise if a result would replace a photo that was given, or another result.
-
-    Raises:
-        UsageError: it would.
-    """
-    counted = Counter(output.resolve() for output in outputs if output)
-    for path, count in counted.items():
-        if count > 1:
-            raise UsageError(
-                f"several results would be written to {path}. Rename them."
-            )
-    for photo in photos:
-        if photo.resolve() in counted:
-            raise UsageError(f"{photo} is a photo that was given; it would be lost.")

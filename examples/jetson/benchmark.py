@@ -17,8 +17,9 @@ import engines
 import rows
 from power import NoPowerError, Power, tegrastats
 
-from kpextract import KpextractError, __version__, gpu
-from kpextract.programs import NoAnswerError, output
+from kpextract import KpextractError, __version__
+from kpextract.system import gpu
+from kpextract.system.programs import NoAnswerError, output
 
 STOPPED, NO_JETSON, INTERRUPTED = 1, 2, 130  # exit codes
 SETTLE = 1.0  # seconds before power counts: clocks and sensors follow the load

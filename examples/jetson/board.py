@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from kpextract.doctor import JETSON
-from kpextract.programs import NoAnswerError
+from kpextract.system.inventory import JETSON
+from kpextract.system.programs import NoAnswerError
 
 UNKNOWN = "-"  # in place of what the board does not tell
 HINTS = {

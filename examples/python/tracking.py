@@ -12,7 +12,7 @@ import numpy as np
 
 from kpextract import Extractor
 from kpextract.draw import draw_tracks
-from kpextract.tracking import Tracker
+from kpextract.video import Tracker
 
 FRAMES = 12
 MARGIN = 0.125  # of each side of the photo, cut off: what moves in is not black

@@ -2,11 +2,11 @@ import json
 
 import onnx
 import pytest
-from kpextract.export.metadata import load_graph
-from kpextract.export.variant import Variant
 from onnx import parser
 
 from benchmarks.operations import Floor, UncountableError, count, floor, main, total
+from kpextract.export.graph.metadata import load_graph
+from kpextract.export.variant import Variant
 from kpextract.modelfile import bundled_models, find_model
 
 HEAD = """<ir_version: 8, opset_import: ["" : 17]>

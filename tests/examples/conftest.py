@@ -3,8 +3,8 @@
 import os
 
 import pytest
-from kpextract.export.variant import Variant, export_variant
 
+from kpextract.export.variant import Variant, export_variant
 from tests.examples.building import (
     HERE,
     INSTALL,

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from kpextract import ModelError, __version__, gpu
+from kpextract import ModelError, __version__
+from kpextract.system import gpu
 from tests.examples.jetson import (
     RECORDED,
     RELEASES,

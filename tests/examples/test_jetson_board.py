@@ -2,8 +2,8 @@
 
 import pytest
 
-from kpextract import doctor, gpu
-from kpextract.programs import NoAnswerError
+from kpextract.system import gpu, inventory
+from kpextract.system.programs import NoAnswerError
 from tests.examples.jetson import POWER_MODES, RELEASES, board, clock
 
 
@@ -44,8 +44,8 @@ def test_what_the_board_does_not_tell_is_a_dash_and_a_sentence(monkeypatch):
 
 
 def test_the_facts_are_those_of_the_doctor():
-    assert board.JETSON is doctor.JETSON
-    assert set(board.HINTS) <= set(doctor.JETSON)
+    assert board.JETSON is inventory.JETSON
+    assert set(board.HINTS) <= set(inventory.JETSON)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import onnxruntime
 import pytest
 import torch
 
-from export.check import check
-from export.errors import ExportError
 from export.run import export, main
+from export.torch_check import check
 from export.trace import trace
 from kpextract import Extractor
+from kpextract.export.errors import ExportError
 from training.checkpoint import save_weights
 from training.network import CONFIGS, UnsuperPoint
 
@@ -167,7 +167,7 @@ def test_a_published_model_is_not_replaced(weights, tmp_path, root, capsys):
 
 
 def test_a_check_that_fails_writes_nothing(weights, tmp_path, root, monkeypatch):
-    monkeypatch.setattr("export.agreement.MAX_POSITION_ERROR", -1.0)
+    monkeypatch.setattr("kpextract.export.dense_agreement.MAX_POSITION_ERROR", -1.0)
     with pytest.raises(ExportError):
         export(weights, tmp_path / "models", "1", root / "examples")
     assert not (tmp_path / "models").exists()

@@ -3,7 +3,7 @@
 import onnx
 import pytest
 
-from export.reach import find_reach
+from kpextract.export.graph.receptive_field import find_reach
 from kpextract.image import STRIDE
 from tests.kpextract.machine import Machine
 

@@ -1,0 +1,177 @@
+"""`kpextract bench`; the work is `kpextract.system.timing`."""
+
+import argparse
+import itertools
+import json
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kpextract.backends import BACKENDS
+from kpextract.cli.arguments import add_command, size
+from kpextract.cli.outputs import print_written
+from kpextract.errors import InvalidOptionError
+from kpextract.extractor import Extractor
+from kpextract.files import replacing
+from kpextract.image import MIN_SIDE
+from kpextract.photos import read_photo
+from kpextract.system import hardware
+from kpextract.system.timing import WARM_UP, Memory, batch_of, measure
+
+SIZE = (640, 480)  # (width, height) in pixels
+TEXTURE = "a texture made with NumPy, always the same"
+NOTES = {  # by the backend's first name
+    "tensorrt": "Stages run without a CUDA graph; the total uses one where the engine "
+    "can be captured.",
+    "onnx": "Stages are calls of their own; total is the plain call.",
+}
+COLUMNS = ("p50", "p90", "p99", "jitter")
+
+
+def add_parser(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "bench",
+        bench,
+        "kpextract bench photo.jpg --size 640x480 --size 1280x720 --batch 1 8",
+    )
+    add = command.add_argument
+    unset = argparse.SUPPRESS
+    add(
+        "photo",
+        nargs="?",
+        type=Path,
+        metavar="PHOTO",
+        help="stretched to each size; without one a texture is made",
+    )
+    add("--model", default=unset, help="bundled name or path of a model or engine")
+    add("--backend", choices=("auto", *BACKENDS), default=unset)
+    add("--num-threads", type=_count, default=unset)
+    add(
+        "--size",
+        type=size,
+        action="append",
+        metavar="WxH",
+        help="of images, in pixels; may be given again (640x480)",
+    )
+    for option, default, meaning in (
+        ("--batch", 1, "images of a call, one number or more"),
+        ("--max-keypoints", 1000, "budget of an image, one number or more"),
+    ):
+        add(
+            option,
+            nargs="+",
+            type=_count,
+            default=[default],
+            metavar="N",
+            help=f"{meaning} ({default})",
+        )
+    add("--calls", type=_count, default=100, help="of each combination (100)")
+    add("--out", type=Path, metavar="FILE", help="JSON file, as --json prints it")
+
+
+def _count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"not a whole number of at least 1: {text!r}")
+    return int(text)
+
+
+def bench(
+    photo: Path | None,
+    size: list[tuple[int, int]] | None,
+    batch: list[int],
+    max_keypoints: list[int],
+    calls: int,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Milliseconds from image to features, by stage; images a second; memory."""
+    from tqdm import tqdm
+
+    cases = _combinations(size or [SIZE], batch, max_keypoints)
+    image = None if photo is None else read_photo(photo)
+    with replacing(out) if out else nullcontext() as file:  # fails before the work
+        memory, rows = Memory(), list[dict[str, Any]]()
+        with tqdm(total=len(cases) * calls, unit="call", delay=1) as bar:
+            for case in cases:
+                if not rows or case["max_keypoints"] != rows[-1]["max_keypoints"]:
+                    extractor = Extractor(
+                        max_keypoints=case["max_keypoints"], **options
+                    )
+                images = batch_of(image, case["size"], case["batch"])
+                measured = measure(extractor, images, calls, after_call=bar.update)
+                rows.append(case | measured | {"memory_mib": memory.most()})
+        report = {
+            "machine": hardware.describe(),
+            "extractor": asdict(extractor.info),
+            "image": TEXTURE if photo is None else str(photo),
+            "num_threads": options.get("num_threads"),
+            "warm_up": min(WARM_UP, calls),
+            "rows": rows,
+        }
+        if file:
+            file.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report, indent=2) if as_json else table(report))
+    if not as_json:
+        print_written(out)
+    return 0
+
+
+def _combinations(
+    sizes: list[tuple[int, int]], batches: list[int], budgets: list[int]
+) -> list[dict[str, Any]]:
+    """All of them; those of a budget, for which an extractor is made, in a row.
+
+    Raises:
+        InvalidOptionError: a size that no extractor takes.
+    """
+    for width, height in sizes:
+        if min(width, height) < MIN_SIDE:
+            raise InvalidOptionError(
+                f"--size must be at least {MIN_SIDE} pixels a side, got "
+                f"{width}x{height}."
+            )
+    return [
+        {"size": size, "batch": batch, "max_keypoints": budget}
+        for budget, size, batch in itertools.product(budgets, sizes, batches)
+    ]
+
+
+def table(report: dict[str, Any]) -> str:
+    """A report as text."""
+    info, machine = report["extractor"], report["machine"]
+    lines = [
+        "{model} {version} on {backend} ({device}, {precision})".format(**info),
+        f"{machine['cpu']}, {machine['cores']} cores",
+        f"image: {report['image']}",
+        NOTES[info["backend"].partition("-")[0]],
+    ]
+    return "\n".join([*lines, *map(_block, report["rows"])])
+
+
+def _block(row: dict[str, Any]) -> str:
+    """What was measured of one size, batch and budget."""
+    width, height = row["size"]
+    call = "detect" if row["batch"] == 1 else "detect_batch"
+    head = f"{width}x{height}, batch {row['batch']}, {row['keypoints']} keypoints, ms"
+    lines = ["", f"{head:<42}" + "".join(f"{name:>10}" for name in COLUMNS)]
+    parts = row["stages"] | {f"total ({call})": row["milliseconds"]}
+    for name, values in parts.items():
+        shown = [
+            f"{values[column]:.3f}" if any(values.values()) else "-"
+            for column in COLUMNS
+        ]
+        lines.append(f"  {name:<40}" + "".join(f"{text:>10}" for text in shown))
+    memory = row["memory_mib"]
+    known = [
+        f"{name} {memory[name]:.0f} MiB" for name in memory if memory[name] is not None
+    ]
+    lines.append(
+        f"  {row['images_per_second']:.1f} images/s; total over inference "
+        f"{row['total_over_inference']['p50']:.2f}; {row['calls']} calls; most memory: "
+        + (", ".join(known) or "not known")
+    )
+    return "\n".join(lines)

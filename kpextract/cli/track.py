@@ -1,0 +1,230 @@
+"""`kpextract track`."""
+
+import argparse
+import json
+import signal
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from kpextract.cli.arguments import (
+    add_command,
+    add_extractor_options,
+    add_match_options,
+    size,
+)
+from kpextract.cli.exit_codes import INTERRUPTED
+from kpextract.cli.outputs import check_outputs, print_written
+from kpextract.draw import draw_caption, draw_tracks
+from kpextract.errors import InvalidOptionError, KpextractError
+from kpextract.extractor import Extractor
+from kpextract.features import Features
+from kpextract.photos import UsageError
+from kpextract.video.meter import PERCENTILES, Meter
+from kpextract.video.reader import Video, VideoFrame, open_video
+from kpextract.video.sources import CHANNELS, RawFormat
+from kpextract.video.tracking import Tracker, Tracks
+from kpextract.video.writer import VideoFile, check_video_name
+
+FPS = 30.0  # of the video written, where the source does not say
+TRACKER = ("min_similarity", "max_ratio")  # options of `Tracker`
+VIDEO = ("drop", "reconnect", "timeout", "raw")  # options of `open_video`
+
+
+def add_parser(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "track",
+        track,
+        "kpextract track 0 --out t.mp4 --max-keypoints 500",
+    )
+    add = command.add_argument
+    unset = argparse.SUPPRESS
+    add(
+        "source",
+        metavar="SOURCE",
+        help="video file, number of a camera, rtsp://..., GStreamer pipeline, folder "
+        "of images, or - for raw frames on standard input",
+    )
+    add("--out", type=Path, help="video file with the tracks drawn")
+    add(
+        "--drop",
+        action=argparse.BooleanOptionalAction,
+        default=unset,
+        help="skip old frames when late (default: of cameras and streams)",
+    )
+    add(
+        "--reconnect",
+        action="store_true",
+        default=unset,
+        help="look for a lost camera or stream until it is there again",
+    )
+    add(
+        "--timeout",
+        type=float,
+        default=unset,
+        metavar="SECONDS",
+        help="without a frame, after which a source is lost (10)",
+    )
+    pixels = ", ".join(CHANNELS)
+    add("--raw", type=_raw, default=unset, metavar="WxH[:PIXELS]", help=pixels)
+    add_match_options(command)
+    add_extractor_options(command)
+
+
+def _raw(text: str) -> RawFormat:
+    """Of "640x480" or "640x480:gray"."""
+    sides, _, pixels = text.partition(":")
+    try:
+        return RawFormat(size(sides), pixels or "bgr")
+    except InvalidOptionError as error:  # argparse would show no message of its own
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def track(source: str, out: Path | None, as_json: bool, **options: Any) -> int:
+    """Follow keypoints through a video, camera, stream, folder or raw frames.
+
+    Ctrl-C and SIGTERM end it as the source's own end would: what is written is whole.
+    """
+    if out:
+        check_outputs([out], [Path(source)])
+        check_video_name(out)
+    to_video, to_tracker = (
+        {name: options.pop(name) for name in names if name in options}
+        for names in (VIDEO, TRACKER)
+    )
+    run = Run(Extractor(**options), Tracker(**to_tracker))
+    with ExitStack() as stack:
+        video = stack.enter_context(open_video(source, **to_video))
+        stopped = stack.enter_context(_stopped_by_signals(video))
+        file = stack.enter_context(VideoFile(out, video.fps or FPS)) if out else None
+        try:
+            run.follow(video, file, as_json)
+            lost = None
+        except (KpextractError, UsageError) as error:
+            lost = error  # what was written until here is worth keeping
+    run.summarize(video, as_json)
+    if not as_json and file and file.frames:
+        print_written(out)
+    if lost:
+        raise lost
+    return INTERRUPTED if stopped and not video.live else 0
+
+
+class Run:
+    """One run of `track`."""
+
+    def __init__(self, extractor: Extractor, tracker: Tracker):
+        self._extractor, self._tracker, self._meter = extractor, tracker, Meter()
+
+    def follow(self, video: Video, file: VideoFile | None, as_json: bool) -> None:
+        """Track all frames; print and write each as it is done."""
+        from tqdm import tqdm
+
+        bar = tqdm(total=video.count, unit="frame", disable=True if as_json else None)
+        with bar:
+            for frame, features in self._with_features(video):
+                tracks = self._tracker.update(features)
+                milliseconds = self._meter.add(frame.arrived)
+                if as_json:
+                    facts = _facts(frame, features, tracks)
+                    facts |= {"dropped": video.dropped, "ms": round(milliseconds, 2)}
+                    print(json.dumps(facts), flush=True)
+                if file:
+                    file.write(self._picture(frame, tracks, video.dropped))
+                bar.update()
+
+    def _with_features(self, video: Video) -> Iterator[tuple[VideoFrame, Features]]:
+        """Each frame and what was found in it; the stream reads ahead."""
+        ahead: deque[VideoFrame] = deque()
+
+        def images() -> Iterator[np.ndarray]:
+            for frame in video:
+                ahead.append(frame)
+                yield frame.image
+
+        for features in self._extractor.stream(images()):
+            yield ahead.popleft(), features
+
+    def _picture(self, frame: VideoFrame, tracks: Tracks, dropped: int) -> np.ndarray:
+        picture = draw_tracks(frame.image, tracks.ids, self._tracker.tails())
+        goes_on = int((tracks.lengths > 1).sum())
+        draw_caption(
+            picture,
+            f"{_speed(self._meter.recent())}, {goes_on} of {len(tracks)} keypoints "
+            f"tracked, {dropped} dropped",
+        )
+        return picture
+
+    def summarize(self, video: Video, as_json: bool) -> None:
+        """Print what the run was, as its last line."""
+        figures = self._meter.whole()
+        if as_json:
+            facts = {
+                "source": video.name,
+                "frames": self._meter.frames,
+                "dropped": video.dropped,
+                "tracks": self._tracker.count,
+                "extractor": asdict(self._extractor.info),
+            }
+            print(json.dumps({"summary": facts | figures}), flush=True)
+            return
+        speed = f", {_speed(figures)}" if self._meter.frames else ""
+        print(
+            f"{video.name}: {self._meter.frames} frames, {video.dropped} dropped, "
+            f"{self._tracker.count} tracks{speed}"
+        )
+
+
+def _speed(figures: dict[str, float]) -> str:
+    names = "/".join(f"p{percent}" for percent in PERCENTILES)
+    values = "/".join(f"{figures[f'p{percent}_ms']:.0f}" for percent in PERCENTILES)
+    return f"{figures['fps']:.1f} FPS, latency {names} {values} ms"
+
+
+def _facts(frame: VideoFrame, features: Features, tracks: Tracks) -> dict[str, Any]:
+    """What a program is told of a frame: of each keypoint id, x, y and length."""
+    points = features.keypoints.astype(float).round(3).tolist()
+    ids, lengths = tracks.ids.tolist(), tracks.lengths.tolist()
+    return {
+        "frame": frame.index,
+        "time": round(frame.arrived, 4),
+        "tracks": [
+            [name, x, y, length]
+            for name, (x, y), length in zip(ids, points, lengths, strict=True)
+        ],
+    }
+
+
+@contextmanager
+def _stopped_by_signals(video: Video) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM stop the video; the list has the one that did.
+
+    The second of them does what it always does.
+    """
+    stopped: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopped.append(number)
+        restore()
+        video.stop()
+
+    before = {
+        number: signal.signal(number, stop)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield stopped
+    finally:
+        restore()

@@ -1,0 +1,1 @@
+"""From a dense model to the files that robots run; needs no PyTorch."""

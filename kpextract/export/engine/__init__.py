@@ -1,0 +1,1 @@
+"""TensorRT engines: what is asked of the builder, the plan, the file."""

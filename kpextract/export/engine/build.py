@@ -1,0 +1,107 @@
+"""An exported ONNX model to the engine that a robot runs, and its sidecar."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from kpextract.backends.trt_package import import_tensorrt
+from kpextract.errors import InvalidOptionError
+from kpextract.export.artifact import refuse_existing, write_model
+from kpextract.export.engine.plan import BuildOptions, build_plan
+from kpextract.export.engine.profiles import Shapes, Sizes, input_shapes
+from kpextract.export.engine.target_gpu import gpu_facts
+from kpextract.export.graph.metadata import parse_graph, read_metadata
+from kpextract.image import STRIDE
+from kpextract.modelfile import ENGINE, find_model, sidecar_path
+
+
+def build(
+    model: str | Path,
+    out: Path,
+    *,
+    package: str = "auto",
+    sizes: Sizes | None = None,
+    options: BuildOptions | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write the engine `out` and its sidecar beside it.
+
+    Args:
+        model: bundled name, or path of an `.onnx` file of ours.
+        out: `<name>.engine`: the pure plan, which trtexec and C++ load as well.
+        package: "auto", "tensorrt" or "tensorrt_rtx".
+
+    Returns:
+        The sidecar.
+
+    Raises:
+        MissingPackageError: the package is not installed.
+        ModelError: the model is missing or damaged.
+        InvalidOptionError: shapes or options that cannot be met.
+        ExportError: the model is not one of ours, or TensorRT cannot build it.
+        FileExistsError: a file is there already and `force` is not given.
+    """
+    sizes, options = sizes or Sizes(), options or BuildOptions()
+    if out.suffix != ENGINE:
+        raise InvalidOptionError(f"an engine's name must end in {ENGINE}, got {out}.")
+    refuse_existing([out, sidecar_path(out)], force)
+    found = find_model(model)
+    graph = parse_graph(found.content, found.path)
+    metadata = read_metadata(graph)
+    shapes = input_shapes(graph, sizes)
+    trt = import_tensorrt(package)
+    # TensorRT measures on the GPU at hand; TensorRT-RTX compiles at load.
+    gpu = gpu_facts() if trt.__name__ == "tensorrt" else None
+    plan = build_plan(trt, graph, shapes, options)
+    sidecar = _facts(graph, metadata, shapes) | {
+        "model": found.path.name,
+        "model_sha256": found.sha256,
+        "tensorrt": {"package": trt.__name__, "version": trt.__version__},
+        "gpu": gpu,
+        "hardware_compatible": options.hardware_compatible or gpu is None,
+        "dla": options.dla,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return write_model(out, plan, sidecar)
+
+
+def _facts(
+    graph: onnx.ModelProto, metadata: dict[str, str], shapes: dict[str, Shapes]
+) -> dict[str, Any]:
+    """What the sidecar says of the model itself."""
+    inputs = {tensor.name: _dtype(tensor) for tensor in graph.graph.input}
+    outputs = {
+        tensor.name: {"dtype": _dtype(tensor), "shape": _shape(tensor)}
+        for tensor in graph.graph.output
+    }
+    sparse = metadata["kind"] == "sparse"
+    return {
+        "name": metadata["name"],
+        "version": metadata["version"],
+        "kind": metadata["kind"],
+        "license": metadata["license"],
+        "precision": metadata.get("precision", "float32"),
+        "stride": STRIDE,
+        "descriptor_dim": outputs["descriptors"]["shape"][2]
+        if sparse
+        else outputs["descriptor_map"]["shape"][1],
+        "max_keypoints": outputs["scores"]["shape"][1] if sparse else None,
+        "mask": "mask" in inputs,
+        "inputs": {
+            name: {"dtype": dtype} | shapes[name]._asdict()
+            for name, dtype in inputs.items()
+        },
+        "outputs": outputs,
+    }
+
+
+def _dtype(tensor: onnx.ValueInfoProto) -> str:
+    """NumPy's name of its type."""
+    element = tensor.type.tensor_type.elem_type
+    return onnx.helper.tensor_dtype_to_np_dtype(element).name
+
+
+def _shape(tensor: onnx.ValueInfoProto) -> list[int]:
+    """-1 where the shape depends on the input's."""
+    return [dim.dim_value or -1 for dim in tensor.type.tensor_type.shape.dim]

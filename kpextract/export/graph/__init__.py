@@ -1,0 +1,1 @@
+"""ONNX graphs: what they say of themselves, and each way to change one."""

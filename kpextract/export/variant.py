@@ -1,0 +1,224 @@
+"""A dense model to the variant that a robot runs; needs no PyTorch."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from kpextract.errors import InvalidOptionError
+from kpextract.export.artifact import refuse_existing, write_model
+from kpextract.export.dense_agreement import Agreement
+from kpextract.export.errors import ExportError
+from kpextract.export.graph.decoding import append_decoding
+from kpextract.export.graph.fixed_shape import fix_shape
+from kpextract.export.graph.float16 import to_half
+from kpextract.export.graph.int8 import STYLES, quantize
+from kpextract.export.graph.metadata import parse_graph, read_metadata, write_metadata
+from kpextract.export.graph.receptive_field import reach_entry
+from kpextract.export.graph.tidy import tidy
+from kpextract.export.variant_check import check_variant
+from kpextract.image import MIN_SIDE, STRIDE, fit_within, pad_to_stride, to_uint8_bgr
+from kpextract.modelfile import ModelFile, find_model
+from kpextract.photos import expand, read_photo
+
+KINDS = ("dense", "sparse")
+DESCRIPTORS = ("float32", "float16")
+MAX_KEYPOINTS = 1024  # where none is asked for
+CALIBRATION_PHOTOS = 16  # each takes memory for all activations; more change little
+CALIBRATION_SIDE = 640  # pixels, longest
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is asked of a graph.
+
+    Attributes:
+        kind: "dense", maps that the runtime decodes, or "sparse", keypoints.
+        fp16: backbone and descriptor branch in float16.
+        int8: the same in int8, for this runtime; None leaves it.
+        size: (width, height) in pixels, multiples of 8; None leaves them free.
+        batch: images of a call; None leaves it free.
+        max_keypoints: rows of an image, sparse only; None takes 1024 or, where a fixed
+            size has fewer, all cells.
+        mask: an input that says where keypoints may be, sparse only.
+        descriptors: type of the output, sparse only.
+    """
+
+    kind: str = "sparse"
+    fp16: bool = False
+    int8: str | None = None
+    size: tuple[int, int] | None = None
+    batch: int | None = None
+    max_keypoints: int | None = None
+    mask: bool = False
+    descriptors: str = "float32"
+
+    def __post_init__(self) -> None:
+        _check_choice("kind", self.kind, KINDS)
+        _check_choice("descriptors", self.descriptors, DESCRIPTORS)
+        if self.int8 is not None:
+            _check_choice("int8", self.int8, STYLES)
+        if self.fp16 and self.int8:
+            raise InvalidOptionError("a graph is in float16 or in int8, not in both.")
+        if self.batch is not None and self.batch < 1:
+            raise InvalidOptionError(f"batch must be at least 1, got {self.batch}.")
+        if self.size and any(side < MIN_SIDE or side % STRIDE for side in self.size):
+            raise InvalidOptionError(
+                f"size must be multiples of {STRIDE} of at least {MIN_SIDE}, got "
+                "{}x{}. Pad the images, or resize them.".format(*self.size)
+            )
+        self._check_sparse()
+
+    def _check_sparse(self) -> None:
+        asked = (self.max_keypoints, self.mask, self.descriptors)
+        if self.kind == "dense" and asked != (None, False, "float32"):
+            raise InvalidOptionError(
+                "max_keypoints, mask and descriptors are for kind sparse; a dense "
+                "model is decoded by the runtime, which has these options itself."
+            )
+        if self.max_keypoints is None:
+            return
+        most = self.cells
+        if self.max_keypoints < 1 or (most and self.max_keypoints > most):
+            bound = f"1 to {most}, one a cell" if most else "at least 1"
+            raise InvalidOptionError(
+                f"max_keypoints must be {bound}, got {self.max_keypoints}."
+            )
+
+    @property
+    def precision(self) -> str:
+        """Of backbone and descriptor branch, as `kpextract.precision` has it."""
+        return "float16" if self.fp16 else "int8" if self.int8 else "float32"
+
+    @property
+    def cells(self) -> int | None:
+        """Cells of an image; None where its size is free."""
+        return self.size and self.size[0] * self.size[1] // STRIDE**2
+
+    @property
+    def rows(self) -> int:
+        """K of a sparse graph."""
+        return self.max_keypoints or min(MAX_KEYPOINTS, self.cells or MAX_KEYPOINTS)
+
+
+def export_variant(
+    model: str | os.PathLike[str],
+    out: Path,
+    variant: Variant,
+    *,
+    photos: str | None = None,
+    force: bool = False,
+) -> tuple[dict[str, Any], Agreement]:
+    """Write a variant of a dense model and its sidecar.
+
+    Args:
+        model: bundled name or path of a dense float32 model.
+        out: .onnx file; the sidecar is the .json beside it.
+        photos: folder, file or pattern to calibrate int8 on.
+        force: replace what is at `out`.
+
+    Returns:
+        The sidecar, and how far the maps are from the source's on noise.
+
+    Raises:
+        ExportError: the model is no dense one, or its variant fails the check.
+        InvalidOptionError: options that do not go together.
+        ModelError: no such model, or a damaged one.
+        UsageError: no photos at `photos`.
+        OSError: `out` exists, or cannot be written.
+    """
+    found = find_model(model)
+    _check_target(out, found.path, force)
+    if (photos is None) != (variant.int8 is None):
+        raise InvalidOptionError(
+            "int8 is calibrated on photos: give them with int8, and with nothing else."
+        )
+    source = parse_graph(found.content, found.path)
+    entries = {"precision": "float32"} | read_metadata(source)
+    if (entries["kind"], entries["precision"]) != ("dense", "float32"):
+        raise ExportError(
+            f"{found.path} is {entries['kind']} in {entries['precision']}. Give the "
+            "dense float32 model that it was made from."
+        )
+    graph = build(source, variant, _calibration(photos) if photos else iter(()))
+    agreement = check_variant(graph, source, variant.rows)
+    sidecar = _sidecar(found, entries, variant)
+    write_model(out, graph.SerializeToString(), sidecar)
+    return sidecar, agreement
+
+
+def build(
+    source: onnx.ModelProto, variant: Variant, batches: Iterator[np.ndarray]
+) -> onnx.ModelProto:
+    """The variant's graph from a dense float32 one.
+
+    Args:
+        batches: (B, H, W, 3) uint8 BGR to calibrate int8 on.
+    """
+    graph = tidy(source)
+    if variant.fp16:
+        graph = to_half(graph)
+    if variant.int8:
+        graph = quantize(graph, batches, variant.int8)
+    fix_shape(graph, variant.batch, variant.size)
+    if variant.kind == "sparse":
+        graph = append_decoding(
+            graph,
+            variant.rows,
+            mask=variant.mask,
+            float16=variant.descriptors == "float16",
+        )
+    changed = {"kind": variant.kind, "precision": variant.precision}
+    write_metadata(graph, read_metadata(source) | changed | reach_entry(source))
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def _sidecar(
+    found: ModelFile, entries: dict[str, str], variant: Variant
+) -> dict[str, Any]:
+    """What the model's own sidecar says, and how this variant differs."""
+    facts: dict[str, Any] = {k: entries[k] for k in ("name", "version", "license")}
+    facts |= {"weights_sha256": entries["sha256"]} | found.sidecar | asdict(variant)
+    facts |= {"precision": variant.precision, "source_sha256": found.sha256}
+    if variant.kind == "sparse":
+        facts["max_keypoints"] = variant.rows
+    return {key: value for key, value in facts.items() if key not in ("sha256", "fp16")}
+
+
+def _check_choice(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidOptionError(f"{name} must be one of {allowed}, got {value!r}.")
+
+
+def _check_target(out: Path, source: Path, force: bool) -> None:
+    """Before the work: may the file be written?"""
+    if out.suffix != ".onnx":
+        raise InvalidOptionError(f"the file must end in .onnx, got {out}.")
+    if out.resolve() == source.resolve():
+        raise InvalidOptionError(f"{out} is the model itself; write beside it.")
+    refuse_existing([out, out.with_suffix(".json")], force)
+
+
+def _calibration(photos: str) -> Iterator[np.ndarray]:
+    """(1, H, W, 3) uint8 BGR of photos, evenly chosen where there are many.
+
+    Each is the middle of its photo, as large as fits in all: the calibrator wants one
+    shape.
+    """
+    paths = expand([photos])
+    images = [
+        fit_within(to_uint8_bgr(read_photo(path)), CALIBRATION_SIDE)
+        for path in paths[:: -(-len(paths) // CALIBRATION_PHOTOS)]
+    ]
+    height, width = (
+        min(sides) for sides in zip(*(i.shape[:2] for i in images), strict=True)
+    )
+    for image in images:
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        middle = image[top : top + height, left : left + width]
+        yield pad_to_stride(middle)[None]

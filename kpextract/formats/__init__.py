@@ -1,0 +1,1 @@
+"""What features are written to and read from, one format a file."""

@@ -1,0 +1,52 @@
+"""NumPy's `.npz`: what `Features.save` and `Features.load` do."""
+
+import os
+import zipfile
+from dataclasses import fields
+
+import numpy as np
+
+from kpextract.errors import FeatureFileError
+from kpextract.features import Features
+from kpextract.files import replacing
+
+# What NumPy raises on files that are cut off, damaged or something else.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+)
+
+
+def save(features: Features, path: str | os.PathLike[str]) -> None:
+    """Write a file, whole or not at all."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file,
+            keypoints=features.keypoints,
+            scores=features.scores,
+            descriptors=features.descriptors,
+            image_size=np.array(features.image_size),
+        )
+
+
+def load(path: str | os.PathLike[str]) -> Features:
+    """Read what `save` wrote.
+
+    Raises:
+        FeatureFileError: the file is missing, damaged or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {field.name: file[field.name] for field in fields(Features)}
+        width, height = (int(side) for side in arrays.pop("image_size"))
+        return Features(**arrays, image_size=(width, height))
+    except _UNREADABLE as error:
+        raise FeatureFileError(
+            f"Features.load: {os.fspath(path)!r} is not a features file ({error}). "
+            "Write one with Features.save or `kpextract detect --out`."
+        ) from error

@@ -1,0 +1,93 @@
+"""What a figure was measured on; goes into every result file."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kpextract.system import gpu
+from kpextract.system.programs import NoAnswerError
+
+# What decides how fast a network runs on a CPU; virtual machines may hide them.
+INSTRUCTIONS = {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
+PACKAGES = ("cuda-", "kpextract", "numpy", "onnx", "opencv", "pycuda", "tensorrt")
+CPU_FILE = Path("/proc/cpuinfo")  # Linux
+STATUS_FILE = Path("/proc/self/status")  # Linux
+
+
+def describe(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
+    """Date, processor, GPUs, Jetson and versions; None for what there is not.
+
+    Args:
+        packages: beginnings of the names of those whose versions count.
+    """
+    cpu = CPU_FILE.read_text() if CPU_FILE.exists() else ""
+    return {
+        "date": datetime.date.today().isoformat(),
+        **parse_cpu(cpu),
+        "cores": os.cpu_count(),
+        "gpus": known(gpu.gpus),
+        "gpu_clocks": known(gpu.clocks),
+        "jetson": _jetson() if gpu.is_jetson() else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": _versions(packages),
+    }
+
+
+def known(question: Callable[[], Any]) -> Any:
+    """The answer of a function of `kpextract.system.gpu`; None where there is none."""
+    try:
+        return question()
+    except NoAnswerError:
+        return None
+
+
+def parse_cpu(text: str) -> dict[str, Any]:
+    """`cpu`, `cpu_mhz` as they are now and `instructions`, of /proc/cpuinfo."""
+    lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    pairs = [(key.strip(), value.strip()) for key, value in lines]
+    models = [value for key, value in pairs if key == "model name"]
+    flags = {
+        flag
+        for key, value in pairs
+        if key in ("flags", "Features")  # x86, ARM
+        for flag in value.split()
+    }
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cpu_mhz": [round(float(v)) for key, v in pairs if key == "cpu MHz"] or None,
+        "instructions": sorted(INSTRUCTIONS & flags),
+    }
+
+
+def memory_mib(field: str) -> float | None:
+    """Memory of this process: "VmRSS" now, "VmHWM" at its most; None but on Linux."""
+    text = STATUS_FILE.read_text() if STATUS_FILE.exists() else ""
+    for line in text.splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    return None
+
+
+def _jetson() -> dict[str, str | None]:
+    questions = {
+        "board": gpu.board,
+        "jetpack": gpu.jetpack,
+        "power_mode": gpu.power_mode,
+    }
+    return {name: known(question) for name, question in questions.items()}
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Versions of what is installed; packages have more than one name."""
+    installed = {
+        name.lower(): distribution.version
+        for distribution in importlib.metadata.distributions()
+        if (name := distribution.metadata["Name"])
+    }
+    names = sorted(name for name in installed if name.startswith(packages))
+    return {name: installed[name] for name in names}

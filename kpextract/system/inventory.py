@@ -1,0 +1,150 @@
+"""What is installed here, what of it works, and what to do about the rest."""
+
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Callable
+from typing import Any
+
+from kpextract import __version__
+from kpextract.backends.trt_package import PACKAGES
+from kpextract.system import gpu
+from kpextract.system.probe import ask
+
+# Packages: the module that shows whether one can be loaded, and what installs it.
+MODULES = {
+    "numpy": ("numpy", "pip install numpy"),
+    "opencv": ("cv2", 'pip install "kpextract[cpu]"'),
+    "onnxruntime": ("onnxruntime", 'pip install "kpextract[cpu]", or [gpu]'),
+    **{name: (name, install) for name, install in PACKAGES.items()},
+    "pycuda": (
+        "pycuda.driver",
+        "pip install pycuda; it needs the CUDA toolkit",
+    ),
+    "cuda-python": ("cuda.bindings.driver", 'pip install "kpextract[cuda-python]"'),
+}
+# Distributions that put their files into one folder, each over those of the others.
+EXCLUSIVE = {
+    "onnxruntime": 'pip install "kpextract[gpu]" (or [cpu] without an NVIDIA GPU)',
+    "opencv": "pip install opencv-python",
+}
+GPU = {
+    "gpus": gpu.gpus,
+    "cuda_of_driver": gpu.cuda_of_driver,
+    "cuda_toolkit": gpu.cuda_toolkit,
+}
+JETSON = {
+    "board": gpu.board,
+    "l4t": gpu.l4t,
+    "jetpack": gpu.jetpack,
+    "power_mode": gpu.power_mode,
+}
+Fact = dict[str, Any]  # {"is": value}, or {"unknown": why}
+
+
+def examine() -> dict[str, Any]:
+    """All facts; each that may fail is {"is": value} or {"unknown": why}."""
+    distributions = _distributions()
+    modules = {
+        name: _module(*MODULES[name], found) for name, found in distributions.items()
+    }
+    return {
+        "kpextract": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "modules": modules,
+        "distributions": distributions,
+        "providers": _providers(),
+        "backends": _backends(),
+        "gpu": {name: _attempt(question) for name, question in GPU.items()},
+        "jetson": {name: _attempt(question) for name, question in JETSON.items()}
+        if _attempt(gpu.is_jetson).get("is")
+        else None,
+        "warnings": conflicts(distributions),
+    }
+
+
+def _attempt(question: Callable[[], Any]) -> Fact:
+    """The answer, or why there is none: nothing that is wrong here may end `doctor`."""
+    try:
+        return {"is": question()}
+    except Exception as error:
+        return {"unknown": " ".join(str(error).split()) or repr(error)}
+
+
+def _distributions() -> dict[str, list[str]]:
+    """ "name version" of what installed each of `MODULES`; none for a system's own."""
+    found = _attempt(importlib.metadata.packages_distributions).get("is", {})
+    return {
+        name: sorted(
+            f"{distribution} {importlib.metadata.version(distribution)}"
+            for distribution in set(found.get(module.split(".")[0], ()))
+        )
+        for name, (module, _) in MODULES.items()
+    }
+
+
+def _module(module: str, install: str, distributions: list[str]) -> Fact:
+    """Version of a module that can be loaded."""
+    top = module.split(".")[0]
+    if _attempt(lambda: importlib.util.find_spec(top)) == {"is": None}:
+        return {"unknown": f"not installed ({install})"}
+    fact = _attempt(lambda: ask("module", module))
+    if "unknown" in fact:
+        return {"unknown": f"installed, cannot be loaded: {fact['unknown']}"}
+    return {"is": fact["is"] or ", ".join(distributions) or "installed"}
+
+
+def _providers() -> dict[str, Fact]:
+    """Of each provider that ONNX Runtime was compiled with: does it run our model?"""
+    names = _attempt(lambda: ask("providers")).get("is", [])
+    return {name: _provider(name) for name in names}
+
+
+def _provider(name: str) -> Fact:
+    fact = _attempt(lambda: ask("provider", name))
+    if "unknown" in fact:
+        return fact
+    nodes = fact["is"]
+    if name not in nodes:
+        return {"unknown": f"ran nothing of the model; {', '.join(nodes)} ran all"}
+    return {"is": f"ran {nodes[name]} of {sum(nodes.values())} nodes"}
+
+
+def _backends() -> dict[str, Fact]:
+    """Of each backend: what it runs, or what to install."""
+    statuses = _attempt(lambda: ask("backends"))
+    if "unknown" in statuses:
+        return {"all": statuses}
+    return {name: _backend(name, status) for name, status in statuses["is"].items()}
+
+
+def _backend(name: str, status: str) -> Fact:
+    if not status.startswith("available"):
+        return {"unknown": status}
+    if not name.startswith("onnx-"):  # the bundled model is no engine to try it with
+        return {"is": status}
+    fact = _attempt(lambda: ask("backend", name))
+    if "unknown" in fact:
+        return fact
+    return {
+        "is": "{model} {version} runs on {device}, {precision}".format(**fact["is"])
+    }
+
+
+def conflicts(distributions: dict[str, list[str]]) -> list[str]:
+    """A sentence and the line that repairs it for modules installed more than once.
+
+    Args:
+        distributions: "name version" of what installed each of `MODULES`.
+    """
+    warnings = []
+    for name, line in EXCLUSIVE.items():
+        found = distributions[name]
+        if len(found) > 1:
+            names = " ".join(entry.split()[0] for entry in found)
+            warnings.append(
+                f"{' and '.join(found)} overwrite each other. "
+                f"Run: pip uninstall -y {names} && {line}"
+            )
+    return warnings

@@ -1,0 +1,109 @@
+"""Questions to native libraries, each in a process of its own.
+
+    python -m kpextract.system.probe provider CUDAExecutionProvider
+
+A library that crashes, hangs or prints must not take `kpextract doctor` along.
+"""
+
+import importlib
+import json
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kpextract.backends import backend_status
+from kpextract.backends.onnxrt import import_onnxruntime
+from kpextract.extractor import Extractor
+from kpextract.modelfile import find_model
+from kpextract.system.programs import NoAnswerError, output
+
+SECONDS = 120  # TensorRT's provider builds an engine first
+MODEL = "small"
+IMAGE = (64, 96, 3)  # any that the model takes
+
+
+def ask(question: str, *subject: str) -> Any:
+    """The answer of one of `QUESTIONS`.
+
+    Raises:
+        NoAnswerError: the library cannot answer; the message is its own.
+    """
+    command = [sys.executable, "-m", "kpextract.system.probe", question, *subject]
+    # In the folder that holds this package, so that the process imports the same one.
+    here = Path(__file__).resolve().parents[2]
+    lines = output(command, seconds=SECONDS, cwd=here).splitlines()
+    if not lines:
+        raise NoAnswerError("ended without an answer")
+    return json.loads(lines[-1])  # a library may have printed before
+
+
+def module(name: str) -> str | None:
+    """Version of a module that can be imported; None if it does not say."""
+    importlib.import_module(name)
+    top = sys.modules[name.split(".")[0]]
+    version = getattr(sys.modules[name], "__version__", None)
+    return version or getattr(top, "__version__", None)
+
+
+def providers() -> list[str]:
+    """The providers that ONNX Runtime was compiled with, which is no proof of use."""
+    return list(import_onnxruntime().get_available_providers())
+
+
+def provider(name: str) -> dict[str, int]:
+    """How many nodes of the bundled model each provider ran, when `name` was asked for.
+
+    ONNX Runtime puts what a provider cannot run on the CPU without an error, and its
+    list of a session's providers does not tell; its profile does.
+    """
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling = True
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = onnxruntime.InferenceSession(
+            find_model(MODEL).content, options, providers=[name]
+        )
+        session.run(None, {"image": np.zeros((1, *IMAGE), np.uint8)})
+        profile = json.loads(Path(session.end_profiling()).read_text())
+    ran = (event.get("args", {}).get("provider") for event in profile)
+    return dict(Counter(filter(None, ran)))
+
+
+def backends() -> dict[str, str]:
+    """What `backend_status` says."""
+    return backend_status()
+
+
+def backend(name: str) -> dict[str, str]:
+    """What runs when the bundled model is run on a backend."""
+    extractor = Extractor(MODEL, backend=name)
+    extractor.detect(np.zeros(IMAGE, np.uint8))
+    return asdict(extractor.info)
+
+
+QUESTIONS = {
+    function.__name__: function
+    for function in (module, providers, provider, backends, backend)
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Answer one question in JSON, or say in one line why not."""
+    question, *subject = arguments
+    try:
+        answer = QUESTIONS[question](*subject)
+    except Exception as error:  # whatever a library raises
+        print(" ".join(str(error).split()) or repr(error), file=sys.stderr)
+        return 1
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

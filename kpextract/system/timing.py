@@ -1,0 +1,189 @@
+"""How long `Extractor.detect` takes, and each of its stages."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kpextract.backends.stages import INFERENCE, Stopwatch
+from kpextract.backends.stages import STAGES as BACKEND_STAGES
+from kpextract.extractor import Extractor
+from kpextract.features import Features
+from kpextract.image import as_batch
+from kpextract.packages import import_cv2
+from kpextract.system import gpu
+from kpextract.system.hardware import known, memory_mib
+from kpextract.video.meter import percentiles
+
+STAGES = ("preprocess", *BACKEND_STAGES, "decode")  # in their order
+WARM_UP = 20  # calls at most
+BLOCKS = (2, 4, 8, 16, 32, 64)  # pixels
+SHIFT = 8  # pixels from an image of a batch to the next
+
+Clock = Callable[[], float]  # gives seconds
+
+
+def texture(size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8, always the same: noise in blocks of `BLOCKS`, summed."""
+    width, height = size
+    generator = np.random.default_rng(0)
+    total = np.zeros((height, width, 3), np.float32)
+    for side in BLOCKS:
+        rows, columns = -(-height // side), -(-width // side)
+        noise = generator.random((rows, columns, 3), np.float32)
+        total += noise.repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
+    return (255 * total / len(BLOCKS)).astype(np.uint8)
+
+
+def batch_of(
+    image: np.ndarray | None, size: tuple[int, int], count: int
+) -> list[np.ndarray]:
+    """Images of one size, each shifted against the one before.
+
+    Args:
+        image: (H, W, 3), stretched to `size`; None takes a `texture`.
+        size: (width, height).
+    """
+    if image is None:
+        image = texture(size)
+    elif image.shape[1::-1] != size:
+        image = import_cv2("a photo of another size").resize(image, size)
+    shifts = (SHIFT * index for index in range(count))
+    return [np.ascontiguousarray(np.roll(image, shift, axis=1)) for shift in shifts]
+
+
+def detect_in_stages(
+    extractor: Extractor, images: Sequence[np.ndarray], watch: Stopwatch
+) -> list[Features]:
+    """As `detect_batch` of images of one size, with a stop after each of `STAGES`."""
+    inputs, frames = zip(*map(extractor._prepare, images), strict=True)
+    batch = as_batch(inputs)
+    masks = extractor._input_masks([None] * len(frames), list(frames))
+    watch.stop("preprocess")
+    result = extractor._backend.run_in_stages(batch, masks, watch)
+    features = [
+        extractor._features(result.image(index), frame, None)
+        for index, frame in enumerate(frames)
+    ]
+    watch.stop("decode")
+    return features
+
+
+def measure(
+    extractor: Extractor,
+    images: Sequence[np.ndarray],
+    calls: int,
+    *,
+    after_call: Callable[[], Any] = lambda: None,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Any]:
+    """`figures` and `stage_figures` of an extractor.
+
+    The public call (`detect` of one image, else `detect_batch`) and the same work in
+    stages take turns.
+
+    Args:
+        images: of one size, for one call.
+        after_call: called between two measurements.
+    """
+
+    def public() -> list[Features]:
+        if len(images) == 1:
+            return [extractor.detect(images[0])]
+        return extractor.detect_batch(images)
+
+    for _ in range(min(WARM_UP, calls)):
+        features = public()
+        detect_in_stages(extractor, images, Stopwatch(clock))
+    totals, stages = [], []
+    for _ in range(calls):
+        totals.append(seconds_of(public, clock))
+        watch = Stopwatch(clock)
+        detect_in_stages(extractor, images, watch)
+        stages.append(watch.seconds)
+        after_call()
+    return {
+        "keypoints": len(features[0]),
+        **figures(totals, len(images)),
+        **stage_figures(totals, stages),
+    }
+
+
+def time_calls(
+    call: Callable[[], Any], calls: int, *, clock: Clock = time.perf_counter
+) -> list[float]:
+    """Seconds of each call of anything, after some to warm up."""
+    for _ in range(min(WARM_UP, calls)):
+        call()
+    return [seconds_of(call, clock) for _ in range(calls)]
+
+
+def seconds_of(call: Callable[[], Any], clock: Clock) -> float:
+    """How long one call takes."""
+    started = clock()
+    call()
+    return clock() - started
+
+
+def figures(totals: Sequence[float], images: int) -> dict[str, Any]:
+    """Of calls with that many images, which took `totals` seconds.
+
+    Returns:
+        calls: how many.
+        milliseconds: p50, p90, p99 and jitter of a call.
+        images_per_second: at the median.
+    """
+    milliseconds = spread(totals)
+    return {
+        "calls": len(totals),
+        "milliseconds": milliseconds,
+        "images_per_second": round(images / float(np.median(totals)), 2),
+    }
+
+
+def stage_figures(
+    totals: Sequence[float], stages: Sequence[dict[str, float]]
+) -> dict[str, Any]:
+    """Of calls, and of as many calls in stages, each after its public call.
+
+    Returns:
+        stages: milliseconds of each of `STAGES`; 0 for one that there is not.
+        total_over_inference: percentiles of the ratio of a call to the bare network of
+            its neighbor.
+    """
+    ratios = [t / s[INFERENCE] for t, s in zip(totals, stages, strict=True)]
+    return {
+        "stages": {
+            name: spread([seconds.get(name, 0.0) for seconds in stages])
+            for name in STAGES
+        },
+        "total_over_inference": percentiles(ratios),
+    }
+
+
+def spread(seconds: Iterable[float]) -> dict[str, float]:
+    """Percentiles in milliseconds; jitter is p99 less p50."""
+    found = percentiles([1000 * value for value in seconds])
+    return found | {"jitter": round(found["p99"] - found["p50"], 3)}
+
+
+class Memory:
+    """Memory of this process and of the GPU, from here on."""
+
+    def __init__(self) -> None:
+        self._gpu_before = known(gpu.memory_used)
+
+    def most(self) -> dict[str, float | None]:
+        """MiB; None for what cannot be known.
+
+        process: the most that this process has had, since it was started.
+        gpu: what its GPUs hold now beyond what they held before; other processes on
+            them count too. Runtimes keep what they have taken.
+        """
+        now = None if self._gpu_before is None else known(gpu.memory_used)
+        process = memory_mib("VmHWM")
+        return {
+            "process": None if process is None else round(process, 1),
+            "gpu": None if now is None else now - self._gpu_before,
+        }

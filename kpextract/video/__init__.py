@@ -1,0 +1,7 @@
+"""Frames from cameras, streams, files and pipes, and keypoints followed in them."""
+
+from kpextract.video.reader import Video, VideoFrame, open_video
+from kpextract.video.sources import RawFormat
+from kpextract.video.tracking import Tracker, Tracks
+
+__all__ = ["RawFormat", "Tracker", "Tracks", "Video", "VideoFrame", "open_video"]

@@ -1,0 +1,87 @@
+"""Video files that we write, whole or not at all."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from kpextract.files import replacing
+from kpextract.packages import import_cv2
+from kpextract.photos import UsageError
+
+# What every build of OpenCV can write, by suffix.
+CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+
+
+def check_video_name(path: Path) -> None:
+    """Raise unless `path` ends in a suffix that we can write.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if path.suffix.lower() not in CODECS:
+        raise UsageError(f"--out {path} must end in one of {', '.join(CODECS)}.")
+
+
+class VideoFile:
+    """A video file that appears when the block ends well; without frames, none does."""
+
+    def __init__(self, path: Path, fps: float):
+        """Nothing is opened before the first frame, which decides the size.
+
+        Args:
+            path: its suffix is one of `CODECS`.
+            fps: frames a second.
+        """
+        self.frames = 0
+        self._path, self._fps = path, fps
+        self._writer: Any = None
+        self._size = (0, 0)
+        self._stack = ExitStack()
+
+    def write(self, image: np.ndarray) -> None:
+        """Add a frame.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+
+        Raises:
+            UsageError: it is not of the first frame's size.
+            OSError: the file cannot be written.
+        """
+        size = (image.shape[1], image.shape[0])
+        if self._writer is None:
+            self._open(size)
+        if size != self._size:
+            raise UsageError(
+                f"a video has frames of one size: {self._path} began with "
+                f"{self._size[0]}x{self._size[1]}, and here is one of "
+                f"{size[0]}x{size[1]}. Leave --out away, or make them equal."
+            )
+        self._writer.write(image)
+        self.frames += 1
+
+    def _open(self, size: tuple[int, int]) -> None:
+        cv2 = import_cv2("writing video")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._stack.enter_context(replacing(self._path))
+        code = cv2.VideoWriter_fourcc(*CODECS[self._path.suffix.lower()])
+        self._writer = cv2.VideoWriter(str(temporary), code, self._fps, size)
+        self._size = size
+        if not self._writer.isOpened():
+            raise OSError(f"OpenCV cannot write {self._path}.")
+
+    def __enter__(self) -> "VideoFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()
+        self._stack.__exit__(kind, error, trace)

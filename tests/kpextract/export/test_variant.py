@@ -1,0 +1,256 @@
+"""Variants of the bundled model: the same features, for other runtimes."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from kpextract import Extractor, InvalidImageError, InvalidOptionError
+from kpextract.cli import main
+from kpextract.decode import SparseRows
+from kpextract.export.errors import ExportError
+from kpextract.export.graph import decoding
+from kpextract.export.graph.metadata import load_graph
+from kpextract.export.variant import Variant, export_variant
+
+MAX_POSITION_ERROR = 1e-3  # pixels; both are the contract's bounds
+MAX_DESCRIPTOR_ERROR = 1e-4
+HALF_STEP = 2**-12  # of a float16 between 0.25 and 0.5, rounded to nearest
+# Those of the dense graph, then those of decoding; TensorRT-RTX builds each of them.
+OPERATORS = {
+    *("Add", "Cast", "Concat", "Conv", "Gather", "Mul", "Range", "Relu", "Shape"),
+    *("Split", "Sub", "Tanh", "Transpose", "Unsqueeze"),
+    *("Div", "GatherND", "Greater", "GridSample", "Max", "Min", "Pad", "ReduceL2"),
+    *("ReduceSum", "Reshape", "Round", "ScatterElements", "Sigmoid", "Squeeze"),
+    *("TopK", "Where"),
+}
+SPARSE = {
+    "any size": Variant(),
+    "one size": Variant(size=(640, 480), batch=1),
+    "any batch": Variant(size=(640, 480)),
+    "mask": Variant(mask=True),
+    "many": Variant(size=(640, 480), max_keypoints=4800, mask=True),
+    "more than cells": Variant(max_keypoints=6000),
+    "float16 descriptors": Variant(descriptors="float16"),
+}
+
+
+def assert_same(ours, reference, rounding=0.0):
+    np.testing.assert_allclose(
+        ours.keypoints, reference.keypoints, rtol=0, atol=MAX_POSITION_ERROR
+    )
+    np.testing.assert_allclose(ours.scores, reference.scores, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        ours.descriptors,
+        reference.descriptors,
+        rtol=0,
+        atol=MAX_DESCRIPTOR_ERROR + rounding,
+    )
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_features_are_those_of_the_dense_model(name, write, photo):
+    variant = SPARSE[name]
+    reference = Extractor(max_keypoints=variant.rows).detect(photo)
+    extractor = Extractor(write(variant), max_keypoints=None)
+    ours = extractor.detect(photo)
+    assert extractor.descriptorSize() == ours.descriptors.shape[1]
+    assert len(ours) == min(variant.rows, 4800)
+    assert_same(ours, reference, HALF_STEP if "float16" in name else 0.0)
+
+
+def test_a_mask_gives_the_features_of_the_dense_model(write, photo):
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[100:200, 300:] = 1
+    ours = Extractor(write(SPARSE["mask"])).detect(photo, mask)
+    reference = Extractor().detect(photo, mask)
+    assert 0 < len(ours) < 1024
+    assert_same(ours, reference)
+
+
+def test_a_mask_that_comes_too_late_is_refused_before_the_call(write, photo):
+    extractor = Extractor(write(SPARSE["one size"]))
+    mask = np.ones(photo.shape[:2], np.uint8)
+    with pytest.raises(InvalidImageError, match="Export it with --mask"):
+        extractor.detect(photo, mask)
+    # Its size is not looked at: the image is smaller than the model takes.
+    with pytest.raises(InvalidImageError, match="Export it with --mask"):
+        extractor.detect(photo[:64, :64], mask[:64, :64])
+
+
+def test_a_graph_that_decodes_by_itself_cannot_spread_its_keypoints(write):
+    with pytest.raises(InvalidOptionError, match=r"selection='grid' needs a dense"):
+        Extractor(write(SPARSE["any size"]), selection="grid")
+
+
+def test_several_images_in_a_call(write, photo, other_photo):
+    images = [photo, other_photo, photo[:, ::-1]]
+    for name in ("any size", "any batch"):
+        features = Extractor(write(SPARSE[name])).detect_batch(images)
+        for ours, reference in zip(
+            features, Extractor().detect_batch(images), strict=True
+        ):
+            assert_same(ours, reference)
+
+
+def test_a_batch_that_is_fixed(write, photo, other_photo):
+    path = write(Variant(size=(640, 480), batch=2))
+    features = Extractor(path).detect_batch([photo, other_photo])
+    assert_same(features[1], Extractor().detect(other_photo))
+
+
+@pytest.mark.parametrize("size", [None, (640, 480)])
+def test_a_dense_variant_has_the_same_features(write, photo, size):
+    path = write(Variant(kind="dense", size=size))
+    assert_same(Extractor(path).detect(photo), Extractor().detect(photo))
+    shape = load_graph(path).graph.output[2].type.tensor_type.shape.dim
+    assert [dim.dim_value for dim in shape[2:]] == (
+        [0, 0] if size is None else [60, 80]
+    )
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_only_operators_that_every_tensorrt_reads(name, write):
+    model = load_graph(write(SPARSE[name]))
+    assert {node.op_type for node in model.graph.node} <= OPERATORS
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
+    assert model.ir_version == 8
+    (sampling,) = (n for n in model.graph.node if n.op_type == "GridSample")
+    modes = {a.name: onnx.helper.get_attribute_value(a) for a in sampling.attribute}
+    assert modes["mode"] == b"bilinear"
+    for node in model.graph.node:
+        if node.op_type == "TopK":
+            (rows,) = (w for w in model.graph.initializer if w.name == node.input[1])
+            assert numpy_helper.to_array(rows).max() <= 3840
+        if {"image", "mask"} & set(node.input):
+            assert node.op_type == "Cast"  # TensorRT takes 8 bits in no other
+
+
+@pytest.mark.parametrize("name", ["any size", "one size", "many"])
+@pytest.mark.skipif(int(cv2.__version__[0]) < 5, reason="OpenCV 4 lacks operators")
+def test_opencv_reads_sparse_graphs(name, write, photo, run_graph):
+    path = write(SPARSE[name])
+    model = load_graph(path)
+    inputs = {"image": photo[None]}
+    if SPARSE[name].mask:
+        inputs["mask"] = np.ones((1, *photo.shape[:2]), np.uint8)
+    net = cv2.dnn.readNetFromONNX(str(path))
+    for key, array in inputs.items():
+        net.setInput(array, key)
+    names = [output.name for output in model.graph.output]
+    keypoints, scores, descriptors, count = net.forward(names)
+    expected = run_graph(model, SparseRows, inputs)
+    assert count.ravel().tolist() == expected.count.tolist()
+    np.testing.assert_allclose(scores, expected.scores, rtol=0, atol=1e-5)
+    # Its sums in another order swap a few cells whose logits are nearly equal.
+    matcher = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
+    pairs = matcher.match(keypoints[0], expected.keypoints[0])
+    assert len(pairs) == len(keypoints[0])
+    assert max(pair.distance for pair in pairs) < 2 * MAX_POSITION_ERROR
+    order = [pair.trainIdx for pair in pairs]
+    np.testing.assert_allclose(
+        descriptors[0], expected.descriptors[0, order], rtol=0, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--model nothing", "neither a bundled name"),
+        ("--size 640x484", "multiples of 8 of at least 16, got 640x484"),
+        ("--size 8x64", "at least 16"),
+        ("--size 64x64 --max-keypoints 65", "1 to 64"),
+        ("--max-keypoints 0", "at least 1"),
+        ("--batch 0", "batch must be at least 1"),
+        ("--kind dense --mask", "for kind sparse"),
+        ("--int8 tensorrt", "calibrated on photos"),
+        ("--calibrate photos", "calibrated on photos"),
+        ("--int8 tensorrt --calibrate nowhere", "no such image"),
+        ("--out there.engine", "end in .onnx"),
+        ("--out nowhere/x.onnx", "is no folder"),
+    ],
+)
+def test_bad_use_is_one_line(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "-o", "x.onnx", *options.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", ["640", "640x", "axb", "640x480x3", "-8x8"])
+def test_a_size_that_is_none(size, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", "-o", str(tmp_path / "x.onnx"), f"--size={size}"])
+    assert stopped.value.code == 2
+    assert "a size is like 640x480" in capsys.readouterr().err
+
+
+def test_a_sparse_graph_is_no_source(write, tmp_path):
+    with pytest.raises(ExportError, match="is sparse in float32"):
+        export_variant(write(SPARSE["any size"]), tmp_path / "x.onnx", Variant())
+
+
+def test_a_model_is_not_replaced_by_its_own_variant(write):
+    path = write(Variant(kind="dense"))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="is the model itself"):
+        export_variant(path, path, Variant(), force=True)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"no graph", b""])
+def test_a_file_that_is_no_model(content, tmp_path):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ExportError, match=r"x\.onnx is not a"):
+        load_graph(path)
+
+
+def test_a_model_of_another_opset_is_refused(root, tmp_path):
+    model = onnx.load(root / "models" / "small.onnx")
+    model.opset_import[0].version = 20
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(ExportError, match="has opset 20"):
+        load_graph(tmp_path / "x.onnx")
+
+
+def test_a_variant_that_decodes_otherwise_is_not_written(tmp_path, monkeypatch):
+    wrong = decoding.ROWS.replace("align_corners = 0", "align_corners = 1")
+    monkeypatch.setattr(decoding, "ROWS", wrong)
+    with pytest.raises(ExportError, match="differs from the runtime's"):
+        export_variant("small", tmp_path / "x.onnx", Variant())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_kill_while_writing_leaves_no_model(tmp_path):
+    script = (
+        "import os, signal, sys; from kpextract.cli import main;"
+        "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        f"main(['export', '-o', {str(tmp_path / 'x.onnx')!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "x.onnx").exists()
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_pytorch_is_not_needed(root, tmp_path):
+    script = (
+        "import sys; sys.modules['torch'] = None;"
+        "from kpextract.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "export", "-o", tmp_path / "x.onnx"]
+    options = ["--int8", "onnxruntime", "--calibrate", root / "examples/blocks.jpg"]
+    done = subprocess.run(
+        [*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(tmp_path, "x.onnx").stat().st_size < 500_000
