@@ -15,6 +15,7 @@ import numpy as np
 from kpextract import Features
 from training.metrics import (
     CORRECT,
+    corner_error,
     doubles,
     inside,
     localization_error,
@@ -27,9 +28,6 @@ from training.metrics import (
 
 HOMOGRAPHY_THRESHOLDS = (1, 3, 5)  # pixels, mean distance of the corners
 MATCHING_THRESHOLDS = tuple(range(1, 11))  # pixels
-RANSAC_THRESHOLD = 3.0  # pixels
-RANSAC_ITERATIONS = 5000
-FEWEST_MATCHES = 4  # that determine a homography
 
 
 @dataclass(frozen=True)
@@ -161,40 +159,6 @@ def _matching(
         **accuracy,
         "correct_matches": int((errors <= CORRECT).sum()),
     }
-
-
-def corner_error(
-    points0: np.ndarray,
-    points1: np.ndarray,
-    homography: np.ndarray,
-    image_size: tuple[int, int],
-) -> float:
-    """Mean distance of the corners under the homography that RANSAC finds.
-
-    Args:
-        points0, points1: (M, 2) float32, matched.
-        homography: (3, 3), the true one, pixels of image 0 to pixels of image 1.
-        image_size: (width, height) of image 0.
-
-    Returns:
-        Pixels in image 1; infinite where the matches give no homography.
-    """
-    if len(points0) < FEWEST_MATCHES:
-        return np.inf
-    cv2.setRNGSeed(0)  # the same samples each time
-    found, _ = cv2.findHomography(
-        points0,
-        points1,
-        cv2.RANSAC,
-        ransacReprojThreshold=RANSAC_THRESHOLD,
-        maxIters=RANSAC_ITERATIONS,
-    )
-    if found is None:
-        return np.inf
-    right, bottom = image_size[0] - 1, image_size[1] - 1
-    corners = np.array([[0, 0], [right, 0], [0, bottom], [right, bottom]])
-    moved = warp_points(corners, found) - warp_points(corners, homography)
-    return float(np.linalg.norm(moved, axis=1).mean())
 
 
 def _share_of_correct(

@@ -17,49 +17,35 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.peak import matrix_rate, now
+from training.batches import Sources
 from training.checkpoint import Run
 from training.config import TrainConfig
 from training.data import CACHE_SIZE
 from training.device import autocast, choose_device, device_name, keep_freed_memory
 from training.network import CONFIGS, count_flop
-from training.objective import choose_objective
-from training.step import draw_pairs, train_step
+from training.step import STAGES, train_step
 from training.train import new_run
 
 WARM_UP = 5  # steps
-STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
 
 
-def time_steps(run: Run, photos: Tensor, steps: int) -> float:
-    """Seconds of a whole step, the mean."""
-    started = now(photos.device)
+def time_steps(run: Run, sources: Sources, steps: int) -> float:
+    """Return the mean seconds of a whole step."""
+    started = now(sources.photos.device)
     for _ in range(steps):
-        train_step(run, photos)
-    return (now(photos.device) - started) / steps
+        train_step(run, sources)
+    return (now(sources.photos.device) - started) / steps
 
 
-def time_stages(run: Run, photos: Tensor) -> list[float]:
-    """Seconds of each of `STAGES` in one step: `train_step`, with stops."""
-    objective, weights = choose_objective(run.config.recipe, run.config.loss_weights)
-    times = [now(photos.device)]
-    pairs = draw_pairs(photos, run.config, run.progress.step, 0.0)
-    times.append(now(photos.device))
-    outputs = run.siamese(pairs.images0, pairs.images1)
-    times.append(now(photos.device))
-    terms = objective(*outputs, pairs.homography, weights)
-    total = torch.stack(list(terms.values())).sum()
-    times.append(now(photos.device))
-    run.optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    times.append(now(photos.device))
-    torch.nn.utils.clip_grad_norm_(run.network.parameters(), run.config.clip)
-    run.optimizer.step()
-    times.append(now(photos.device))
+def time_stages(run: Run, sources: Sources) -> list[float]:
+    """Return the seconds of each of `STAGES` in one step."""
+    device = sources.photos.device
+    times = [now(device)]
+    train_step(run, sources, lambda stage: times.append(now(device)))
     return [after - before for before, after in pairwise(times)]
 
 
@@ -78,9 +64,10 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
     # What the photos show makes no difference to the time.
     shape = (config.batch, 3, *CACHE_SIZE)
     photos = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
-    time_steps(run, photos, WARM_UP)
-    seconds = time_steps(run, photos, steps)
-    laps = zip(*(time_stages(run, photos) for _ in range(steps)), strict=True)
+    sources = Sources(photos)
+    time_steps(run, sources, WARM_UP)
+    seconds = time_steps(run, sources, steps)
+    laps = zip(*(time_stages(run, sources) for _ in range(steps)), strict=True)
     views = 2 * config.batch
     flop = 3 * views * count_flop(run.network.config, *config.view_size)
     peak = matrix_rate(device, precision(device))

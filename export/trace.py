@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kpextract.export.graph.metadata import OPSET
+from kpextract.refinement import KEY
 from training.network import (
     PIXEL_MEAN,
     PIXEL_SCALE,
@@ -75,6 +76,8 @@ def trace(network: UnsuperPoint, metadata: dict[str, str]) -> onnx.ModelProto:
             },
         )
     model = onnx.load_from_string(buffer.getvalue())
+    if network.refiner is not None:
+        metadata = metadata | {KEY: network.refiner.to_runtime().to_text()}
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)

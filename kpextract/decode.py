@@ -10,6 +10,7 @@ import numpy as np
 
 from kpextract.features import Features
 from kpextract.image import STRIDE, Frame
+from kpextract.refinement import Refinement
 from kpextract.selection import evenly_spread, strongest
 
 # Channels that are sampled at once: what lies between gathering and mixing, 0.25 MB
@@ -95,6 +96,8 @@ def decode(
     min_score: float = 0.0,
     mask: np.ndarray | None = None,
     selection: str = "strongest",
+    refinement: Refinement | None = None,
+    pixels: np.ndarray | None = None,
 ) -> Features:
     """Keypoints of one image, best first.
 
@@ -109,6 +112,8 @@ def decode(
         mask: (H, W) bool of the caller's image; applied before the budget is spent, at
             the pixel on which a keypoint falls.
         selection: which cells get the budget, one of `SELECTIONS`.
+        refinement: moves the points that are kept by what `pixels` show.
+        pixels: (H, W, 3) uint8, the engine's input; needed for a refinement.
     """
     logits = maps.score_logits.reshape(-1)
     positions = maps.positions.reshape(2, -1)
@@ -129,13 +134,20 @@ def decode(
         order = strongest(logits[candidates], max_keypoints)
     kept = candidates[order]
     points = located(kept)
+    descriptors = sample_descriptors(
+        maps.descriptor_map, points, maps.score_logits.shape[1]
+    )
+    sigma = None
+    if refinement is not None and pixels is not None:
+        points, sigma = refinement(pixels, points)
+        points = _clip(points, frame.input_size)
+        sigma = frame.lengths_to_caller(sigma)
     return Features(
         keypoints=frame.to_caller(points),
         scores=sigmoid(logits[kept]),
-        descriptors=sample_descriptors(
-            maps.descriptor_map, points, maps.score_logits.shape[1]
-        ),
+        descriptors=descriptors,
         image_size=frame.image_size,
+        sigma=sigma,
     )
 
 

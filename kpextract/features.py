@@ -28,12 +28,15 @@ class Features:
         descriptors: (N, D) float32, rows of unit length: the dot product of two rows is
             their cosine similarity.
         image_size: (width, height) of the caller's image in pixels.
+        sigma: (N,) float32, expected error of each keypoint in pixels, per axis; None
+            for a model without refinement.
     """
 
     keypoints: np.ndarray
     scores: np.ndarray
     descriptors: np.ndarray
     image_size: tuple[int, int]
+    sigma: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.keypoints)
@@ -47,6 +50,10 @@ class Features:
                 "Features: shapes must be (N, 2), (N,) and (N, D), got "
                 f"{self.keypoints.shape}, {self.scores.shape} and "
                 f"{self.descriptors.shape}."
+            )
+        if self.sigma is not None and self.sigma.shape != (count,):
+            raise ValueError(
+                f"Features: sigma must have shape ({count},), got {self.sigma.shape}."
             )
 
     def __len__(self) -> int:

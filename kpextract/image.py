@@ -36,6 +36,11 @@ class Frame:
         scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
         return (points + np.float32(0.5)) / scale - np.float32(0.5)
 
+    def lengths_to_caller(self, lengths: np.ndarray) -> np.ndarray:
+        """Scale lengths in pixels of the network's input to the caller's image."""
+        scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
+        return lengths / np.sqrt(scale.prod())
+
 
 def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:
     """The 8-bit BGR image that the network sees.

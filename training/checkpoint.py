@@ -1,7 +1,7 @@
 """What a run leaves on disk: a checkpoint to go on from, and weights to export."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,17 @@ def load_start(path: Path, run: Run) -> None:
     if not path.is_file():
         raise TrainingError(f"--start: there is no {path}.")
     network, _ = load_weights(path)
-    if network.config != run.network.config:
+    # Older weights have no refinement; a new one leaves points where they are.
+    expected = run.network.config
+    if network.refiner is None:
+        expected = replace(expected, refine_width=0)
+    if network.config != expected:
         raise TrainingError(
             f"--start: {path} holds the network {network.config}, but the run's is "
             f"{run.network.config}. Give the same --model and --network."
         )
-    run.network.load_state_dict(network.state_dict())
+    strict = network.config == run.network.config
+    run.network.load_state_dict(network.state_dict(), strict=strict)
 
 
 def save_weights(path: Path, network: UnsuperPoint, facts: dict[str, Any]) -> None:

@@ -24,7 +24,9 @@ class TrainConfig:
     minutes: float | None = None
     height: int = 192  # of the views, pixels
     width: int = 256
-    batch: int = 8  # pairs, in each process
+    batch: int = 10  # pairs, in each process
+    # Parts of a batch that are homographies, scenes with depth and real scenes.
+    mix: tuple[int, int, int] = (4, 3, 3)
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup: float = 0.02  # share of the run
@@ -59,6 +61,7 @@ class Progress:
     step: int = 0
     pairs: int = 0
     seconds: float = 0.0
+    best: float = -math.inf  # merit of the best validation
     validation: dict[str, float] = field(default_factory=dict)
 
     def share(self, config: TrainConfig) -> float:

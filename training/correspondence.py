@@ -53,7 +53,7 @@ class DenseMaps:
         """Take the maps of B views.
 
         Args:
-            targets: (B, 2, H, W) x and y in pixels of the other view; finite everywhere.
+            targets: (B, 2, H, W) x and y in pixels of the other view, finite.
             visible: (B, H, W) bool, the other view shows what this pixel shows.
             lost: (B, H, W) bool, hidden in the other view, or on a border of depth.
         """
@@ -84,3 +84,24 @@ class Stacked:
         pieces = points.split(self.counts)
         moved = [part(piece) for part, piece in zip(self.parts, pieces, strict=True)]
         return Moved(*(torch.cat(column) for column in zip(*moved, strict=True)))
+
+
+class Occluded:
+    """Another correspondence, with things pasted over both views."""
+
+    def __init__(self, scene: Correspondence, covered: Tensor, covered_there: Tensor):
+        """Take (B, H, W) bool, the covered pixels of the view and of the other view."""
+        self.scene, self.covered, self.covered_there = scene, covered, covered_there
+
+    def __call__(self, points: Tensor) -> Moved:
+        """Move the points; see `Correspondence`. Covered points count as lost."""
+        moved = self.scene(points)
+        here, there = (
+            sample_map(covered[:, None].float(), at.detach(), stride=1)[..., 0] > 0
+            for covered, at in (
+                (self.covered, points),
+                (self.covered_there, moved.points),
+            )
+        )
+        lost = moved.lost | here | (there & moved.visible)
+        return Moved(moved.points, moved.visible & ~lost, lost)

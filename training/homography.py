@@ -23,6 +23,9 @@ class WarpRanges:
     rotation_std: float = 30.0  # degrees, normal
     corner_jitter: float = 0.13  # perspective and skew: each corner moves, uniform
     translation: float = 0.12  # uniform
+    any_turn: float = 0.0  # share of views that turn by any angle
+    far: float = 0.0  # share of views with `far_log_scale` in place of `log_scale`
+    far_log_scale: tuple[float, float] = (-1.1, 1.1)
 
 
 def from_corners(corners0: Tensor, corners1: Tensor) -> Tensor:
@@ -78,10 +81,19 @@ def sample_homographies(
         return 2 * torch.rand(count, *shape, generator=generator, device=device) - 1
 
     sides = torch.tensor(size[::-1], device=device, dtype=torch.float32)
-    low, high = ranges.log_scale
-    scale = torch.exp(strength * ((low + high) / 2 + uniform(1, 1) * (high - low) / 2))
+
+    def chosen(share: float, *shape: int) -> Tensor:
+        return uniform(*shape) < 2 * strength * share - 1
+
+    scale = torch.exp(strength * _between(*ranges.log_scale, uniform(1, 1)))
     turn = torch.randn(count, generator=generator, device=device)
     angle = turn * math.radians(ranges.rotation_std) * strength
+    # Drawn only where they are used: held-out pairs stay what they were before.
+    if ranges.far:
+        far = torch.exp(_between(*ranges.far_log_scale, uniform(1, 1)))
+        scale = torch.where(chosen(ranges.far, 1, 1), far, scale)
+    if ranges.any_turn:
+        angle = torch.where(chosen(ranges.any_turn), math.pi * uniform(), angle)
     cosine, sine = torch.cos(angle), torch.sin(angle)
     rotation = torch.stack((cosine, -sine, sine, cosine), dim=-1).reshape(-1, 2, 2)
 
@@ -95,6 +107,11 @@ def sample_homographies(
     moved = moved + uniform(1, 2) * strength * ranges.translation * sides
     in_photo = crop[:, None, :2] + moved * crop[:, None, 2:]
     return from_corners(corners.expand(count, 4, 2), in_photo)
+
+
+def _between(low: float, high: float, position: Tensor) -> Tensor:
+    """Values between two ends, -1 for the lower and 1 for the higher."""
+    return (low + high) / 2 + position * (high - low) / 2
 
 
 def sample_crops(
@@ -157,7 +174,9 @@ def warp_images(photos: Tensor, to_photo: Tensor, size: Size) -> Tensor:
     for times in range(HALVINGS + 1):
         chosen = torch.nonzero(halvings == times)[:, 0]
         if len(chosen):
-            smaller = F.avg_pool2d(photos[chosen], 2**times)
+            smaller = photos[chosen]
+            if times:
+                smaller = F.avg_pool2d(smaller, 2**times)
             views[chosen] = F.grid_sample(
                 smaller, grid[chosen], padding_mode="reflection", align_corners=False
             )

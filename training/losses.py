@@ -85,6 +85,26 @@ def usp_loss(costs: Tensor, scores0: Tensor, scores1: Tensor, mask: Tensor) -> T
     return (joint * (costs - mean[:, None]) * mask).sum(dim=1)
 
 
+def uncertainty_loss(
+    distances: Tensor, log_sigma0: Tensor, log_sigma1: Tensor, mask: Tensor
+) -> Tensor:
+    """Mean negative log-likelihood of distances under two Gaussian errors, per image.
+
+    The difference of two points with independent isotropic errors of sigma_0 and
+    sigma_1 per axis has variance v = sigma_0^2 + sigma_1^2 per axis, so its length d
+    has -log p = log v + d^2 / (2 v) + const (Rayleigh, without the log d that no
+    parameter changes).
+
+    Args:
+        distances: (B, M) pixels, without gradient.
+        log_sigma0, log_sigma1: (B, M) natural logarithms, pixels, of paired points.
+        mask: (B, M) bool.
+    """
+    variance = (2 * log_sigma0).exp() + (2 * log_sigma1).exp()
+    likelihood = variance.log() + distances.square() / (2 * variance)
+    return (likelihood * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
 def uniformity_loss(relative: Tensor) -> Tensor:
     """L^uni_x + L^uni_y of one view, L^uni_x = sum_i (x_i^sorted - (i - 1) / (M -
     1))^2.

@@ -11,6 +11,9 @@ from kpextract.features import Features
 CORRECT = 3.0  # pixels: HPatches' customary threshold
 EPSILON_CORRESPOND = 4.0  # pixels: a pair of points in the paper's sense
 DOUBLE = 2.0  # pixels: two points of one view so near are one
+RANSAC_THRESHOLD = 3.0  # pixels
+RANSAC_ITERATIONS = 5000
+FEWEST_MATCHES = 4  # that determine a homography
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class PairMetrics:
         recall: correct matches over points that have a partner within 3 px.
         doubles: share of the points of view 0 with another point of that view within
             2 px; a budget spent twice on one place.
+        homography_accuracy_1: 1 if the corners of the view lie within 1 px under the
+            homography that RANSAC finds in the matches, else 0.
     """
 
     repeatability: float
@@ -43,6 +48,7 @@ class PairMetrics:
     matching_accuracy: float
     recall: float
     doubles: float
+    homography_accuracy_1: float
 
 
 def warp_points(points: np.ndarray, homography: np.ndarray) -> np.ndarray:
@@ -126,6 +132,40 @@ def match_errors(
     return np.where(seen0[pairs[:, 0]] & seen1[pairs[:, 1]], errors, np.inf)
 
 
+def corner_error(
+    points0: np.ndarray,
+    points1: np.ndarray,
+    homography: np.ndarray,
+    image_size: tuple[int, int],
+) -> float:
+    """Mean distance of the corners under the homography that RANSAC finds.
+
+    Args:
+        points0, points1: (M, 2) float32, matched.
+        homography: (3, 3), the true one, pixels of image 0 to pixels of image 1.
+        image_size: (width, height) of image 0.
+
+    Returns:
+        Pixels in image 1; infinite where the matches give no homography.
+    """
+    if len(points0) < FEWEST_MATCHES:
+        return np.inf
+    cv2.setRNGSeed(0)  # the same samples each time
+    found, _ = cv2.findHomography(
+        points0,
+        points1,
+        cv2.RANSAC,
+        ransacReprojThreshold=RANSAC_THRESHOLD,
+        maxIters=RANSAC_ITERATIONS,
+    )
+    if found is None:
+        return np.inf
+    right, bottom = image_size[0] - 1, image_size[1] - 1
+    corners = np.array([[0, 0], [right, 0], [0, bottom], [right, bottom]])
+    moved = warp_points(corners, found) - warp_points(corners, homography)
+    return float(np.linalg.norm(moved, axis=1).mean())
+
+
 def measure_pair(
     features0: Features, features1: Features, pairs: np.ndarray, homography: np.ndarray
 ) -> PairMetrics:
@@ -148,7 +188,42 @@ def measure_pair(
         matching_accuracy=_share(correct, len(pairs)),
         recall=_share(correct, int((nearest0 <= CORRECT).sum())),
         doubles=doubles(features0),
+        homography_accuracy_1=float(
+            corner_error(
+                features0.keypoints[pairs[:, 0]],
+                features1.keypoints[pairs[:, 1]],
+                homography,
+                features0.image_size,
+            )
+            <= 1
+        ),
     )
+
+
+def measure_tracks(
+    features0: Features, features1: Features, pairs: np.ndarray, tracks: np.ndarray
+) -> dict[str, float]:
+    """How many matches of two photos of one scene does structure from motion confirm?
+
+    Only matches whose point of view 0 lies within 4 px of a track are judged; they are
+    correct if their point of view 1 is within 4 px of the same track there.
+
+    Args:
+        pairs: (M, 2) matched indices.
+        tracks: (K, 2, 2) pixels of the same points in view 0 and in view 1.
+    """
+    points0 = features0.keypoints[pairs[:, 0]]
+    points1 = features1.keypoints[pairs[:, 1]]
+    if not len(tracks) or not len(pairs):
+        return {"track_matches": 0.0, "track_accuracy": 0.0}
+    away = np.linalg.norm(points0[:, None] - tracks[None, :, 0], axis=2)
+    judged = away.min(axis=1) <= EPSILON_CORRESPOND
+    there = np.linalg.norm(points1 - tracks[away.argmin(axis=1), 1], axis=1)
+    correct = int((judged & (there <= EPSILON_CORRESPOND)).sum())
+    return {
+        "track_matches": float(correct),
+        "track_accuracy": _share(correct, int(judged.sum())),
+    }
 
 
 def doubles(features: Features) -> float:

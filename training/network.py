@@ -4,7 +4,7 @@ One definition serves every model; the widths are parameters. For each 8x8 cell 
 network gives a score, a sub-pixel position and, through a descriptor map, a descriptor.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpextract.image import STRIDE
+from training.refinement import Refiner
 
 # The paper shifts [0, 1] by 0.5 and scales by 0.225; every public implementation
 # divides.
@@ -42,6 +43,7 @@ class NetworkConfig:
     # point in its own cell (the paper's sigmoid); more lets it cross the border (KP2D).
     position_reach: float = 0.5
     leak: float = 0.01  # slope of the leaky ReLU below zero
+    refine_width: int = 0  # hidden values of the refinement; 0: the model has none
 
     def __post_init__(self) -> None:
         stages = tuple(tuple(widths) for widths in self.stages)  # JSON gives lists
@@ -83,8 +85,17 @@ SMALL = NetworkConfig(
     leak=0.0,  # plain ReLU: cheaper in int8
     separable=True,
     descriptor_kernel=1,
+    refine_width=64,
 )
-CONFIGS = {config.name: config for config in (BASE, SMALL)}
+# The form of `small` at under half its arithmetic, for ORB's place.
+TINY = replace(
+    SMALL,
+    name="tiny",
+    stages=((), (), (16, 24), (64, 96, 96, 96, 96)),
+    score_width=24,
+    position_width=24,
+)
+CONFIGS = {config.name: config for config in (BASE, SMALL, TINY)}
 
 
 class DenseOutput(NamedTuple):
@@ -219,6 +230,7 @@ class UnsuperPoint(nn.Module):
             if config.descriptor_stride == STRIDE // 2
             else None
         )
+        self.refiner = Refiner(config.refine_width) if config.refine_width else None
 
     def forward(self, image: Tensor) -> DenseOutput:
         """Dense maps of a batch.

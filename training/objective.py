@@ -1,17 +1,21 @@
 """What is minimised: the losses put together, once as in the paper and once as ours."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kpextract.image import STRIDE
 from training import losses
-from training.homography import inside, warp_points
+from training.correspondence import Moved
 from training.metrics import EPSILON_CORRESPOND
 from training.neighbors import nearest_distances, redundant
 from training.network import DenseOutput, to_relative
+from training.refinement import Refined
 from training.sampling import sample_descriptors, sample_map
+from training.scene_objective import track_terms
+from training.truth import Truth
 
 Terms = dict[str, Tensor]  # weighted terms by name, each the mean over the batch
 Weights = dict[str, float]
@@ -21,16 +25,20 @@ Weights = dict[str, float]
 WEIGHTS = {
     "default": {
         "position": 1.0,
+        "refinement": 1.0,
+        "sigma": 0.1,
         "score": 2.0,
         "usp": 2.0,
         "contrastive": 1.0,
+        "tracks": 1.0,
+        "epipolar": 1.0,
         # Off: the paper's descriptor terms as means, for comparison. 2.1 and 2.8 are
         # the paper's balance with 1200 points and 256 dimensions.
         "descriptor": 0.0,
         "decorrelation": 0.0,
         # In the cost of a point, beside its distance; 1 is that of a point 4 px off.
         "retrieval": 1.0,  # that its descriptor fails to find it
-        "double": 0.5,  # that it doubles another cell's point
+        "double": 1.0,  # that it doubles another cell's point
     },
     "paper": {
         "position": 1.0,
@@ -44,6 +52,33 @@ WEIGHTS = {
 TEMPERATURE = 0.1  # of the cosine in the dual softmax
 NEAR = 6.0  # pixels: neighbours that are no negatives
 DOUBLE = 3.0  # pixels: two points so near are one
+# Share of the position loss that goes by the score: where a point that nobody will
+# choose lies is not worth the network's capacity.
+BY_SCORE = 0.85
+MATCHED = 3.0  # pixels: nearer partners tell how uncertain a point is
+
+
+class Views(NamedTuple):
+    """What the network says of both views of a batch of pairs.
+
+    refined0, refined1: None for a network without refinement.
+    """
+
+    output0: DenseOutput
+    output1: DenseOutput
+    refined0: Refined | None = None
+    refined1: Refined | None = None
+
+    def split(self, count: int) -> tuple["Views", "Views"]:
+        """The first `count` pairs, and the rest."""
+        halves = []
+        for part in (slice(None, count), slice(count, None)):
+            cut = [
+                None if maps is None else type(maps)(*(tensor[part] for tensor in maps))
+                for maps in self
+            ]
+            halves.append(Views(*cut))
+        return halves[0], halves[1]
 
 
 def points_of(output: DenseOutput) -> Tensor:
@@ -67,12 +102,6 @@ def _descriptors(output: DenseOutput, points: Tensor) -> Tensor:
     return sample_descriptors(output.descriptor_map, points, stride)
 
 
-def _clamped_distances(points: Tensor, output: DenseOutput) -> Tensor:
-    """(B, M) distances to the nearest point of the other view, at most epsilon."""
-    distances = nearest_distances(points, output.positions)
-    return distances.clamp(max=EPSILON_CORRESPOND)
-
-
 @torch.no_grad()
 def _doubles(output: DenseOutput) -> Tensor:
     """(B, M) bool: does a point double that of another cell?"""
@@ -80,13 +109,12 @@ def _doubles(output: DenseOutput) -> Tensor:
     return redundant(output.positions, offsets, DOUBLE)
 
 
-def paper_objective(
-    output0: DenseOutput, output1: DenseOutput, homography: Tensor, weights: Weights
-) -> Terms:
+def paper_objective(views: Views, truth: Truth, weights: Weights) -> Terms:
     """L_total of the paper: sums over an image, averaged over images."""
+    output0, output1 = views.output0, views.output1
     points0, points1 = points_of(output0), points_of(output1)
     scores0, scores1 = scores_of(output0), scores_of(output1)
-    warped0 = warp_points(homography, points0)
+    warped0 = truth.forward(points0).points
     indices, distances = losses.nearest_points(warped0, points1)
     paired = distances < EPSILON_CORRESPOND
     paired_scores1 = torch.gather(scores1, 1, indices)
@@ -109,33 +137,41 @@ def paper_objective(
     return _weighted(terms, weights)
 
 
-def default_objective(
-    output0: DenseOutput, output1: DenseOutput, homography: Tensor, weights: Weights
-) -> Terms:
+def default_objective(views: Views, truth: Truth, weights: Weights) -> Terms:
     """Ours. Differs from the paper:
 
     - every visible point counts, its distance clamped at epsilon: in the paper a point
       without a partner is never told that it is bad;
     - positions learn from both directions, and from position_loss alone: the centred
-      usp term would push the worse half of the pairs apart;
+      usp term would push the worse half of the pairs apart. Points with a high score
+      weigh more, and pairs in fair light;
+    - where there is a refinement, positions, scores and refinement all learn from the
+      distance that is left after it;
     - the cost of a point is its clamped distance, *and* the probability that its
       descriptor fails to find it (a corner that repeats but looks like ten others is no
-      keypoint), *and* a surcharge where it only doubles another cell's point;
+      keypoint), *and* a surcharge where it only doubles another cell's point. A point
+      that cannot repeat (hidden, or on a border of depth) has the highest cost;
     - the partner's score and descriptor are read from view 1's maps at T p;
     - dual softmax in place of hinge and decorrelation; means in place of sums.
     """
-    points0, points1 = points_of(output0), points_of(output1)
-    size = image_size(output0)
-    warped0 = warp_points(homography, points0)
-    warped1 = warp_points(torch.linalg.inv(homography), points1)
-    visible0, visible1 = inside(warped0, size), inside(warped1, size)
-    count0, count1 = (seen.sum(dim=1).clamp(min=1) for seen in (visible0, visible1))
-    clamped0 = _clamped_distances(warped0, output1)
-    clamped1 = _clamped_distances(warped1, output0)
+    planes, scenes = views.split(len(truth.fair))
+    terms = _dense_terms(planes, truth, weights)
+    if truth.tracks is not None:
+        terms |= track_terms(scenes.output0, scenes.output1, truth.tracks)
+    return _weighted(terms, weights)
+
+
+def _dense_terms(views: Views, truth: Truth, weights: Weights) -> Terms:
+    """Terms of the pairs whose points can all be moved into the other view."""
+    output0, output1 = views.output0, views.output1
+    moved0 = truth.forward(points_of(output0))
+    visible0, warped0 = moved0.visible, moved0.points
+    count0 = visible0.sum(dim=1).clamp(min=1)
+    terms, clamped0 = _distance_terms(views, truth)
     scores0 = scores_of(output0)
     score_map1 = torch.sigmoid(output1.score_logits)
     scores1 = sample_map(score_map1, warped0.detach(), STRIDE)[..., 0]
-    descriptors0 = _descriptors(output0, points0.detach())
+    descriptors0 = _descriptors(output0, points_of(output0).detach())
     descriptors1 = _descriptors(output1, warped0.detach())
     contrastive, found = losses.contrastive_loss(
         descriptors0,
@@ -145,20 +181,68 @@ def default_objective(
         temperature=TEMPERATURE,
         radius=NEAR,
     )
-    costs = clamped0.detach() / EPSILON_CORRESPOND + weights["retrieval"] * (1 - found)
+    costs = clamped0 / EPSILON_CORRESPOND + weights["retrieval"] * (1 - found)
+    costs = torch.where(moved0.lost, 1 + weights["retrieval"], costs)
     costs = costs + weights["double"] * _doubles(output0)
-    terms = {
-        "position": losses.position_loss(clamped0, visible0) / count0
-        + losses.position_loss(clamped1, visible1) / count1,
-        "score": losses.score_loss(scores0, scores1, visible0) / count0,
-        "usp": losses.usp_loss(costs, scores0, scores1, visible0) / count0,
+    judged = visible0 | moved0.lost
+    partners1 = torch.where(moved0.lost, scores0, scores1)
+    usp = losses.usp_loss(costs, scores0, partners1, judged)
+    terms |= {
+        "score": truth.fair * losses.score_loss(scores0, scores1, visible0) / count0,
+        "usp": usp / judged.sum(dim=1).clamp(min=1),
         "contrastive": contrastive / count0,
     }
     if weights["descriptor"]:
         terms["descriptor"] = _mean_hinge(descriptors0, descriptors1, warped0)
     if weights["decorrelation"]:
         terms["decorrelation"] = _mean_decorrelation(descriptors0, descriptors1)
-    return _weighted(terms, weights)
+    return terms
+
+
+def _distance_terms(views: Views, truth: Truth) -> tuple[Terms, Tensor]:
+    """Terms of where points lie, and the clamped distances of view 0, detached."""
+    regressed = (views.output0.positions, views.output1.positions)
+    scores = (scores_of(views.output0), scores_of(views.output1))
+    terms: Terms = {}
+    terms["position"], (clamped, _) = _both_ways(regressed, scores, truth)
+    if views.refined0 is not None and views.refined1 is not None:
+        refined = (views.refined0.positions, views.refined1.positions)
+        terms["refinement"], (clamped, moved) = _both_ways(refined, scores, truth)
+        log_sigma0 = views.refined0.log_sigma.flatten(1)
+        log_sigma1 = sample_map(views.refined1.log_sigma, moved.points.detach(), STRIDE)
+        terms["sigma"] = losses.uncertainty_loss(
+            clamped.detach(),
+            log_sigma0,
+            log_sigma1[..., 0],
+            moved.visible & (clamped < MATCHED),
+        )
+    return terms, clamped.detach()
+
+
+def _both_ways(
+    positions: tuple[Tensor, Tensor], scores: tuple[Tensor, Tensor], truth: Truth
+) -> tuple[Tensor, tuple[Tensor, Moved]]:
+    """(B,) position loss of both directions; view 0's clamped distances and moves."""
+    loss, firsts = torch.zeros_like(truth.fair), []
+    for here, there, own, move in (
+        (positions[0], positions[1], scores[0], truth.forward),
+        (positions[1], positions[0], scores[1], truth.backward),
+    ):
+        moved = move(here.flatten(2).transpose(1, 2))
+        clamped = nearest_distances(moved.points, there).clamp(max=EPSILON_CORRESPOND)
+        counts = moved.visible.sum(dim=1).clamp(min=1)
+        weighted = clamped * _by_score(own, moved.visible)
+        loss = loss + losses.position_loss(weighted, moved.visible) / counts
+        firsts.append((clamped, moved))
+    return truth.fair * loss, firsts[0]
+
+
+def _by_score(scores: Tensor, mask: Tensor) -> Tensor:
+    """(B, M) weights that go by the score for the most part; mean 1 over `mask`."""
+    scores = scores.detach()
+    mean = (scores * mask).sum(dim=1, keepdim=True)
+    mean = mean / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return 1 - BY_SCORE + BY_SCORE * scores / mean.clamp(min=1e-6)
 
 
 def _weighted(terms: Terms, weights: Weights) -> Terms:
@@ -185,7 +269,7 @@ def _mean_decorrelation(descriptors0: Tensor, descriptors1: Tensor) -> Tensor:
     return both / (width * (width - 1))
 
 
-Objective = Callable[[DenseOutput, DenseOutput, Tensor, Weights], Terms]
+Objective = Callable[[Views, Truth, Weights], Terms]
 OBJECTIVES: dict[str, Objective] = {
     "default": default_objective,
     "paper": paper_objective,

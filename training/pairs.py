@@ -30,6 +30,30 @@ class Pairs(NamedTuple):
     homography: Tensor
 
 
+def make_views(
+    photos: Tensor, size: Size, generator: torch.Generator, warp: WarpRanges
+) -> Pairs:
+    """Two random views of each photo in the photo's own light.
+
+    Args:
+        photos: (B, 3, H, W) uint8 BGR, on the device where the work is done.
+        size: (height, width) of the views.
+        generator: on the same device; fixes the result.
+        warp: how far the views move.
+    """
+    source = photos.float() / 255
+    crop = sample_crops(
+        len(photos), size, (source.shape[-2], source.shape[-1]), generator
+    )
+    to_photo = [
+        sample_homographies(crop, size, warp, strength, generator)
+        for strength in STRENGTHS
+    ]
+    images0, images1 = (warp_images(source, view, size) for view in to_photo)
+    homography = torch.linalg.solve(to_photo[1].double(), to_photo[0].double())
+    return Pairs(images0, images1, (homography / homography[:, 2:, 2:]).float())
+
+
 def make_pairs(
     photos: Tensor,
     size: Size,
@@ -39,26 +63,11 @@ def make_pairs(
 ) -> Pairs:
     """Two random views of each photo, with independent light and noise.
 
-    Args:
-        photos: (B, 3, H, W) uint8 BGR, on the device where the work is done.
-        size: (height, width) of the views.
-        generator: on the same device; fixes the result.
+    Arguments as for `make_views`.
     """
-    source = photos.float() / 255
-    crop = sample_crops(
-        len(photos), size, (source.shape[-2], source.shape[-1]), generator
-    )
-    to_photo = [
-        sample_homographies(crop, size, warp or WarpRanges(), strength, generator)
-        for strength in STRENGTHS
-    ]
+    pairs = make_views(photos, size, generator, warp or WarpRanges())
     images0, images1 = (
-        augment(
-            warp_images(source, view, size),
-            photometric or PhotometricRanges(),
-            generator,
-        )
-        for view in to_photo
+        augment(images, photometric or PhotometricRanges(), generator)
+        for images in (pairs.images0, pairs.images1)
     )
-    homography = torch.linalg.solve(to_photo[1].double(), to_photo[0].double())
-    return Pairs(images0, images1, (homography / homography[:, 2:, 2:]).float())
+    return Pairs(images0, images1, pairs.homography)

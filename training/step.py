@@ -1,20 +1,19 @@
 """One update of the weights."""
 
-from dataclasses import replace
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from training import parallel
+from training.batches import Sources, draw_batch
 from training.checkpoint import Run
-from training.config import TrainConfig, TrainingError, learning_rate
+from training.config import TrainingError, learning_rate
 from training.device import autocast
-from training.homography import WarpRanges
-from training.network import DenseOutput, UnsuperPoint
-from training.objective import Terms, choose_objective
-from training.pairs import Pairs, make_pairs
+from training.network import UnsuperPoint
+from training.objective import Terms, Views, choose_objective
 
-RAMP_START = 1 / 3  # of the full rotation, at the start of a run
+STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
 
 
 class Siamese(nn.Module):
@@ -24,67 +23,50 @@ class Siamese(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(
-        self, images0: Tensor, images1: Tensor
-    ) -> tuple[DenseOutput, DenseOutput]:
+    def forward(self, images0: Tensor, images1: Tensor) -> Views:
         """(B, 3, H, W) twice.
 
         Each view is a pass of its own: batch norm sees one view's statistics, as in
         use.
         """
         with autocast(images0.device):
-            return self.network(images0), self.network(images1)
+            output0, output1 = self.network(images0), self.network(images1)
+        refiner = self.network.refiner
+        if refiner is None:
+            return Views(output0, output1)
+        return Views(
+            output0,
+            output1,
+            refiner(images0, output0.positions),
+            refiner(images1, output1.positions),
+        )
 
 
-def warp_ranges(config: TrainConfig, share: float) -> WarpRanges:
-    """Views turn more as the run goes on; a new network cannot use large turns yet."""
-    full = WarpRanges()
-    ramp = 1.0 if share >= config.ramp else share / config.ramp
-    turn = RAMP_START + (1 - RAMP_START) * ramp
-    return replace(full, rotation_std=turn * full.rotation_std)
-
-
-def draw_pairs(photos: Tensor, config: TrainConfig, step: int, share: float) -> Pairs:
-    """The pairs of one step.
-
-    They depend on the seed, the step and how far the run is, so a resumed run sees what
-    it would have seen. The last part of a run has views of twice the side and a quarter
-    of the batch: as many pixels a step, in one image.
+def train_step(
+    run: Run, sources: Sources, lap: Callable[[str], None] = lambda stage: None
+) -> Terms:
+    """Update the weights once; returns the weighted loss terms.
 
     Args:
-        photos: (N, 3, H, W) uint8 BGR, on the device where the work is done.
-        share: of the run that is done, 0 to 1.
-    """
-    generator = torch.Generator(photos.device)
-    turn = step * parallel.world_size() + parallel.rank()
-    generator.manual_seed(config.seed * 1_000_003 + turn)
-    (height, width), batch = config.view_size, config.batch
-    if share >= 1 - config.finish:
-        height, width, batch = 2 * height, 2 * width, max(1, batch // 4)
-    indices = torch.randint(
-        len(photos), (batch,), generator=generator, device=photos.device
-    )
-    ranges = warp_ranges(config, share)
-    pairs = make_pairs(photos[indices], (height, width), generator, ranges)
-    # Convolutions on bfloat16 are made for channels last.
-    images = (view.contiguous(memory_format=torch.channels_last) for view in pairs[:2])
-    return Pairs(*images, pairs.homography)
-
-
-def train_step(run: Run, photos: Tensor) -> Terms:
-    """One update of the weights; returns the weighted loss terms.
+        sources: as for `draw_batch`.
+        lap: told of each of `STAGES` when it is over, for those who time them.
 
     Raises:
         TrainingError: the gradient is not finite; the weights are still those before.
     """
     config, progress = run.config, run.progress
     share = progress.share(config)
-    pairs = draw_pairs(photos, config, progress.step, share)
-    output0, output1 = run.siamese(pairs.images0, pairs.images1)
+    batch = draw_batch(sources, config, progress.step, share)
+    lap("pairs")
+    views = run.siamese(batch.images0, batch.images1)
+    lap("forward")
     objective, weights = choose_objective(config.recipe, config.loss_weights)
-    terms = objective(output0, output1, pairs.homography, weights)
+    terms = objective(views, batch.truth, weights)
+    total = torch.stack(list(terms.values())).sum()
+    lap("loss")
     run.optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
+    total.backward()
+    lap("backward")
     norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
     if not torch.isfinite(norm):  # nor is the gradient, if the loss is not
         values = {name: float(term.detach()) for name, term in terms.items()}
@@ -95,6 +77,7 @@ def train_step(run: Run, photos: Tensor) -> Terms:
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config, share)
     run.optimizer.step()
+    lap("optimizer")
     progress.step += 1
-    progress.pairs += len(pairs.images0) * parallel.world_size()
+    progress.pairs += len(batch.images0) * parallel.world_size()
     return {name: term.detach() for name, term in terms.items()}

@@ -3,7 +3,8 @@
     python -m training.train --data photos/ --model small --minutes 60
 
 Writes to --out: checkpoint.pt (about every minute), <model>.safetensors (at the end),
-log.jsonl and curves.png. The same command with --resume goes on after a stop.
+<model>-best.safetensors (of the best validation), log.jsonl and curves.png. The same
+command with --resume goes on after a stop.
 """
 
 import argparse
@@ -15,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from kpextract.errors import ModelError
 from training import log, parallel
+from training.batches import Sources
 from training.checkpoint import (
     Run,
     load_checkpoint,
@@ -41,6 +42,7 @@ from training.device import choose_device, device_name, keep_freed_memory
 from training.network import CONFIGS, NetworkConfig, UnsuperPoint
 from training.objective import OBJECTIVES, WEIGHTS, choose_objective
 from training.provenance import checkout_commit, fingerprint
+from training.scene_pairs import load_scenes
 from training.step import Siamese, train_step
 from training.validate import validate
 
@@ -54,12 +56,16 @@ def train(
     out: Path,
     config: TrainConfig,
     resume: bool = False,
+    scenes: Path | None = None,
+    held_out_scenes: Path | None = None,
 ) -> Path:
     """Load the photos, then `fit`; arguments and errors as there.
 
     Args:
         paths: photos to train on.
         held_out: photos to validate on.
+        scenes: folder of files of `training.scenes` to train on.
+        held_out_scenes: the same to validate on.
 
     Raises:
         NoPhotosError: no photo can be read.
@@ -67,12 +73,22 @@ def train(
     keep_freed_memory()
     photos = load_cache(paths, CACHE_SIZE, choose_device())
     held_out_photos = load_cache(held_out, CACHE_SIZE, torch.device("cpu"))
-    return fit(photos, held_out_photos, out, config, fingerprint(paths), resume)
+    places, held_out_places = (
+        load_scenes(folder, device) if folder else None
+        for folder, device in (
+            (scenes, photos.device),
+            (held_out_scenes, torch.device("cpu")),
+        )
+    )
+    names = fingerprint(paths + (sorted(scenes.glob("*.npz")) if scenes else []))
+    sources = Sources(photos, places)
+    held_out_sources = Sources(held_out_photos, held_out_places)
+    return fit(sources, held_out_sources, out, config, names, resume)
 
 
 def fit(
-    photos: Tensor,
-    held_out_photos: Tensor,
+    sources: Sources,
+    held_out: Sources,
     out: Path,
     config: TrainConfig,
     names: str,
@@ -81,8 +97,8 @@ def fit(
     """Run until the steps or minutes are spent; returns the path of the weights.
 
     Args:
-        photos: (N, 3, H, W) uint8 BGR on the device that trains.
-        held_out_photos: the same to validate on, on the CPU.
+        sources: on the device that trains.
+        held_out: the same to validate on, on the CPU.
         out: folder of the run.
         names: fingerprint of the photos; a resumed run must have the same.
         resume: go on from the checkpoint in `out`.
@@ -92,9 +108,9 @@ def fit(
     """
     commit = checkout_commit()  # before the run: the checkout may move on meanwhile
     out.mkdir(parents=True, exist_ok=True)
-    run = _open_run(out, config, names, resume, photos.device)
+    run = _open_run(out, config, names, resume, sources.photos.device)
 
-    _loop(run, photos, held_out_photos, out)
+    _loop(run, sources, held_out, out)
 
     if parallel.rank():
         return out
@@ -102,11 +118,12 @@ def fit(
     facts = {
         "config": asdict(config),
         "commit": commit,
-        "photos": len(photos),
-        "held_out_photos": len(held_out_photos),
+        "photos": len(sources.photos),
+        "scene_photos": len(sources.scenes.photos) if sources.scenes else 0,
+        "held_out_photos": len(held_out.photos),
         "pairs": run.progress.pairs,
         "hours": round(run.progress.seconds / 3600, 3),
-        "device": device_name(photos.device),
+        "device": device_name(sources.photos.device),
         "processes": parallel.world_size(),
         "validation": run.progress.validation,
     }
@@ -126,9 +143,11 @@ def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
     torch.manual_seed(config.seed)
     try:
         network_config = replace(CONFIGS[config.model], **config.network)
-        choose_objective(config.recipe, config.loss_weights)
+        _, weights = choose_objective(config.recipe, config.loss_weights)
     except (TypeError, ValueError) as error:
         raise TrainingError(str(error)) from error
+    if not weights.get("refinement"):  # nothing would teach it
+        network_config = replace(network_config, refine_width=0)
     network = UnsuperPoint(network_config).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -158,18 +177,19 @@ def _open_run(
     return run
 
 
-def _loop(run: Run, photos: Tensor, held_out_photos: Tensor, out: Path) -> None:
+def _loop(run: Run, sources: Sources, held_out: Sources, out: Path) -> None:
     """Steps, log lines, checkpoints and validations, in the order they happen."""
     progress, config, writes = run.progress, run.config, parallel.rank() == 0
+    device = sources.photos.device
     run.network.train()
     last = last_checkpoint = time.monotonic()
     form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
     bar = tqdm(total=100, unit="%", bar_format=form, disable=not writes)
     while progress.share(config) < 1:
         before = progress.share(config)
-        terms = train_step(run, photos)
+        terms = train_step(run, sources)
         now = time.monotonic()
-        progress.seconds = parallel.agree(progress.seconds + now - last, photos.device)
+        progress.seconds = parallel.agree(progress.seconds + now - last, device)
         last = now
         share = progress.share(config)
         if not writes:
@@ -180,14 +200,26 @@ def _loop(run: Run, photos: Tensor, held_out_photos: Tensor, out: Path) -> None:
             bar.n = round(100 * share, 1)
             bar.set_postfix(step=progress.step, **losses)
         if int(share * config.validations) > int(before * config.validations):
-            progress.validation = validate(run.network, held_out_photos)
+            progress.validation = validate(run.network, *held_out)
             _record(out, run, validation=progress.validation)
             log.plot(out / "log.jsonl", out / "curves.png")
+            _keep_the_best(out, run)
             last = time.monotonic()  # validation is not training time
         if now - last_checkpoint > CHECKPOINT_SECONDS or share >= 1:
             save_checkpoint(out / "checkpoint.pt", run)
             last_checkpoint = now
     bar.close()
+
+
+def _keep_the_best(out: Path, run: Run) -> None:
+    """Write the weights of the best validation so far beside the checkpoint."""
+    progress = run.progress
+    merit = progress.validation["homography_accuracy_1"]
+    merit += progress.validation.get("track_accuracy", 0.0)
+    if merit > progress.best:
+        progress.best = merit
+        facts = {"pairs": progress.pairs, "validation": progress.validation}
+        save_weights(out / f"{run.config.model}-best.safetensors", run.network, facts)
 
 
 def _record(out: Path, run: Run, **values: Any) -> None:
@@ -202,9 +234,18 @@ def _record(out: Path, run: Run, **values: Any) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring."""
     options = vars(_parser().parse_args(arguments))
-    data, held_out, most, resume = (
-        options.pop(name) for name in ("data", "held_out", "max_photos", "resume")
+    data, held_out, most, resume, scenes, held_out_scenes = (
+        options.pop(name)
+        for name in (
+            "data",
+            "held_out",
+            "max_photos",
+            "resume",
+            "scenes",
+            "held_out_scenes",
+        )
     )
+    options["mix"] = tuple(options["mix"])
     out = options.pop("out") or Path("runs") / options["model"]
     for changes in ("network", "loss_weights"):
         options[changes] = dict(options[changes])
@@ -213,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = TrainConfig(**options)
         paths = thin_out(list_photos(data), most)
         paths, held = (paths, list_photos(held_out)) if held_out else split(paths)
-        weights = train(paths, held, out, config, resume)
+        weights = train(paths, held, out, config, resume, scenes, held_out_scenes)
     except (TrainingError, NoPhotosError, ModelError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
@@ -246,6 +287,11 @@ def _parser() -> argparse.ArgumentParser:
     default = {f.name: f.default for f in fields(TrainConfig)}
     add("--data", type=Path, required=True, help="folder of JPEG/PNG photos")
     add("--held-out", type=Path, help="photos to validate on (else 1 in 25)")
+    example = "folder of real scenes, made by training.scenes"
+    add("--scenes", type=Path, help=example)
+    add("--held-out-scenes", type=Path, help="the same, to validate on")
+    example = "parts of a batch: homographies, scenes with depth, real scenes"
+    add("--mix", type=int, nargs=3, default=default["mix"], help=example)
     add("--max-photos", type=int, default=MAX_PHOTOS, help="that the memory holds")
     add("--out", type=Path, help="folder of the run (default: runs/MODEL)")
     add("--model", choices=CONFIGS, default=default["model"])

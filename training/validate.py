@@ -8,7 +8,7 @@ Prints the figures as JSON.
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from kpextract.decode import DenseMaps, decode
 from kpextract.errors import ModelError
 from kpextract.features import Features
-from kpextract.image import STRIDE, Frame
+from kpextract.image import Frame
 from kpextract.matching import match
 from training.checkpoint import load_weights
 from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
@@ -26,14 +26,17 @@ from training.metrics import (
     average,
     mean_distance,
     measure_pair,
+    measure_tracks,
     nearest_distances,
 )
-from training.network import DenseOutput, UnsuperPoint
+from training.network import UnsuperPoint
 from training.pairs import Pairs, make_pairs
+from training.scene_pairs import Scenes, draw_scene_pairs, load_scenes
 
 SEED = 20190709  # of the held-out pairs; training draws from small seeds
 KEYPOINTS = 300  # budget at 240x320, as in the paper's table
 BATCH = 10
+SCENE_PAIRS = 150  # of held-out scenes
 VIEW_SIZE = (240, 320)  # height and width of a view, pixels
 # What the held-out pairs are stays what it is when training learns to turn further.
 WARPS = {
@@ -42,14 +45,34 @@ WARPS = {
 }
 
 
-def to_features(output: DenseOutput, max_keypoints: int | None) -> list[Features]:
-    """What the runtime makes of the network's maps."""
+@torch.no_grad()
+def detect(
+    network: UnsuperPoint, images: Tensor, budgets: Sequence[int | None]
+) -> list[list[Features]]:
+    """What the runtime makes of images, for each budget.
+
+    Args:
+        network: in evaluation mode.
+        images: (B, 3, H, W) float32 BGR in [0, 1].
+        budgets: of keypoints per image; None keeps one per cell.
+    """
+    output = network(images.to(next(network.parameters()).device))
     maps = DenseMaps(*(tensor.cpu().numpy() for tensor in output))
-    height, width = (STRIDE * side for side in maps.score_logits.shape[-2:])
-    frame = Frame((width, height), (width, height))
+    pixels = torch.round(255 * images).byte().permute(0, 2, 3, 1).cpu().numpy()
+    refinement = network.refiner.to_runtime() if network.refiner else None
+    frame = Frame(*2 * (pixels.shape[2:0:-1],))
     return [
-        decode(maps.image(index), frame, max_keypoints=max_keypoints)
-        for index in range(len(maps.score_logits))
+        [
+            decode(
+                maps.image(index),
+                frame,
+                max_keypoints=budget,
+                refinement=refinement,
+                pixels=image,
+            )
+            for index, image in enumerate(pixels)
+        ]
+        for budget in budgets
     ]
 
 
@@ -67,8 +90,9 @@ def held_out_pairs(photos: Tensor, warp: str = "moderate") -> Iterator[Pairs]:
         yield make_pairs(batch, VIEW_SIZE, generator, WARPS[warp])
 
 
-@torch.no_grad()
-def validate(network: UnsuperPoint, photos: Tensor) -> dict[str, float]:
+def validate(
+    network: UnsuperPoint, photos: Tensor, scenes: Scenes | None = None
+) -> dict[str, float]:
     """Mean figures over one pair of views of each photo, the same pairs each time.
 
     `mean_distance` is over all cells, as in the paper; everything else is over the best
@@ -76,24 +100,45 @@ def validate(network: UnsuperPoint, photos: Tensor) -> dict[str, float]:
 
     Args:
         photos: (N, 3, H, W) uint8 BGR, on the CPU.
+        scenes: held-out scenes, on the CPU; they add `track_matches` and
+            `track_accuracy`.
     """
     network.eval()
-    device = next(network.parameters()).device
     best, distances = [], []
     for pairs in held_out_pairs(photos):
-        views = [network(images.to(device)) for images in pairs[:2]]
+        views = [detect(network, images, (KEYPOINTS, None)) for images in pairs[:2]]
         homographies = pairs.homography.double().numpy()
         chosen, cells = (
-            zip(*(to_features(view, budget) for view in views), strict=True)
-            for budget in (KEYPOINTS, None)
+            list(zip(*both, strict=True)) for both in zip(*views, strict=True)
         )
         for features, homography in zip(chosen, homographies, strict=True):
             best.append(measure_pair(*features, match(*features), homography))
         for features, homography in zip(cells, homographies, strict=True):
             nearest0, _ = nearest_distances(*features, homography)
             distances.append({"mean_distance": mean_distance(nearest0)})
+    figures = average(best) | average(distances)
+    if scenes is not None:
+        figures |= average(_measure_scenes(network, scenes))
     network.train()
-    return average(best) | average(distances)
+    return figures
+
+
+def _measure_scenes(network: UnsuperPoint, scenes: Scenes) -> list[dict[str, float]]:
+    """Figures of `SCENE_PAIRS` pairs of views of held-out scenes."""
+    generator = torch.Generator().manual_seed(SEED)
+    measured = []
+    for _ in range(SCENE_PAIRS // BATCH):
+        pairs = draw_scene_pairs(scenes, BATCH, VIEW_SIZE, generator)
+        views = (
+            detect(network, images, (KEYPOINTS,))[0]
+            for images in (pairs.images0, pairs.images1)
+        )
+        tracks = torch.stack((pairs.points0, pairs.points1), dim=2).numpy()
+        known = pairs.mask.numpy()
+        for *features, points, mask in zip(*views, tracks, known, strict=True):
+            found = match(*features)
+            measured.append(measure_tracks(*features, found, points[mask]))
+    return measured
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,15 +150,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--weights", type=Path, required=True, help=".safetensors")
     parser.add_argument("--photos", type=Path, required=True, help="folder")
+    example = "folder of held-out scenes, made by training.scenes"
+    parser.add_argument("--scenes", type=Path, help=example)
     options = parser.parse_args(arguments)
     try:
         network, _ = load_weights(options.weights)
         paths = list_photos(options.photos)
         photos = load_cache(paths, CACHE_SIZE, torch.device("cpu"))
+        scenes = None
+        if options.scenes:
+            scenes = load_scenes(options.scenes, torch.device("cpu"))
     except (ModelError, NoPhotosError, OSError) as error:
         print(f"validate: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(validate(network, photos), indent=2))
+    print(json.dumps(validate(network, photos, scenes), indent=2))
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 import numpy as np
 
@@ -24,14 +24,13 @@ _UNREADABLE = (
 
 def save(features: Features, path: str | os.PathLike[str]) -> None:
     """Write a file, whole or not at all."""
+    arrays = {
+        name: np.asarray(value)
+        for name, value in vars(features).items()
+        if value is not None
+    }
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(
-            file,
-            keypoints=features.keypoints,
-            scores=features.scores,
-            descriptors=features.descriptors,
-            image_size=np.array(features.image_size),
-        )
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: str | os.PathLike[str]) -> Features:
@@ -42,7 +41,11 @@ def load(path: str | os.PathLike[str]) -> Features:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {field.name: file[field.name] for field in fields(Features)}
+            arrays = {
+                field.name: file[field.name]
+                for field in fields(Features)
+                if field.default is MISSING or field.name in file
+            }
         width, height = (int(side) for side in arrays.pop("image_size"))
         return Features(**arrays, image_size=(width, height))
     except _UNREADABLE as error:

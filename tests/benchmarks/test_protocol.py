@@ -4,14 +4,13 @@ import pytest
 
 from benchmarks.protocol import (
     Setting,
-    corner_error,
     measure,
     mutual,
     nearest_neighbors,
     stretch,
 )
 from kpextract import Features, match
-from training.metrics import warp_points
+from training.metrics import corner_error, warp_points
 
 SIZE = (320, 240)
 MOVED = np.array([[1.0, 0, 20], [0, 1, 10], [0, 0, 1]])

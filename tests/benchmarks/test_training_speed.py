@@ -10,6 +10,7 @@ from benchmarks.training_speed import (
     time_stages,
     time_steps,
 )
+from training.batches import Sources
 from training.config import TrainConfig
 from training.network import SMALL, count_flop
 from training.train import new_run
@@ -19,19 +20,20 @@ CONFIG = TrainConfig(steps=10, height=64, width=96, batch=2)
 
 
 @pytest.fixture
-def photos():
+def sources():
     generator = torch.Generator().manual_seed(0)
     shape = (2, 3, 120, 160)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    photos = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return Sources(photos)
 
 
-def test_the_stages_are_a_step_of_training(photos):
+def test_the_stages_are_a_step_of_training(sources):
     """In stages or in one go, the weights have moved and the gradients are the same."""
     gradients = []
-    for step in (time_stages, lambda run, photos: time_steps(run, photos, 1)):
+    for step in (time_stages, lambda run, sources: time_steps(run, sources, 1)):
         run = new_run(CONFIG, CPU)
         before = [parameter.clone() for parameter in run.network.parameters()]
-        step(run, photos)
+        step(run, sources)
         after = list(run.network.parameters())
         assert any(not torch.equal(*pair) for pair in zip(before, after, strict=True))
         gradients.append([parameter.grad for parameter in after])
@@ -39,13 +41,13 @@ def test_the_stages_are_a_step_of_training(photos):
         torch.testing.assert_close(staged, whole)
 
 
-def test_rates_by_a_clock_that_is_counted(photos, monkeypatch):
+def test_rates_by_a_clock_that_is_counted(sources, monkeypatch):
     """Every look at the clock is a second later than the last."""
     ticks = iter(range(1000))
     monkeypatch.setattr(training_speed, "now", lambda device: float(next(ticks)))
     run = new_run(CONFIG, CPU)
-    assert time_steps(run, photos, 4) == 0.25
-    assert time_stages(run, photos) == [1.0] * len(STAGES)
+    assert time_steps(run, sources, 4) == 0.25
+    assert time_stages(run, sources) == [1.0] * len(STAGES)
 
 
 def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):

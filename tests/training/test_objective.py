@@ -3,14 +3,23 @@ import torch
 
 from training.homography import warp_points
 from training.network import SMALL, DenseOutput, UnsuperPoint, to_pixels
-from training.objective import OBJECTIVES, WEIGHTS, choose_objective, points_of
+from training.objective import (
+    OBJECTIVES,
+    WEIGHTS,
+    Views,
+    choose_objective,
+    points_of,
+)
+from training.truth import Truth
 
 IDENTITY = torch.eye(3)[None]
 
 
 def evaluate(recipe, output0, output1, homography, **changes):
     objective, weights = choose_objective(recipe, changes)
-    return objective(output0, output1, homography, weights)
+    height, width = output0.score_logits.shape[-2:]
+    truth = Truth.of_planes(homography, (8 * height, 8 * width))
+    return objective(Views(output0, output1), truth, weights)
 
 
 def make_output(seed=0, score=0.0):

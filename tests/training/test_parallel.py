@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
+from training.batches import Sources, draw_batch
 from training.checkpoint import load_weights
 from training.config import TrainConfig
 from training.network import CONFIGS, UnsuperPoint
 from training.objective import choose_objective
-from training.step import Siamese, draw_pairs
+from training.step import Siamese
 
 CONFIG = TrainConfig(steps=6, height=64, width=96, batch=2)
 GRADIENT = """
@@ -42,10 +43,10 @@ def make_photos():
 
 def gradient(network, siamese, photos, step):
     """Adds the gradient of one step's pairs to the parameters."""
-    pairs = draw_pairs(photos, CONFIG, step, share=0.5)
+    batch = draw_batch(Sources(photos), CONFIG, step, share=0.5)
     objective, weights = choose_objective("default", {})
-    outputs = siamese(pairs.images0, pairs.images1)
-    terms = objective(*outputs, pairs.homography, weights)
+    views = siamese(batch.images0, batch.images1)
+    terms = objective(views, batch.truth, weights)
     torch.stack(list(terms.values())).sum().backward()
 
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from training import log
+from training.batches import Sources, draw_batch, warp_ranges
 from training.checkpoint import load_weights
 from training.config import Progress, TrainConfig, TrainingError, learning_rate
 from training.data import list_photos, load_cache
 from training.network import CONFIGS
-from training.step import draw_pairs, train_step, warp_ranges
+from training.step import train_step
 from training.train import main, new_run, train
 
 CONFIG = TrainConfig(steps=6, height=64, width=96, batch=2)
@@ -65,7 +66,8 @@ def test_a_resumed_run_ends_with_the_same_bits(photos, finished, tmp_path, monke
 
 def test_a_run_leaves_weights_log_curves_and_checkpoint(finished, photos):
     names = {path.name for path in finished.iterdir()}
-    assert names == {"checkpoint.pt", "small.safetensors", "log.jsonl", "curves.png"}
+    weights = {"small.safetensors", "small-best.safetensors"}
+    assert names == {"checkpoint.pt", "log.jsonl", "curves.png"} | weights
     network, facts = load_weights(finished / "small.safetensors")
     assert network.config == CONFIGS["small"]
     assert facts["pairs"] == 12
@@ -108,7 +110,7 @@ def test_training_lowers_the_loss(photos):
     totals = []
     for _ in range(30):
         run.progress.step = 0  # the same batch each time
-        totals.append(float(sum(train_step(run, cache).values())))
+        totals.append(float(sum(train_step(run, Sources(cache)).values())))
     assert np.mean(totals[-3:]) < 0.9 * np.mean(totals[:3])
 
 
@@ -119,7 +121,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change():
     before = [parameter.clone() for parameter in run.network.parameters()]
     cache = torch.randint(0, 256, (2, 3, 120, 160), dtype=torch.uint8)
     with pytest.raises(TrainingError, match="not finite at step 0"):
-        train_step(run, cache)
+        train_step(run, Sources(cache))
     for old, new in zip(before, run.network.parameters(), strict=True):
         assert torch.equal(old.nan_to_num(), new.nan_to_num())
 
@@ -203,7 +205,8 @@ def test_the_gradient_is_clipped(photos, monkeypatch):
         ),
     )
     train_step(
-        new_run(replace(CONFIG, clip=0.01), CPU), load_cache(photos, (120, 160), CPU)
+        new_run(replace(CONFIG, clip=0.01), CPU),
+        Sources(load_cache(photos, (120, 160), CPU)),
     )
     assert seen[0].norm().item() == pytest.approx(0.01, rel=1e-3)
 
@@ -282,9 +285,9 @@ def test_rotation_grows_to_its_full_range():
 
 def test_the_last_part_has_views_of_twice_the_side():
     config = TrainConfig(steps=10, height=64, width=96, batch=8, finish=0.2)
-    cache = torch.randint(0, 256, (4, 3, 180, 240), dtype=torch.uint8)
+    cache = torch.randint(0, 256, (4, 3, 184, 240), dtype=torch.uint8)
     shapes = [
-        tuple(draw_pairs(cache, config, 0, share).images0.shape)
+        tuple(draw_batch(Sources(cache), config, 0, share).images0.shape)
         for share in (0.0, 0.79, 0.8, 1.0)
     ]
     assert shapes == [(8, 3, 64, 96)] * 2 + [(2, 3, 128, 192)] * 2

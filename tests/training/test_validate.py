@@ -5,7 +5,7 @@ import torch
 
 from training.data import CACHE_SIZE, list_photos, load_cache
 from training.network import CONFIGS, UnsuperPoint
-from training.validate import main, to_features, validate
+from training.validate import detect, main, validate
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,7 @@ def test_an_untrained_network_places_points_blindly(photos):
 
 def test_features_are_the_best_of_the_budget():
     network = UnsuperPoint(CONFIGS["small"]).eval()
-    with torch.no_grad():
-        output = network(torch.rand(2, 3, 64, 96))
-    some, everything = to_features(output, 10), to_features(output, None)
+    some, everything = detect(network, torch.rand(2, 3, 64, 96), (10, None))
     assert [len(features) for features in some] == [10, 10]
     assert [len(features) for features in everything] == [96, 96]
     assert (some[1].scores == everything[1].scores[:10]).all()

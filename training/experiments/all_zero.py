@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from kpextract.errors import ModelError
 from kpextract.files import replacing
+from kpextract.image import STRIDE
 from training.checkpoint import load_weights
 from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
 from training.experiments.frozen import (
@@ -36,7 +37,8 @@ from training.experiments.frozen import (
 )
 from training.losses import score_loss, usp_loss
 from training.network import DenseOutput
-from training.objective import WEIGHTS, default_objective
+from training.objective import WEIGHTS, Views, default_objective
+from training.truth import Truth
 
 SEED = 0
 STEPS = 1000
@@ -109,16 +111,18 @@ def paper_loss(
 
 def default_loss(frozen: FrozenPairs, indices: Tensor, logits: Tensor) -> Tensor:
     """The score terms of the default recipe, summed over the pairs of views."""
-    outputs = [
+    outputs = (
         DenseOutput(
             logits[view].unflatten(1, (1, *frozen.positions.shape[-2:])),
             frozen.positions[view, indices],
             frozen.descriptor_maps[view, indices],
         )
         for view in (0, 1)
-    ]
-    homography = frozen.homography[indices]
-    terms = default_objective(*outputs, homography, WEIGHTS["default"])
+    )
+    height, width = frozen.positions.shape[-2:]
+    size = (STRIDE * height, STRIDE * width)
+    truth = Truth.of_planes(frozen.homography[indices], size)
+    terms = default_objective(Views(*outputs), truth, WEIGHTS["default"])
     return len(indices) * (terms["score"] + terms["usp"])
 
 

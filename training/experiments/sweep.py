@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from training.batches import Sources
 from training.checkpoint import load_weights
 from training.config import TrainConfig, TrainingError
 from training.data import CACHE_SIZE, list_photos, load_cache
@@ -71,15 +72,20 @@ def sweep(
     """
     keep_freed_memory()
     paths = list_photos(data)
-    photos = load_cache(paths, CACHE_SIZE, choose_device())
-    held_out_photos = load_cache(list_photos(held_out), CACHE_SIZE, torch.device("cpu"))
+    sources, held_out_sources = (
+        Sources(load_cache(photos, CACHE_SIZE, device))
+        for photos, device in (
+            (paths, choose_device()),
+            (list_photos(held_out), torch.device("cpu")),
+        )
+    )
     results = {}
     for name, config in configs.items():
         weights = out / name / f"{config.model}.safetensors"
         if not weights.exists():
             resume = (out / name / "checkpoint.pt").exists()
             names = fingerprint(paths)
-            fit(photos, held_out_photos, out / name, config, names, resume)
+            fit(sources, held_out_sources, out / name, config, names, resume)
         _, facts = load_weights(weights)
         if TrainConfig(**facts["config"]) != config:
             raise TrainingError(

@@ -1,0 +1,145 @@
+"""Learned sub-pixel refinement: where exactly is the point that a patch shows?
+
+Part of a model, beside its dense maps: a small network reads the patch around each kept
+point. It moves a point by at most 2 px and says how sure it is; rank and descriptor
+stay.
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from kpextract.errors import ModelError
+
+KEY = "kpextract.refinement"  # of the model's metadata
+PATCH_SIDE = 13  # pixels, odd
+REACH = 2.0  # pixels that a point may move, each way
+# Added to the deviation of a patch, in values of [0, 1]: five of 255, so that the noise
+# of a flat patch is not blown up into structure.
+FLAT = 0.02
+# Of what the patch is cut: green. A camera samples it most densely, and one channel is
+# read without converting the whole image.
+CHANNEL = 1
+LOG_SIGMA = (-3.0, 1.5)  # range of log sigma: 0.05 px to 4.5 px
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Weights of the layers, float32 (inputs, outputs), and their biases."""
+
+    weights: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+
+    def __call__(
+        self, image: np.ndarray, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Refine points.
+
+        Args:
+            image: (H, W, 3) uint8, the engine's input.
+            points: (N, 2) float32, x and y in its pixels.
+
+        Returns:
+            points: (N, 2) float32, moved.
+            sigma: (N,) float32, the expected error in pixels, per axis.
+        """
+        values = normalize_patches(sample_patches(image, points))
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            values = values @ weight
+            values += bias
+            np.maximum(values, 0, out=values)
+        values = values @ self.weights[-1] + self.biases[-1]
+        moved = points + np.float32(REACH) * np.tanh(values[:, :2])
+        return moved, np.exp(np.clip(values[:, 2], *LOG_SIGMA))
+
+    def to_text(self) -> str:
+        """Encode the weights for a model's metadata; `from_text` reads it."""
+        layers = [
+            {
+                "shape": array.shape,
+                "float32": base64.b64encode(array.tobytes()).decode(),
+            }
+            for array in (*self.weights, *self.biases)
+        ]
+        return json.dumps(layers)
+
+    @classmethod
+    def from_text(cls, text: str) -> "Refinement":
+        """Decode the text of `to_text`.
+
+        Raises:
+            ModelError: the text is not that of a refinement.
+        """
+        try:
+            arrays = [
+                np.frombuffer(base64.b64decode(layer["float32"]), "<f4").reshape(
+                    layer["shape"]
+                )
+                for layer in json.loads(text)
+            ]
+            half = len(arrays) // 2
+            refinement = cls(tuple(arrays[:half]), tuple(arrays[half:]))
+            refinement._check()
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            RecursionError,
+            binascii.Error,
+        ) as error:
+            raise ModelError(
+                f"the model's {KEY} metadata is not a refinement ({error}). Export the "
+                "model again."
+            ) from error
+        return refinement
+
+    def _check(self) -> None:
+        """Raise ValueError unless the layers follow each other from patch to output."""
+        widths = [PATCH_SIDE**2]
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            if weight.ndim != 2 or weight.shape[0] != widths[-1]:
+                raise ValueError(f"a layer of {widths[-1]} inputs has {weight.shape}")
+            if bias.shape != weight.shape[1:]:
+                raise ValueError(f"a bias of {weight.shape} has {bias.shape}")
+            widths.append(weight.shape[1])
+        if widths[-1] != 3:
+            raise ValueError(f"the last layer has {widths[-1]} outputs, not 3")
+        if not all(np.isfinite(a).all() for a in (*self.weights, *self.biases)):
+            raise ValueError("a weight is not finite")
+
+
+def sample_patches(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Cut the square patch around each point, bilinear, the border repeated.
+
+    Args:
+        image: (H, W, 3) uint8.
+        points: (N, 2) float32 pixels.
+
+    Returns:
+        (N, 169) float32 in [0, 1], row by row.
+    """
+    height, width = image.shape[:2]
+    corner = np.floor(points)
+    across, down = (points - corner).T[:, :, None, None]
+    # One more row and column than the patch has: what lies between is mixed.
+    steps = np.arange(-(PATCH_SIDE // 2), PATCH_SIDE // 2 + 2)
+    left, top = corner.astype(np.intp).T[:, :, None]
+    columns = np.clip(left + steps, 0, width - 1)
+    rows = np.clip(top + steps, 0, height - 1)
+    flat = np.ascontiguousarray(image).reshape(-1)
+    cells = rows[:, :, None] * (3 * width) + (3 * columns + CHANNEL)[:, None]
+    values = flat.take(cells, mode="clip").astype(np.float32)
+    values = values[:, :, :-1] + across * (values[:, :, 1:] - values[:, :, :-1])
+    values = values[:, :-1] + down * (values[:, 1:] - values[:, :-1])
+    return values.reshape(len(points), PATCH_SIDE**2) / np.float32(255)
+
+
+def normalize_patches(patches: np.ndarray) -> np.ndarray:
+    """Subtract each patch's mean and divide by its deviation plus `FLAT`."""
+    centered = patches - patches.mean(axis=1, keepdims=True)
+    deviation = np.sqrt(np.einsum("np,np->n", centered, centered) / patches.shape[1])
+    centered /= deviation[:, None] + np.float32(FLAT)
+    return centered

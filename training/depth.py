@@ -1,0 +1,113 @@
+"""Pairs of views of scenes with depth, and what their surfaces say of each pixel."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.correspondence import DenseMaps
+from training.homography import Size, inside
+
+BORDER = 2  # pixels around an edge of depth where no point is repeatable
+
+
+class DepthPairs(NamedTuple):
+    """B pairs of views of scenes with depth.
+
+    images0, images1: (B, 3, H, W) float32 BGR in [0, 1].
+    map0to1, map1to0: where each pixel lies in the other view.
+    """
+
+    images0: Tensor
+    images1: Tensor
+    map0to1: DenseMaps
+    map1to0: DenseMaps
+
+
+def pixel_centers(size: Size, device: torch.device) -> Tensor:
+    """Return (3, H * W) float32 homogeneous pixels x, y, 1, row by row."""
+    height, width = size
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=device),
+        torch.arange(width, dtype=torch.float32, device=device),
+        indexing="ij",
+    )
+    return torch.stack((x, y, torch.ones_like(x))).flatten(1)
+
+
+def borders(surfaces: Tensor) -> Tensor:
+    """Return (B, H, W) bool: is another surface within `BORDER` pixels?
+
+    Args:
+        surfaces: (B, H, W) the number of the surface that each pixel shows.
+    """
+    numbers = surfaces.float()[:, None]
+    both = torch.cat((numbers, -numbers), dim=1)
+    side = 2 * BORDER + 1
+    rows = F.max_pool2d(both, (1, side), stride=1, padding=(0, BORDER))
+    most = F.max_pool2d(rows, (side, 1), stride=1, padding=(BORDER, 0))
+    return most[:, 0] != -most[:, 1]
+
+
+def at_nearest(values: Tensor, points: Tensor) -> Tensor:
+    """Return (B, N) entries of (B, H, W) at the pixels nearest to (B, N, 2) points.
+
+    Points beyond the border take the nearest entry inside.
+    """
+    height, width = values.shape[1:]
+    x = points[..., 0].round().clamp(0, width - 1).long()
+    y = points[..., 1].round().clamp(0, height - 1).long()
+    return values.flatten(1).gather(1, y * width + x)
+
+
+def dense_maps(
+    targets: Tensor, in_front: Tensor, same: Tensor, border: Tensor
+) -> DenseMaps:
+    """Return the maps of B views from what is known at each pixel.
+
+    Args:
+        targets: (B, H * W, 2) pixels of the other view.
+        in_front: (B, H * W) bool, the target lies in front of the other camera.
+        same: (B, H * W) bool, the other view shows the same surface at the target.
+        border: (B, H, W) bool, an edge of depth is near in this view.
+    """
+    size = border.shape[1:]
+    framed = inside(targets, size) & in_front
+    border = border.flatten(1)
+    visible = framed & same & ~border
+    lost = (framed & ~same) | border
+    # Far targets are kept out of the arithmetic of their neighbors' interpolation.
+    reach = 4 * max(size)
+    finite = targets.nan_to_num(reach, reach, -reach).clamp(-reach, reach)
+    return DenseMaps(
+        finite.transpose(1, 2).unflatten(2, size),
+        visible.unflatten(1, size),
+        lost.unflatten(1, size),
+    )
+
+
+def pair_up(images: Tensor, maps: DenseMaps) -> DepthPairs:
+    """Return pairs from (2 B, 3, H, W) views and their maps, all first views first."""
+    parts = (maps.targets, maps.visible, maps.lost)
+    first, second = zip(*(part.chunk(2) for part in parts), strict=True)
+    return DepthPairs(*images.chunk(2), DenseMaps(*first), DenseMaps(*second))
+
+
+def join(parts: Sequence[DepthPairs]) -> DepthPairs:
+    """Return the pairs of several batches as one."""
+
+    def joined(maps: Sequence[DenseMaps]) -> DenseMaps:
+        return DenseMaps(
+            torch.cat([part.targets for part in maps]),
+            torch.cat([part.visible for part in maps]),
+            torch.cat([part.lost for part in maps]),
+        )
+
+    return DepthPairs(
+        torch.cat([part.images0 for part in parts]),
+        torch.cat([part.images1 for part in parts]),
+        joined([part.map0to1 for part in parts]),
+        joined([part.map1to0 for part in parts]),
+    )

@@ -1,0 +1,162 @@
+"""Random planes of a scene: where they lie, what photo they carry, how they are cut."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from training.cameras import intrinsics
+from training.homography import Size, sample_crops
+from training.shapes import sample_outlines
+
+GRAZING = 0.25  # cosine between a plane's normal and the ray to its middle, at least
+
+
+@dataclass(frozen=True)
+class PlaneRanges:
+    """How the planes of a scene lie. The background is at depth 1."""
+
+    planes: tuple[int, int] = (2, 6)  # background included
+    inverse_depth: tuple[float, float] = (1.08, 2.6)  # of cut-outs, uniform
+    slant: float = 55.0  # degrees, at most; half of the cut-outs face the reference
+    background_slant: float = 35.0  # degrees, at most
+    turn_std: float = 20.0  # degrees that a cut-out is turned in its plane, normal
+    extent: tuple[float, float] = (0.1, 0.5)  # half sides in widths, log-uniform
+    photo_scale: tuple[float, float] = (0.8, 1.8)  # photo pixels a pixel, log-uniform
+
+
+class Planes(NamedTuple):
+    """M planes of B scenes, the first B of them backgrounds.
+
+    scene, slot: (M,) int64; slot counts the planes of one scene, the background is 0.
+    photo: (M,) int64, another one for each plane of a scene.
+    to_photo, to_outline: (M, 3, 3) float64, pixels of the reference camera to pixels
+        of the photo and to the square [-1, 1] x [-1, 1] of the outline.
+    outline: (M - B, F, F) signed distances of the cut-outs, pixels of the reference.
+    normal: (M, 3), distance: (M,) float64, the plane n X = d of the reference, d > 0.
+    """
+
+    scene: Tensor
+    slot: Tensor
+    photo: Tensor
+    to_photo: Tensor
+    to_outline: Tensor
+    outline: Tensor
+    normal: Tensor
+    distance: Tensor
+
+
+def sample_planes(
+    focal: Tensor,
+    size: Size,
+    photos: int,
+    photo_size: Size,
+    ranges: PlaneRanges,
+    generator: torch.Generator,
+) -> Planes:
+    """Draw the planes of B scenes.
+
+    Args:
+        focal: (B,) focal lengths of the reference cameras, pixels.
+        size: (height, width) of the views.
+        photos: how many there are to choose from, at least as many as planes.
+        photo_size: (height, width) of them.
+        ranges: how the planes lie.
+        generator: on the device of `focal`; fixes the result.
+    """
+    device, count = focal.device, len(focal)
+    scene, slot = _sample_slots(count, ranges.planes, generator, device)
+    back = slot == 0
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        draw = torch.rand(len(scene), *shape, generator=generator, device=device)
+        return low + (high - low) * draw
+
+    def log_uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.exp(uniform(math.log(low), math.log(high), *shape))
+
+    order = torch.rand(count, photos, generator=generator, device=device)
+    photo = order.argsort(dim=1)[scene, slot]
+    sides = torch.tensor(size[::-1], device=device, dtype=torch.float32)
+    middle = torch.where(back[:, None], 0.5, uniform(0.1, 0.9, 2)) * sides - 0.5
+    slant = uniform(-ranges.slant, ranges.slant).clamp(min=0)
+    slant = torch.where(back, uniform(0, ranges.background_slant), slant)
+    depth = torch.where(back, 1.0, 1 / uniform(*ranges.inverse_depth))
+    normal, distance = _stand(
+        middle, depth, torch.deg2rad(slant), uniform(0, 2 * math.pi), focal[scene], size
+    )
+    turn = torch.randn(len(scene), generator=generator, device=device)
+    turn = torch.where(back, 0.0, math.radians(ranges.turn_std) * turn)
+    extent = size[1] * log_uniform(*ranges.extent, 2)
+    scale = log_uniform(*ranges.photo_scale, 1)
+    photo_sides = torch.tensor(photo_size[::-1], device=device, dtype=torch.float32)
+    reach = torch.minimum(scale * extent, photo_sides / 2)
+    origin = reach + uniform(0, 1, 2) * (photo_sides - 2 * reach) - 0.5
+    crops = sample_crops(count, size, photo_size, generator)
+    origin[:count], scale[:count] = crops[:, :2], crops[:, 2:]
+    return Planes(
+        scene,
+        slot,
+        photo,
+        _affine(middle, turn, scale.expand(-1, 2), origin),
+        _affine(middle, turn, 1 / extent, torch.zeros_like(origin)),
+        sample_outlines(extent[count:], generator),
+        normal,
+        distance,
+    )
+
+
+def _sample_slots(
+    count: int,
+    planes: tuple[int, int],
+    generator: torch.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Draw how many planes each scene has; return their scenes and slots."""
+    fewest, most = planes
+    number = torch.randint(
+        fewest, most + 1, (count, 1), generator=generator, device=device
+    )
+    exists = torch.arange(1, most, device=device) < number
+    scene, column = torch.nonzero(exists, as_tuple=True)
+    backgrounds = torch.arange(count, device=device)
+    return (
+        torch.cat((backgrounds, scene)),
+        torch.cat((torch.zeros_like(backgrounds), column + 1)),
+    )
+
+
+def _stand(
+    middle: Tensor,
+    depth: Tensor,
+    slant: Tensor,
+    azimuth: Tensor,
+    focal: Tensor,
+    size: Size,
+) -> tuple[Tensor, Tensor]:
+    """Return n and d of planes that show a pixel at a depth, slanted to the camera."""
+    pixel = torch.cat((middle, torch.ones_like(middle[:, :1])), dim=1).double()
+    ray = torch.linalg.solve(intrinsics(focal, size), pixel)
+    lean = torch.sin(slant)
+    normal = torch.stack(
+        (lean * torch.cos(azimuth), lean * torch.sin(azimuth), torch.cos(slant)), dim=1
+    ).double()
+    cosine = (normal * ray).sum(dim=1) / ray.norm(dim=1)
+    facing = normal.new_tensor([0.0, 0.0, 1.0])
+    normal = torch.where((cosine > GRAZING)[:, None], normal, facing)
+    return normal, (normal * ray).sum(dim=1) * depth
+
+
+def _affine(middle: Tensor, turn: Tensor, scale: Tensor, origin: Tensor) -> Tensor:
+    """Return (M, 3, 3): p to origin + scale * (p - middle turned back)."""
+    cosine, sine = torch.cos(turn), torch.sin(turn)
+    back = torch.stack((cosine, sine, -sine, cosine), dim=-1).unflatten(1, (2, 2))
+    linear = (scale[:, :, None] * back).double()
+    matrix = torch.eye(3, dtype=torch.float64, device=turn.device).repeat(
+        len(turn), 1, 1
+    )
+    matrix[:, :2, :2] = linear
+    matrix[:, :2, 2] = origin - (linear @ middle.double()[:, :, None])[..., 0]
+    return matrix

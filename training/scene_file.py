@@ -1,0 +1,88 @@
+"""The file of one scene: its photos, cameras and tracks."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from kpextract.files import replacing
+
+JPEG_QUALITY = 94
+VERSION = 1
+
+
+class SceneFileError(Exception):
+    """A file of a scene that is missing, corrupt or of another version."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """M photos of one place without lens distortion, and K observations of its points.
+
+    names: of the photos, M.
+    photos: M arrays, (H, W, 3) uint8 BGR; H and W are multiples of 4 and may differ.
+    intrinsics: (M, 3, 3) float64 calibration matrices; (0, 0) is the center of the
+        top-left pixel.
+    poses: (M, 3, 4) float64 rotation and translation from the world to each camera;
+        the unit of length is arbitrary, photos without a common track may have
+        different worlds, and equal poses mean a fixed camera.
+    photo: (K,) int32, which photo an observation is in.
+    track: (K,) int32, which point it shows; a photo has each point at most once.
+    points: (K, 2) float32 pixels of the photo.
+    measured: (K,) bool, found in this photo; else projected into it from other photos.
+    """
+
+    names: list[str]
+    photos: list[np.ndarray]
+    intrinsics: np.ndarray
+    poses: np.ndarray
+    photo: np.ndarray
+    track: np.ndarray
+    points: np.ndarray
+    measured: np.ndarray
+
+
+ARRAYS = ("intrinsics", "poses", "photo", "track", "points", "measured")
+
+
+def write_scene(path: Path, scene: Scene) -> None:
+    """Write a scene as .npz, its photos as JPEG.
+
+    Raises:
+        FileNotFoundError: the directory of `path` does not exist.
+    """
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    jpegs = [cv2.imencode(".jpg", photo, quality)[1] for photo in scene.photos]
+    with replacing(path) as temporary:
+        np.savez(
+            temporary,
+            version=VERSION,
+            names=np.array(scene.names),
+            jpegs=np.concatenate(jpegs),
+            ends=np.cumsum([len(jpeg) for jpeg in jpegs]),
+            **{name: getattr(scene, name) for name in ARRAYS},
+        )
+
+
+def read_scene(path: Path) -> Scene:
+    """Read what `write_scene` wrote.
+
+    Raises:
+        SceneFileError: the file is missing, corrupt or of another version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = dict(content)
+        if int(arrays["version"]) != VERSION:
+            raise ValueError(f"version {arrays['version']}, not {VERSION}")
+        jpegs = np.split(arrays["jpegs"], arrays["ends"][:-1])
+        photos = [cv2.imdecode(jpeg, cv2.IMREAD_COLOR) for jpeg in jpegs]
+        names = [str(name) for name in arrays["names"]]
+        return Scene(names, photos, **{name: arrays[name] for name in ARRAYS})
+    except (OSError, KeyError, ValueError, cv2.error, zipfile.BadZipFile) as error:
+        raise SceneFileError(
+            f"{path} is not a scene that can be read ({error}). "
+            "Make it with python -m training.scenes."
+        ) from error

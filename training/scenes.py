@@ -1,0 +1,100 @@
+"""Make training pairs from photos of one place, by structure from motion.
+
+    python -m training.scenes --photos photos/ --out scenes/place.npz
+    python -m training.scenes --photos webcam/ --out scenes/webcam.npz --fixed-camera
+
+Finds SIFT points, matches all photos with one another and reconstructs cameras and
+points with pycolmap. The file holds the photos without lens distortion, their cameras,
+and where each point lies in every photo that shows it: also in photos that SIFT did not
+match with one another. `training.scene_pairs` draws pairs of views from it.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from kpextract.errors import InvalidImageError, MissingPackageError
+from training.data import NoPhotosError
+from training.fixed_camera import fixed_camera_scene
+from training.reconstruction import ReconstructionError, reconstruct, to_scene
+from training.scene_file import Scene, write_scene
+
+MAX_SIDE = 640  # of a photo in the file, pixels
+
+
+def make_scene(options: argparse.Namespace) -> Scene:
+    """Make the scene that a command line asks for; errors as in `reconstruct`."""
+    if options.fixed_camera:
+        return fixed_camera_scene(options.photos, options.max_side)
+    with tempfile.TemporaryDirectory() as work:
+        models = reconstruct(options.photos, Path(work), options.threads, options.masks)
+        return to_scene(models, options.photos, options.max_side)
+
+
+def describe(scene: Scene) -> str:
+    """Describe a scene in one line."""
+    per_photo = np.bincount(scene.photo, minlength=len(scene.names))
+    return (
+        f"{len(scene.names)} photos, {len(np.unique(scene.track))} points, "
+        f"{scene.measured.sum()} observations and {(~scene.measured).sum()} "
+        f"projections, {int(np.median(per_photo))} per photo (median)"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; see the module's docstring."""
+    options = _parser().parse_args(arguments)
+    try:
+        if not options.out.parent.is_dir():
+            raise FileNotFoundError(f"{options.out.parent} is not a directory")
+        scene = make_scene(options)
+        write_scene(options.out, scene)
+    except (
+        InvalidImageError,
+        MissingPackageError,
+        NoPhotosError,
+        OSError,
+        ReconstructionError,
+    ) as error:
+        print(f"scenes: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.out}: {describe(scene)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.scenes",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--photos", type=Path, required=True, help="directory of photos of one place")
+    add("--out", type=Path, required=True, help="scene file to write, .npz")
+    add(
+        "--max-side",
+        type=int,
+        default=MAX_SIDE,
+        help="longer side of the photos in the file, in pixels (default: %(default)s)",
+    )
+    add(
+        "--masks",
+        type=Path,
+        help="directory of masks, NAME.JPG.png for NAME.JPG, black where the photo is "
+        "not to be used (default: none)",
+    )
+    add("--threads", type=int, default=-1, help="number of threads (default: all)")
+    add(
+        "--fixed-camera",
+        action="store_true",
+        help="photos of one fixed camera: checks their alignment instead of "
+        "reconstructing",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

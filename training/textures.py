@@ -1,0 +1,73 @@
+"""Colors of many photos at arbitrary points, without the aliasing of small copies."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LEVELS = 4  # each half the side of the one before
+
+
+class Textures:
+    """A few photos and their smaller copies, sampled by photo, point and footprint.
+
+    All photos of a level lie below one another in one image, so that points of any
+    number of photos are sampled by one call.
+    """
+
+    def __init__(self, photos: Tensor):
+        """Take (P, 3, H, W) uint8; H and W are multiples of 8, so levels stay exact."""
+        count, _, self.height, self.width = photos.shape
+        self.count, self.size = count, (self.height, self.width)
+        stacked = photos.permute(1, 0, 2, 3).float().div_(255).flatten(1, 2)[None]
+        self.levels = [stacked.contiguous()]
+        for _ in range(1, LEVELS):
+            self.levels.append(F.avg_pool2d(self.levels[-1], 2))
+
+    def sample(self, index: Tensor, points: Tensor, footprint: Tensor) -> Tensor:
+        """Return (3, N) colors, bilinear; beyond its border a photo is mirrored.
+
+        Args:
+            index: (N,) which photo.
+            points: (N, 2) x and y in pixels of the photo.
+            footprint: (N,) photo pixels that one pixel of the view spans; the level
+                whose pixels are nearest to it is read.
+        """
+        level = torch.log2(footprint.clamp(min=1)).round().clamp(max=LEVELS - 1)
+        x = mirror(points[:, 0], self.width)
+        y = mirror(points[:, 1], self.height)
+        colors = points.new_empty(3, len(points))
+        for number, image in enumerate(self.levels):
+            chosen = torch.nonzero(level == number)[:, 0]
+            if len(chosen):
+                grid = self._grid(
+                    *(values[chosen] for values in (index, x, y)), 2**number
+                )
+                found = F.grid_sample(image, grid[None, None], align_corners=False)
+                colors[:, chosen] = found[0, :, 0]
+        return colors
+
+    def _grid(self, index: Tensor, x: Tensor, y: Tensor, shrink: int) -> Tensor:
+        """Return (N, 2) points of a level's image in the units of grid_sample."""
+        width, height = self.width // shrink, self.height // shrink
+        # Outer half pixels would reach into the photo above, below, or into nothing.
+        x = ((x + 0.5) / shrink).clamp(0.5, width - 0.5)
+        y = ((y + 0.5) / shrink).clamp(0.5, height - 0.5)
+        row = index * height + y.double()  # float32 is too coarse for a tall stack
+        total = self.count * height
+        return torch.stack((2 * x / width - 1, (2 * row / total - 1).float()), dim=-1)
+
+
+def mirror(values: Tensor, side: int) -> Tensor:
+    """Fold coordinates into [-0.5, side - 0.5], as mirrors at both ends would."""
+    period = 2 * side
+    shifted = values + 0.5
+    shifted = shifted - period * torch.floor(shifted / period)
+    return side - 0.5 - (shifted - side).abs()
+
+
+def pick(photos: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw `count` photos with replacement from (N, 3, H, W)."""
+    chosen = torch.randint(
+        len(photos), (count,), generator=generator, device=photos.device
+    )
+    return photos[chosen]
