@@ -28,13 +28,6 @@ EXTRACTORS = ["small", "small-int8", "base", "ORB", "SIFT", "XFeat", "ALIKED-T16
 PHOTO = Path("examples/street-left.jpg")
 SETTING = SETTINGS[-1]  # what the table shows and the latency is measured with
 TURNS = 3
-SUMMARY = (  # what the README shows
-    "repeatability",
-    "homography_accuracy_3",
-    "matching_score",
-    "matching_accuracy_3",
-    "milliseconds",
-)
 
 
 def measure_latency(
@@ -57,13 +50,6 @@ def rows(result: dict[str, Any]) -> Rows:
         label: figures
         | {"milliseconds": result["latency"][label]["milliseconds"]["p50"]}
         for label, figures in result["figures"][SETTING.name]["all"].items()
-    }
-
-
-def summary(result: dict[str, Any]) -> Rows:
-    """Return `rows` with the columns of `SUMMARY` alone."""
-    return {
-        label: {key: row[key] for key in SUMMARY} for label, row in rows(result).items()
     }
 
 
