@@ -26,7 +26,7 @@ def test_a_row_of_the_table():
     line = tables.table("variants.json", {"rows": {"dense": ROW}}).splitlines()[-1]
     assert line == (
         "| dense | `--kind dense` | 1.23 | 2.00 MB | 0.51% | 0.0123 | "
-        " 0.99999 | passed | 21.3 |"
+        "0.99999 | passed | 21.3 |"
     )
 
 
