@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training import parallel
+from training.boxes import make_boxed_pairs
 from training.config import TrainConfig
 from training.correspondence import Correspondence, Homographies, Occluded, Stacked
 from training.homography import Size, WarpRanges
@@ -20,6 +21,7 @@ from training.truth import Tracks, Truth
 
 # A new network cannot use large turns yet: a run starts with a third of them.
 RAMP_START = 1 / 3
+DEPTH = (make_layered_pairs, make_boxed_pairs)  # they take turns
 TURNS = WarpRanges(any_turn=0.2, far=0.25)
 # Shares of the pairs with both views in fair light, and with one.
 BOTH_FAIR, ONE_FAIR = 0.4, 0.4
@@ -100,7 +102,8 @@ def draw_batch(sources: Sources, config: TrainConfig, step: int, share: float) -
         there.append(Homographies(pair.homography, size))
         back.append(Homographies(torch.linalg.inv(pair.homography), size))
     if depth:
-        scene = make_layered_pairs(photos, size, generator, depth)
+        make = DEPTH[step % len(DEPTH)]
+        scene = make(photos, size, generator, depth)
         views.append((scene.images0, scene.images1))
         there.append(scene.map0to1)
         back.append(scene.map1to0)

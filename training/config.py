@@ -38,6 +38,7 @@ class TrainConfig:
     compile: bool = False  # the network by torch.compile; needs a C++ compiler
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "mix", tuple(self.mix))  # JSON gives a list
         if (self.steps is None) == (self.minutes is None):
             raise TrainingError("give either steps or minutes.")
         if not (self.steps or self.minutes or 0) > 0 or self.batch < 1:

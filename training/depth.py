@@ -1,11 +1,10 @@
 """Pairs of views of scenes with depth, and what their surfaces say of each pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from training.correspondence import DenseMaps
 from training.homography import Size, inside
@@ -43,22 +42,39 @@ def borders(surfaces: Tensor) -> Tensor:
     Args:
         surfaces: (B, H, W) the number of the surface that each pixel shows.
     """
-    numbers = surfaces.float()[:, None]
-    both = torch.cat((numbers, -numbers), dim=1)
-    side = 2 * BORDER + 1
-    rows = F.max_pool2d(both, (1, side), stride=1, padding=(0, BORDER))
-    most = F.max_pool2d(rows, (side, 1), stride=1, padding=(BORDER, 0))
-    return most[:, 0] != -most[:, 1]
+    most, least = surfaces, surfaces
+    for axis in (1, 2):
+        most = _sliding(torch.maximum, most, axis)
+        least = _sliding(torch.minimum, least, axis)
+    return most != least
+
+
+def _sliding(
+    extreme: Callable[[Tensor, Tensor], Tensor], values: Tensor, axis: int
+) -> Tensor:
+    """Return the extreme of the entries within `BORDER` along an axis."""
+    found = values.clone()
+    length = values.shape[axis]
+    for offset in range(1, BORDER + 1):
+        head = found.narrow(axis, 0, length - offset)
+        tail = found.narrow(axis, offset, length - offset)
+        first, last = (
+            values.narrow(axis, 0, length - offset),
+            values.narrow(axis, offset, length - offset),
+        )
+        head.copy_(extreme(head, last))
+        tail.copy_(extreme(tail, first))
+    return found
 
 
 def at_nearest(values: Tensor, points: Tensor) -> Tensor:
-    """Return (B, N) entries of (B, H, W) at the pixels nearest to (B, N, 2) points.
+    """Return (B, N) entries of (B, H, W) at the pixels nearest to (2, B, N) x and y.
 
     Points beyond the border take the nearest entry inside.
     """
     height, width = values.shape[1:]
-    x = points[..., 0].round().clamp(0, width - 1).long()
-    y = points[..., 1].round().clamp(0, height - 1).long()
+    x = points[0].round().clamp(0, width - 1).long()
+    y = points[1].round().clamp(0, height - 1).long()
     return values.flatten(1).gather(1, y * width + x)
 
 
@@ -68,13 +84,13 @@ def dense_maps(
     """Return the maps of B views from what is known at each pixel.
 
     Args:
-        targets: (B, H * W, 2) pixels of the other view.
+        targets: (B, 2, H * W) x and y in pixels of the other view.
         in_front: (B, H * W) bool, the target lies in front of the other camera.
         same: (B, H * W) bool, the other view shows the same surface at the target.
         border: (B, H, W) bool, an edge of depth is near in this view.
     """
     size = border.shape[1:]
-    framed = inside(targets, size) & in_front
+    framed = inside(targets.mT, size) & in_front
     border = border.flatten(1)
     visible = framed & same & ~border
     lost = (framed & ~same) | border
@@ -82,7 +98,7 @@ def dense_maps(
     reach = 4 * max(size)
     finite = targets.nan_to_num(reach, reach, -reach).clamp(-reach, reach)
     return DenseMaps(
-        finite.transpose(1, 2).unflatten(2, size),
+        finite.unflatten(2, size),
         visible.unflatten(1, size),
         lost.unflatten(1, size),
     )

@@ -68,8 +68,8 @@ def make_layered_pairs(
         cameras: how the cameras move.
     """
     planes, cameras = planes or PlaneRanges(), cameras or CameraRanges()
-    # Scenes share photos, so that a pair costs the smaller copies of two, not of four.
-    textures = Textures(pick(photos, max(2 * count, planes.planes[1]), generator))
+    # Scenes share photos: a pair costs the smaller copies of one photo, not of four.
+    textures = Textures(pick(photos, max(count, planes.planes[1]), generator))
     chunk = CHUNK if photos.device.type == "cpu" else count
     return join(
         [
@@ -102,7 +102,7 @@ def _make(
 
 def face_backgrounds(planes: Planes, cameras: Cameras, size: Size) -> Planes:
     """Turn those backgrounds to both views that one would see past, or nearly."""
-    count = cameras.center.shape[1]
+    count = planes.counts[0]
     right, bottom = size[1] - 1, size[0] - 1
     device = planes.normal.device
     corners = torch.tensor(
@@ -170,103 +170,128 @@ def see(planes: Planes, cameras: Cameras, reference: Tensor) -> Seen:
 
 def render(planes: Planes, seen: Seen, textures: Textures, size: Size) -> DepthPairs:
     """Compose the planes by depth in both views, and follow each pixel to the other."""
-    device, count = planes.scene.device, len(planes.scene) - len(planes.outline)
-    pixels = pixel_centers(size, device)
-    depths, cover = _compare(planes, seen, pixels, size)
-    top, behind, alpha = _nearest(depths, cover)
-    numbers = torch.zeros(depths.shape[1:3], dtype=torch.int64, device=device)
-    numbers[planes.scene, planes.slot] = torch.arange(len(planes.scene), device=device)
-    scenes = torch.arange(count, device=device)[:, None]
-    views = torch.arange(2, device=device)[:, None, None] * len(planes.scene)
-
-    def rows(slots: Tensor) -> Tensor:  # of the planes' tables, both views in one
-        return (views + numbers[scenes, slots]).flatten()
-
-    everywhere = pixels.repeat(1, 2 * count)
-    images = _color(planes, seen, textures, rows(top), everywhere)
-    edge = torch.nonzero(alpha.flatten() < 1)[:, 0]
-    below = _color(planes, seen, textures, rows(behind)[edge], everywhere[:, edge])
-    weight = alpha.flatten()[edge]
-    images[:, edge] = weight * images[:, edge] + (1 - weight) * below
-    shown = torch.where(alpha >= 0.5, top, behind)
-    targets, depth = _project(seen.to_other.flatten(0, 1), rows(shown), everywhere)
-    targets, depth = (
-        targets.unflatten(0, (2 * count, -1)),
-        depth.unflatten(0, (2 * count, -1)),
+    pixels = pixel_centers(size, planes.photo.device)
+    top, behind, alpha = _compose(planes, seen, pixels, size)
+    views = 2 * planes.counts[0]
+    second_view = torch.arange(2, device=pixels.device)[:, None, None] * sum(
+        planes.counts
     )
-    surfaces = shown.flatten(0, 1).unflatten(1, size)
+
+    def rows(numbers: Tensor) -> Tensor:  # of tables that hold both views
+        return (second_view + numbers).flatten()
+
+    everywhere = pixels.repeat(1, views)
+    colors = _color(planes, seen, textures, rows(top), everywhere)
+    edge = torch.nonzero(alpha.flatten() < 1)[:, 0]
+    back = rows(behind).index_select(0, edge)
+    beyond = _color(planes, seen, textures, back, everywhere[:, edge])
+    weight = alpha.flatten()[edge]
+    colors[:, edge] = weight * colors[:, edge] + (1 - weight) * beyond
+
+    shown = torch.where(alpha >= 0.5, top, behind)
+    x, y, depth = _move(seen.to_other.flatten(0, 1), rows(shown), everywhere)
+    targets = torch.stack((x / depth, y / depth)).unflatten(1, (views, -1))
     other = shown.flip(0).flatten(0, 1).unflatten(1, size)
-    same = at_nearest(other, targets) == surfaces.flatten(1)
-    maps = dense_maps(targets, depth > 0, same, borders(surfaces))
-    pictures = images.unflatten(1, (2 * count, *size)).transpose(0, 1)
-    return pair_up(pictures, maps)
+    same = at_nearest(other, targets) == shown.flatten(0, 1)
+    surfaces = shown.flatten(0, 1).unflatten(1, size)
+    in_front = depth.unflatten(0, (views, -1)) > 0
+    maps = dense_maps(targets.transpose(0, 1), in_front, same, borders(surfaces))
+    return pair_up(colors.unflatten(1, (views, *size)).transpose(0, 1), maps)
 
 
-def _compare(
+def _compose(
     planes: Planes, seen: Seen, pixels: Tensor, size: Size
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the nearest plane of each pixel, the next behind it, the nearest's cover.
+
+    All are (2, B, N). The next is found only where the nearest covers a part.
+    """
+    count = planes.counts[0]
+    best = seen.inverse_depth[:, :count] @ pixels
+    depths = [best.clone()]
+    alpha = torch.ones_like(best)
+    top = torch.arange(count, device=pixels.device)[:, None].expand(best.shape).clone()
+    first = count
+    for number in planes.counts[1:]:
+        rows = slice(first, first + number)
+        depth, cover = _cut_out(planes, seen, rows, pixels, size)
+        nearer = depth > best[:, :number]
+        order = torch.arange(first, first + number, device=pixels.device)[:, None]
+        for kept, new in ((top, order), (alpha, cover), (best, depth)):
+            kept[:, :number] = torch.where(nearer, new, kept[:, :number])
+        depths.append(depth)
+        first += number
+    return top, _next(planes, depths, top, alpha < 1), alpha
+
+
+def _cut_out(
+    planes: Planes, seen: Seen, rows: slice, pixels: Tensor, size: Size
 ) -> tuple[Tensor, Tensor]:
-    """Return (2, B, L, N) inverse depths, -1 where nothing is, and cover in [0, 1]."""
-    views, count = 2, len(planes.scene) - len(planes.outline)
-    inverse = seen.inverse_depth @ pixels
-    moved = seen.to_outline[:, count:] @ pixels
-    depth = moved[:, :, 2].clamp(min=1e-6)
-    grid = torch.stack((moved[:, :, 0] / depth, moved[:, :, 1] / depth), dim=-1)
+    """Return (2, P, N) inverse depths of cut-outs, -1 where they are not, and cover."""
+    count = planes.counts[0]
+    # Matrices of the two views and P planes in one product with all pixels.
+    product = torch.cat(
+        (seen.to_outline[:, rows], seen.inverse_depth[:, rows, None]), 2
+    )
+    x, y, ratio, depth = (product @ pixels).unbind(2)
+    ratio = ratio.clamp(min=1e-6)
+    outline = planes.outline[rows.start - count : rows.stop - count, None]
     distance = F.grid_sample(
-        planes.outline.repeat(views, 1, 1)[:, None],
-        grid.flatten(0, 1).unflatten(1, size),
+        outline.repeat(2, 1, 1, 1),
+        torch.stack((x / ratio, y / ratio), -1).flatten(0, 1).unflatten(1, size),
         padding_mode="border",
         align_corners=False,
-    ).reshape(depth.shape)
-    # Pixels of the view in one of the reference, root of areas: depth^1.5 over a root.
-    magnification = depth * depth.sqrt() / seen.to_reference[:, count:, None]
-    cut = (0.5 + distance * magnification).clamp(0, 1)
-    cover = torch.cat((torch.ones_like(inverse[:, :count]), cut), dim=1)
-    there = (cover > 0) & (inverse > 0) & seen.faces[:, :, None]
-    slots = int(planes.slot.max()) + 1
-    shape = (views, count, slots, pixels.shape[1])
-    depths, covers = pixels.new_full(shape, -1), pixels.new_ones(shape)
-    depths[:, planes.scene, planes.slot] = torch.where(there, inverse, -1)
-    covers[:, planes.scene, planes.slot] = cover
-    return depths, covers
+    ).reshape(ratio.shape)
+    # Pixels of the view per pixel of the reference, by the root of the areas.
+    magnification = ratio * ratio.sqrt() / seen.to_reference[:, rows, None]
+    cover = (0.5 + distance * magnification).clamp(0, 1)
+    there = (cover > 0) & seen.faces[:, rows, None]
+    return torch.where(there, depth, -1), cover
 
 
-def _nearest(depths: Tensor, cover: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (2, B, N) slots of the nearest plane and the next, and the first's cover.
+def _next(planes: Planes, depths: list[Tensor], top: Tensor, where: Tensor) -> Tensor:
+    """Return (2, B, N): the nearest plane but `top` at pixels `where`, else `top`.
 
     Args:
-        depths: (2, B, L, N) inverse, -1 where nothing is.
-        cover: likewise, how much of the pixel the plane covers.
+        planes: of B scenes.
+        depths: per entry of `planes.counts`, (2, P, N) inverse depths.
+        top: (2, B, N) nearest planes.
+        where: (2, B, N) bool.
     """
-    best, alpha = depths[:, :, 0], cover[:, :, 0]
-    top = torch.zeros_like(best, dtype=torch.int64)
-    for slot in range(1, depths.shape[2]):
-        nearer = depths[:, :, slot] > best
-        best = torch.where(nearer, depths[:, :, slot], best)
-        alpha = torch.where(nearer, cover[:, :, slot], alpha)
-        top = torch.where(nearer, slot, top)
+    view, scene, pixel = torch.nonzero(where, as_tuple=True)
+    nearest = top[view, scene, pixel]
+    best, plane = depths[0][view, scene, pixel], scene
+    best = torch.where(nearest == scene, -1, best)
+    first = planes.counts[0]
+    for depth, number in zip(depths[1:], planes.counts[1:], strict=True):
+        found = depth[view, scene.clamp(max=number - 1), pixel]
+        nearer = (scene < number) & (nearest != first + scene) & (found > best)
+        best = torch.where(nearer, found, best)
+        plane = torch.where(nearer, first + scene, plane)
+        first += number
     behind = top.clone()
-    view, scene, pixel = torch.nonzero(alpha < 1, as_tuple=True)
-    column = depths[view, scene, :, pixel]
-    column.scatter_(1, top[view, scene, pixel][:, None], -1)
-    behind[view, scene, pixel] = column.argmax(dim=1)
-    return top, behind, alpha
+    behind[view, scene, pixel] = plane
+    return behind
 
 
-def _project(matrices: Tensor, rows: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (N, 2) pixels moved each by its own matrix, and (N,) their third row.
+def _move(
+    matrices: Tensor, rows: Tensor, pixels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the three (N,) products of pixels with one matrix each.
 
     Args:
         matrices: (T, 3, 3).
         rows: (N,) which of them.
         pixels: (3, N) homogeneous, the last row 1.
     """
-    entries = matrices.flatten(1).index_select(0, rows)
-    x, y = pixels[0], pixels[1]
-    first, second, depth = (
-        entries[:, row] * x + entries[:, row + 1] * y + entries[:, row + 2]
+    table = matrices.flatten(1).T.contiguous()
+    # One column at a time: rows of nine would be read with a stride.
+    entries = [column.index_select(0, rows) for column in table]
+    x, y, depth = (
+        entries[row] * pixels[0] + entries[row + 1] * pixels[1] + entries[row + 2]
         for row in (0, 3, 6)
     )
-    return torch.stack((first / depth, second / depth), dim=-1), depth
+    return x, y, depth
 
 
 def _color(
@@ -281,7 +306,8 @@ def _color(
         pixels: (3, N) homogeneous.
     """
     matrices = seen.to_photo.flatten(0, 1)
-    points, depth = _project(matrices, rows, pixels)
+    x, y, depth = _move(matrices, rows, pixels)
     area = torch.linalg.det(matrices.double()).abs().sqrt().float()
-    footprint = area[rows] / (depth.abs() * depth.abs().sqrt())
-    return textures.sample(planes.photo.repeat(2)[rows], points, footprint)
+    footprint = area.index_select(0, rows) / (depth * depth.sqrt())
+    photo = planes.photo.repeat(2).index_select(0, rows)
+    return textures.sample(photo, x / depth, y / depth, footprint)

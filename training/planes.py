@@ -28,9 +28,11 @@ class PlaneRanges:
 
 
 class Planes(NamedTuple):
-    """M planes of B scenes, the first B of them backgrounds.
+    """M planes of B scenes: first all backgrounds, then a cut-out of each scene, ...
 
-    scene, slot: (M,) int64; slot counts the planes of one scene, the background is 0.
+    counts: how many scenes have a background (B), a first cut-out, a second, and so on;
+        they fall, and it is always the first scenes that have one.
+    scene: (M,) int64.
     photo: (M,) int64, another one for each plane of a scene.
     to_photo, to_outline: (M, 3, 3) float64, pixels of the reference camera to pixels
         of the photo and to the square [-1, 1] x [-1, 1] of the outline.
@@ -38,8 +40,8 @@ class Planes(NamedTuple):
     normal: (M, 3), distance: (M,) float64, the plane n X = d of the reference, d > 0.
     """
 
+    counts: list[int]
     scene: Tensor
-    slot: Tensor
     photo: Tensor
     to_photo: Tensor
     to_outline: Tensor
@@ -67,7 +69,12 @@ def sample_planes(
         generator: on the device of `focal`; fixes the result.
     """
     device, count = focal.device, len(focal)
-    scene, slot = _sample_slots(count, ranges.planes, generator, device)
+    counts = _sample_counts(count, ranges.planes, generator)
+    everyone = torch.arange(count, device=device)
+    scene = torch.cat([everyone[:number] for number in counts])
+    slot = torch.cat(
+        [torch.full_like(everyone[:many], slot) for slot, many in enumerate(counts)]
+    )
     back = slot == 0
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -97,8 +104,8 @@ def sample_planes(
     crops = sample_crops(count, size, photo_size, generator)
     origin[:count], scale[:count] = crops[:, :2], crops[:, 2:]
     return Planes(
+        counts,
         scene,
-        slot,
         photo,
         _affine(middle, turn, scale.expand(-1, 2), origin),
         _affine(middle, turn, 1 / extent, torch.zeros_like(origin)),
@@ -108,24 +115,16 @@ def sample_planes(
     )
 
 
-def _sample_slots(
-    count: int,
-    planes: tuple[int, int],
-    generator: torch.Generator,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Draw how many planes each scene has; return their scenes and slots."""
+def _sample_counts(
+    scenes: int, planes: tuple[int, int], generator: torch.Generator
+) -> list[int]:
+    """Draw how many planes each scene has; return how many have a first, a second..."""
     fewest, most = planes
-    number = torch.randint(
-        fewest, most + 1, (count, 1), generator=generator, device=device
-    )
-    exists = torch.arange(1, most, device=device) < number
-    scene, column = torch.nonzero(exists, as_tuple=True)
-    backgrounds = torch.arange(count, device=device)
-    return (
-        torch.cat((backgrounds, scene)),
-        torch.cat((torch.zeros_like(backgrounds), column + 1)),
-    )
+    drawn = torch.randint(
+        fewest, most + 1, (scenes,), generator=generator, device=generator.device
+    ).tolist()
+    counts = [sum(number > slot for number in drawn) for slot in range(most)]
+    return [number for number in counts if number]
 
 
 def _stand(

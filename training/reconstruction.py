@@ -1,4 +1,4 @@
-"""Structure from motion by pycolmap, and its models as scenes."""
+"""Structure from motion by pycolmap, and its model as a scene."""
 
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +9,7 @@ import numpy as np
 
 from kpextract.errors import InvalidImageError, MissingPackageError
 from training.data import list_photos
-from training.scene_file import Scene
+from training.scene_file import SIDE_MULTIPLE, Scene
 from training.scene_tracks import project, project_tracks, thin_out
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ MIN_PHOTOS = 3  # of a model
 MAX_MODELS = 5
 START_TRIALS = 20  # pairs of photos that a model is tried to start from
 MAX_ERROR = 1.5  # px of the scene's photo, between an observation and its point
-SIDE_MULTIPLE = 4  # training.homography.warp_images halves photos twice
 
 
 class ReconstructionError(Exception):
@@ -30,8 +29,8 @@ class ReconstructionError(Exception):
 
 def reconstruct(
     photos: Path, work: Path, threads: int, masks: Path | None = None
-) -> "list[pycolmap.Reconstruction]":
-    """Reconstruct cameras and points: one model for each part that hangs together.
+) -> "pycolmap.Reconstruction":
+    """Reconstruct cameras and points, of the largest part that hangs together.
 
     Args:
         photos: directory of JPEG or PNG files; subdirectories count.
@@ -65,7 +64,7 @@ def reconstruct(
             "together. Give photos of one rigid place, each overlapping the next by "
             "half or more."
         )
-    return list(models.values())
+    return max(models.values(), key=lambda model: model.num_reg_images())
 
 
 def _find_and_match(
@@ -83,6 +82,7 @@ def _find_and_match(
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.num_threads, extraction.max_image_size = threads, SIFT_SIDE
     extraction.sift.max_num_features = SIFT_POINTS
+    extraction.sift.first_octave = 0  # finer points are lost in the scene's photos
     pycolmap.extract_features(
         database,
         photos,
@@ -103,35 +103,16 @@ def _find_and_match(
     )
 
 
-def to_scene(
-    models: "list[pycolmap.Reconstruction]", photos: Path, max_side: int
-) -> Scene:
-    """Put the models of one directory of photos into one scene.
+def to_scene(model: "pycolmap.Reconstruction", photos: Path, max_side: int) -> Scene:
+    """Turn a model and its photos into a scene.
 
     Args:
+        photos: the directory that was reconstructed.
         max_side: of the scene's photos, pixels; photos are never enlarged.
 
     Raises:
         InvalidImageError: a photo is not what it was when it was reconstructed.
     """
-    parts = [_model_scene(model, photos, max_side) for model in models]
-    first_photo = np.cumsum([0] + [len(part.names) for part in parts])
-    first_track = np.cumsum([0] + [len(model.point3D_ids()) for model in models])
-    return Scene(
-        [name for part in parts for name in part.names],
-        [photo for part in parts for photo in part.photos],
-        np.concatenate([part.intrinsics for part in parts]),
-        np.concatenate([part.poses for part in parts]),
-        np.concatenate([p.photo + first_photo[i] for i, p in enumerate(parts)]),
-        np.concatenate([p.track + first_track[i] for i, p in enumerate(parts)]),
-        np.concatenate([part.points for part in parts]),
-        np.concatenate([part.measured for part in parts]),
-    )
-
-
-def _model_scene(
-    model: "pycolmap.Reconstruction", photos: Path, max_side: int
-) -> Scene:
     ids = sorted(model.point3D_ids())
     rows = {point: row for row, point in enumerate(ids)}
     world = np.array([model.point3D(point).xyz for point in ids])

@@ -11,6 +11,7 @@ from kpextract.files import replacing
 
 JPEG_QUALITY = 94
 VERSION = 1
+SIDE_MULTIPLE = 4  # training.homography.warp_images halves photos twice
 
 
 class SceneFileError(Exception):

@@ -10,13 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.homography import Size, inside, warp_images, warp_points
-from training.scene_file import Scene, SceneFileError, read_scene
+from training.homography import (
+    Size,
+    corner_points,
+    inside,
+    warp_images,
+    warp_points,
+)
+from training.scene_file import SIDE_MULTIPLE, Scene, SceneFileError, read_scene
 
 TRACKS = 256  # of a pair of views
 MIN_COMMON = 32  # tracks of a pair of photos
 MAX_COMMON = 1024  # kept of them
 MIN_PARALLAX = 1.0  # degrees, median: below it the fundamental matrix is not known
+WINDOWS_AT_ONCE = 4
 TRIES = 4  # pairs of views drawn for one that is kept, the one with the most tracks
 
 
@@ -226,19 +233,15 @@ def draw_scene_pairs(
     mask = mask >= 1
     rows = torch.where(mask, rows, 0)[:, None, :, None].expand(-1, 2, -1, 2)
     points0, points1 = (views.gather(2, rows) * mask[:, None, :, None]).unbind(1)
-    images = [
-        warp_images(
-            scenes.photos[photos[:, side]].float() / 255, to_photos[:, side], size
-        )
-        for side in range(2)
-    ]
+    images = _cut_out(scenes.photos, photos.flatten(), to_photos.flatten(0, 1), size)
+    images0, images1 = images.unflatten(0, (count, 2)).unbind(1)
     lines = scenes.fundamental[chosen]
     lines = torch.where(swap[:, None, None], lines.transpose(1, 2), lines)
     lines = to_photos[:, 1].double().transpose(1, 2) @ lines @ to_photos[:, 0].double()
     norm = torch.linalg.matrix_norm(lines)
     known = norm > 0
     lines = (lines / torch.where(known, norm, 1)[:, None, None]).float()
-    return ScenePairs(*images, points0, points1, mask, lines, known)
+    return ScenePairs(images0, images1, points0, points1, mask, lines, known)
 
 
 def _gather_tracks(
@@ -261,6 +264,37 @@ def _into_views(to_photos: Tensor, tracks: Tensor) -> Tensor:
         tracks.double().flatten(0, 1),
     )
     return moved.float().unflatten(0, tracks.shape[:2])
+
+
+def _cut_out(photos: Tensor, index: Tensor, to_photo: Tensor, size: Size) -> Tensor:
+    """Return (B, 3, H, W) float32 views in [0, 1] of the photos that `index` names.
+
+    Only the window around a view becomes float32, views of like size together: whole
+    photos would take most of the time.
+    """
+    corners = warp_points(
+        to_photo, corner_points(size, photos.device).expand(len(index), 4, 2)
+    )
+    low, high = corners.amin(dim=1), corners.amax(dim=1) + 1
+    canvas = torch.tensor(photos.shape[:-3:-1], device=photos.device)
+    # Windows start and end at a multiple of what warp_images may shrink photos by.
+    start = (low / SIDE_MULTIPLE).floor().clamp(min=0).long() * SIDE_MULTIPLE
+    end = (high / SIDE_MULTIPLE).ceil().long() * SIDE_MULTIPLE
+    views = photos.new_empty((len(index), 3, *size), dtype=torch.float32)
+    for rows in (end - start).amax(dim=1).argsort().split(WINDOWS_AT_ONCE):
+        sides = torch.minimum((end - start)[rows].amax(dim=0), canvas)
+        first = torch.minimum(start[rows], canvas - sides)
+        width, height = sides.tolist()
+        windows = [
+            photos[photo, :, top : top + height, left : left + width]
+            for photo, (left, top) in zip(
+                index[rows].tolist(), first.tolist(), strict=True
+            )
+        ]
+        to_window = to_photo[rows].clone()
+        to_window[:, :2, 2] -= first
+        views[rows] = warp_images(torch.stack(windows).float() / 255, to_window, size)
+    return views
 
 
 def _choose_views(

@@ -120,9 +120,10 @@ def _on_the_surface(
         pixels, depth: (N, 2) and (N,) projections.
         found, found_depth: (M, 2) and (M,) points found in the same photo.
     """
-    squares = ((pixels[:, None] - found[None]) ** 2).sum(axis=-1)
+    pixels, found = pixels.astype(np.float32), found.astype(np.float32)
+    squares = (found**2).sum(axis=1) - 2 * pixels @ found.T
     nearest = np.argpartition(squares, NEIGHBORS - 1, axis=1)[:, :NEIGHBORS]
-    radius = np.take_along_axis(squares, nearest, axis=1).max(axis=1) ** 0.5
+    radius = np.linalg.norm(pixels[:, None] - found[nearest], axis=-1).max(axis=1)
     low, high = found_depth[nearest].min(axis=1), found_depth[nearest].max(axis=1)
     return (
         (radius <= NEIGHBOR_RADIUS)

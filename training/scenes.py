@@ -18,7 +18,7 @@ import numpy as np
 
 from kpextract.errors import InvalidImageError, MissingPackageError
 from training.data import NoPhotosError
-from training.fixed_camera import fixed_camera_scene
+from training.fixed_camera import MovedCameraError, fixed_camera_scene
 from training.reconstruction import ReconstructionError, reconstruct, to_scene
 from training.scene_file import Scene, write_scene
 
@@ -26,12 +26,12 @@ MAX_SIDE = 640  # of a photo in the file, pixels
 
 
 def make_scene(options: argparse.Namespace) -> Scene:
-    """Make the scene that a command line asks for; errors as in `reconstruct`."""
+    """Make the scene that a command line asks for; errors as in `main`."""
     if options.fixed_camera:
         return fixed_camera_scene(options.photos, options.max_side)
     with tempfile.TemporaryDirectory() as work:
-        models = reconstruct(options.photos, Path(work), options.threads, options.masks)
-        return to_scene(models, options.photos, options.max_side)
+        model = reconstruct(options.photos, Path(work), options.threads, options.masks)
+        return to_scene(model, options.photos, options.max_side)
 
 
 def describe(scene: Scene) -> str:
@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (
         InvalidImageError,
         MissingPackageError,
+        MovedCameraError,
         NoPhotosError,
         OSError,
         ReconstructionError,

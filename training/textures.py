@@ -23,24 +23,24 @@ class Textures:
         for _ in range(1, LEVELS):
             self.levels.append(F.avg_pool2d(self.levels[-1], 2))
 
-    def sample(self, index: Tensor, points: Tensor, footprint: Tensor) -> Tensor:
+    def sample(self, index: Tensor, x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
         """Return (3, N) colors, bilinear; beyond its border a photo is mirrored.
 
         Args:
             index: (N,) which photo.
-            points: (N, 2) x and y in pixels of the photo.
+            x, y: (N,) points in pixels of the photo.
             footprint: (N,) photo pixels that one pixel of the view spans; the level
                 whose pixels are nearest to it is read.
         """
         level = torch.log2(footprint.clamp(min=1)).round().clamp(max=LEVELS - 1)
-        x = mirror(points[:, 0], self.width)
-        y = mirror(points[:, 1], self.height)
-        colors = points.new_empty(3, len(points))
+        x = mirror(x, self.width)
+        y = mirror(y, self.height)
+        colors = x.new_empty(3, len(x))
         for number, image in enumerate(self.levels):
             chosen = torch.nonzero(level == number)[:, 0]
             if len(chosen):
                 grid = self._grid(
-                    *(values[chosen] for values in (index, x, y)), 2**number
+                    *(part.index_select(0, chosen) for part in (index, x, y)), 2**number
                 )
                 found = F.grid_sample(image, grid[None, None], align_corners=False)
                 colors[:, chosen] = found[0, :, 0]

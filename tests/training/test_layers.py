@@ -66,8 +66,8 @@ def two_cards(shift):
         [[1 / 32, 0, -31.5 / 32], [0, 1 / 32, -23.5 / 32], [0, 0, 1]]
     )
     planes = Planes(
+        counts=[1, 1],
         scene=torch.tensor([0, 0]),
-        slot=torch.tensor([0, 1]),
         photo=torch.tensor([0, 1]),
         to_photo=eye.repeat(2, 1, 1),
         to_outline=to_outline.double().repeat(2, 1, 1),

@@ -1,7 +1,8 @@
 """Light as it is: day and night, season, weather and camera, between two photos.
 
 `photometric.py` changes images as a fair camera would; this goes far beyond it. No
-effect moves anything: points stay where they are, to a hundredth of a pixel.
+effect moves anything: most change each pixel by itself, and those that mix neighbors
+keep centroids to a few hundredths of a pixel.
 """
 
 from collections.abc import Callable
@@ -88,5 +89,5 @@ def relight(
         if isinstance(changed, tuple):
             changed, hidden = changed
             covered[chosen] = hidden
-        images.index_copy_(0, chosen, changed)
+        images.index_copy_(0, chosen, changed.clamp_(0, 1))
     return Relit(images, covered)

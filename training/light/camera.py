@@ -27,11 +27,14 @@ def glare(batch: Batch, ranges: LightRanges) -> Tensor:
     color = torch.exp(batch.uniform(-0.25, 0.1, 3))
     light = (bloom + flare).clamp_(max=1.5) * (amount * color)
     # A screen: light fills what is left to white.
-    return images.add_((1 - images) * light.clamp_(max=1)).clamp_(0, 1)
+    return images.add_((1 - images) * light.clamp_(max=1))
 
 
 def _gaussian(values: Tensor, sigma: Tensor) -> Tensor:
-    """Blur (N, 1, H, W) by Gaussians of (N, 1, 1, 1) sigma, in pixels."""
+    """Blur (N, 1, H, W) by Gaussians of (N, 1, 1, 1) sigma, in pixels.
+
+    What leaves the image is lost, so weights are symmetric up to the border.
+    """
     blurred = values
     for axis in (-1, -2):
         place = torch.arange(values.shape[axis], device=values.device).float()
@@ -55,19 +58,20 @@ def vignette(batch: Batch, ranges: LightRanges) -> Tensor:
 def motion(batch: Batch, ranges: LightRanges) -> Tensor:
     """Blur along a line; under a rolling shutter, each row along its own.
 
-    Kernels are symmetric, so nothing moves.
+    Kernels are symmetric and light is shared out before it is spread, so the centroid
+    of every spot stays where it is.
     """
-    length = ranges.motion_length * batch.amount
-    reach = 2 * math.ceil(ranges.motion_length / 2) + 1
-    blurred = []
-    for _ in range(2):
-        angle = batch.uniform(0, math.pi)[:, 0]
-        kernel = _line(length[:, 0] * batch.uniform(0.1, 1)[:, 0], angle, reach)
-        blurred.append(_convolve(batch.images, kernel))
     _, y = batch.pixels()
     rolling = (batch.uniform(0, 1) < 0.5).float()
     share = rolling * ((y + 0.5) / batch.size[0])
-    return torch.lerp(blurred[0], blurred[1], share)
+    length = ranges.motion_length * batch.amount
+    reach = 2 * math.ceil(ranges.motion_length / 2) + 1
+    blurred = torch.zeros_like(batch.images)
+    for part in (1 - share, share):
+        angle = batch.uniform(0, math.pi)[:, 0]
+        kernel = _line(length[:, 0] * batch.uniform(0.1, 1)[:, 0], angle, reach)
+        blurred += _convolve(batch.images * part, kernel)
+    return blurred
 
 
 def _line(length: Tensor, angle: Tensor, size: int) -> Tensor:
@@ -102,18 +106,21 @@ def night(batch: Batch, ranges: LightRanges) -> Tensor:
     # From the blue of dusk to the orange of sodium lamps.
     axis = torch.tensor([-0.7, 0.0, 0.3], device=grey.device).reshape(1, 3, 1, 1)
     images = images.pow_(gamma).mul_(torch.exp(amount * batch.uniform(-1, 1) * axis))
-    gain = 1 + (ranges.camera_gain - 1) * amount * batch.uniform(0, 1) ** 2
+    # The camera meters: the darker what is left, the more it amplifies.
+    wanted = torch.exp(batch.uniform(math.log(0.04), math.log(0.25)))
+    metered = wanted / images.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
+    gain = 1 + (metered.clamp(1, ranges.camera_gain) - 1) * amount
     variance = ranges.read_noise**2 + ranges.shot_noise * images
     noise = batch.draws.normal(*images.shape).mul_(variance.sqrt_()).mul_(amount)
-    return images.add_(noise).mul_(gain).clamp_(0, 1)
+    return images.add_(noise).mul_(gain)
 
 
 def _above(batch: Batch) -> Tensor:
-    """Return (N, 1, H, W) shares: 1 where the sky would be, in half of the images."""
+    """Return (N, 1, H, W) shares: up to 1 where a sky would be, none in most images."""
     _, y = batch.pixels()
     horizon = batch.uniform(0.2, 0.8) * batch.size[0]
     fade = 0.25 * batch.size[0]
-    there = (batch.uniform(0, 1) < 0.5).float()
+    there = (batch.uniform(0, 1) < 0.4) * batch.uniform(0.4, 1)
     return smoothstep((horizon - y) / fade + 0.5) * there
 
 

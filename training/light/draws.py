@@ -47,6 +47,8 @@ class Batch(NamedTuple):
     images: (N, 3, H, W) BGR in [0, 1]; an effect may change them in place.
     others: (N, 3, H, W), another photo for each.
     amount: (N, 1, 1, 1) in [0, 1]; at 0 the effect changes nothing.
+
+    Effects may return values beyond [0, 1]; they are clipped before the next effect.
     """
 
     images: Tensor

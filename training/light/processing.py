@@ -11,7 +11,7 @@ from training.light.ranges import LightRanges
 
 LEVELS = 1024  # of a tone curve
 QUANTILES = 33
-STRIDE = 4  # every so many pixels are enough for statistics
+STRIDE = 6  # every so many pixels are enough for statistics
 
 # Orthonormal opponent axes of BGR: light, red against green, yellow against blue.
 OPPONENT = (
@@ -65,7 +65,7 @@ def color_transfer(batch: Batch, ranges: LightRanges) -> Tensor:
     share = ranges.transfer * batch.amount[:, 0]
     mix = torch.lerp(torch.eye(3, device=images.device), matrix, share)
     moved = mix @ images.flatten(2) + share * (other_mean - matrix @ own_mean)
-    return moved.unflatten(2, batch.size).clamp_(0, 1)
+    return moved.unflatten(2, batch.size)
 
 
 def tone_transfer(batch: Batch, ranges: LightRanges) -> Tensor:
@@ -116,7 +116,7 @@ def _bend(images: Tensor, curve: Tensor) -> Tensor:
     """Apply (N, 3, LEVELS) curves in place; a curve of no change changes nothing."""
     change = curve - _levels(images.device)
     index = (images * (LEVELS - 1)).round_().long()
-    return images.add_(change.gather(2, index.flatten(2)).view_as(images)).clamp_(0, 1)
+    return images.add_(change.gather(2, index.flatten(2)).view_as(images))
 
 
 def jpeg(batch: Batch, ranges: LightRanges) -> Tensor:
@@ -134,14 +134,13 @@ def jpeg(batch: Batch, ranges: LightRanges) -> Tensor:
     padded = F.pad(batch.images, (left, right, top, bottom), mode="replicate")
     planes = (axes @ (255 * padded.flatten(2))).unflatten(2, padded.shape[-2:])
     grey = _quantize(planes[:, :1] - 128, LUMA_STEPS, scale) + 128
-    chroma = _quantize(F.avg_pool2d(planes[:, 1:], 2), CHROMA_STEPS, scale)
-    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear")
+    chroma = _enlarge(_quantize(_halve(planes[:, 1:]), CHROMA_STEPS, scale))
     # At no quantization at all, the resolution of the chroma stays as well.
     chroma = torch.lerp(planes[:, 1:], chroma, (4 * batch.amount).clamp(max=1))
     planes = torch.cat((grey, chroma), dim=1)
     images = torch.linalg.inv(axes) @ (planes.flatten(2) / 255)
     images = images.unflatten(2, padded.shape[-2:])
-    return images[..., top : top + height, left : left + width].clamp(0, 1)
+    return images[..., top : top + height, left : left + width]
 
 
 def _quantize(planes: Tensor, steps: tuple, scale: Tensor) -> Tensor:
@@ -149,11 +148,34 @@ def _quantize(planes: Tensor, steps: tuple, scale: Tensor) -> Tensor:
     steps = torch.tensor(steps, device=planes.device) * scale[:, :, None]
     steps = steps.clamp(max=255, min=1e-3)[:, None, None, :, None, :]
     dct = _dct(planes.device)
-    blocks = planes.unflatten(3, (-1, 8)).unflatten(2, (-1, 8))
-    coefficients = torch.einsum("ui,ncyixj,vj->ncyuxv", dct, blocks, dct)
-    coefficients = (coefficients / steps).round_() * steps
-    blocks = torch.einsum("ui,ncyuxv,vj->ncyixj", dct, coefficients, dct)
-    return blocks.reshape(planes.shape)
+    blocks = _transform(planes, dct).unflatten(3, (-1, 8)).unflatten(2, (-1, 8))
+    blocks = (blocks * (1 / steps)).round_().mul_(steps)
+    return _transform(blocks.view(planes.shape), dct.T)
+
+
+def _transform(planes: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply the columns and the rows of each 8x8 block by an 8x8 matrix."""
+    columns = (matrix @ planes.unflatten(2, (-1, 8))).view(planes.shape)
+    return (columns.unflatten(3, (-1, 8)) @ matrix.T).view(planes.shape)
+
+
+def _halve(planes: Tensor) -> Tensor:
+    """Average each 2x2 pixels."""
+    rows = planes[..., ::2, :] + planes[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
+
+
+def _enlarge(planes: Tensor) -> Tensor:
+    """Double both sides, bilinear between pixel centers."""
+    for dim in (2, 3):
+        last = planes.shape[dim] - 1
+        before = torch.cat((planes.narrow(dim, 0, 1), planes.narrow(dim, 0, last)), dim)
+        after = torch.cat(
+            (planes.narrow(dim, 1, last), planes.narrow(dim, last, 1)), dim
+        )
+        pair = (before.lerp_(planes, 0.75), after.lerp_(planes, 0.75))
+        planes = torch.stack(pair, dim + 1).flatten(dim, dim + 1)
+    return planes
 
 
 def _dct(device: torch.device) -> Tensor:

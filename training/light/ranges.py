@@ -19,7 +19,7 @@ class LightRanges:
     snow: float = 0.12
     shadows: float = 0.35
     lights: float = 0.3
-    lamps: float = 0.15
+    lamps: float = 0.2
     fog: float = 0.15
     rain: float = 0.1
     occluders: float = 0.2
@@ -28,7 +28,7 @@ class LightRanges:
     glare: float = 0.15
     vignette: float = 0.2
     motion: float = 0.12
-    night: float = 0.25
+    night: float = 0.3
     resolution: float = 0.15
     tone: float = 0.3
     jpeg: float = 0.3
@@ -44,9 +44,9 @@ class LightRanges:
     falloff: float = 1.0  # of the vignette: gain 1 / (1 + falloff)^2 in the corners
     motion_length: float = 13.0  # pixels
     gamma: float = 4.0  # at night
-    read_noise: float = 0.012  # deviation before the gain
+    read_noise: float = 0.01  # deviation before the gain
     shot_noise: float = 0.0006  # variance per unit of light, before the gain
-    camera_gain: float = 4.0  # amplification of a night image
+    camera_gain: float = 8.0  # most amplification of a night image
     downscale: float = 4.0
     tone_bend: float = 0.8  # deviation of the log slope of a tone curve
     clip: float = 0.2  # share of the range that is clipped, at each end

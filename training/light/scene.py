@@ -20,7 +20,7 @@ LEAVES_BGR = (
     (0.6, 0.95, 1.2),
     (0.95, 1.0, 1.0),
 )
-LAMPS = 4
+LAMPS = 3
 EDGES = 4  # of a polygon that casts a shadow
 
 
@@ -37,7 +37,7 @@ def foliage(batch: Batch, ranges: LightRanges) -> Tensor:
 
 
 def snow(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Cover the ground and what is above edges with white, in patches."""
+    """Cover bright and colorless places with white, in patches, the ground first."""
     images, amount = batch.images, batch.amount
     _, y = batch.pixels()
     height = batch.size[0]
@@ -48,10 +48,11 @@ def snow(batch: Batch, ranges: LightRanges) -> Tensor:
     # Colored and dark things stay bare longer than ground: cars, gaps, trunks.
     colored = images.amax(dim=1, keepdim=True) - images.amin(dim=1, keepdim=True)
     cover = ground + 0.5 * ragged + 2 * (grey - 0.35) - 2 * colored
-    cover = smoothstep(1.5 * cover + 2 * amount - 1) * amount.sqrt()
+    cover = smoothstep(1.5 * cover + 2 * amount - 1.5) * amount.sqrt()
     white = (grey * batch.uniform(0.3, 0.5)).add_(batch.uniform(0.45, 0.6))
     tint = torch.tensor([1.05, 1.0, 0.96], device=images.device).reshape(1, 3, 1, 1)
-    return images.lerp_((white * tint).clamp_(max=1), cover)
+    # Snow is never darker than what it lies on.
+    return images.lerp_(torch.maximum(white * tint, images), cover)
 
 
 def shadows(batch: Batch, ranges: LightRanges) -> Tensor:
@@ -87,9 +88,11 @@ def _polygon(batch: Batch) -> Tensor:
 
 def _dapple(batch: Batch) -> Tensor:
     """Return (N, 1, H, W) shares: 1 in the shadow of a crown, with specks of light."""
-    crown = batch.field(4)
-    crown.add_(batch.field(20), alpha=0.7).add_(batch.field(64), alpha=0.5)
-    return smoothstep((crown + batch.uniform(-0.6, 0.8)) * batch.uniform(0.7, 4) + 0.5)
+    crown = batch.field(3).add_(batch.field(12), alpha=0.5)
+    leaves = batch.field(36).add_(batch.field(90), alpha=0.7)
+    # Denser in the middle of the crown, with specks where leaves leave a gap.
+    dense = crown.add_(batch.uniform(-0.2, 0.8)).clamp_(-1.5, 1.0)
+    return smoothstep((leaves + 1.5 * dense) * batch.uniform(0.4, 1.2) + 0.5)
 
 
 def lights(batch: Batch, ranges: LightRanges) -> Tensor:
@@ -101,7 +104,7 @@ def lights(batch: Batch, ranges: LightRanges) -> Tensor:
     axis = torch.tensor([-1.0, 0.0, 0.8], device=warmth.device).reshape(1, 3, 1, 1)
     tint = 0.1 * batch.amount * batch.uniform(-1, 1, 3)
     gain = spline(torch.exp(warmth * axis + tint), batch.size)
-    return batch.images.mul_(gain).clamp_(0, 1)
+    return batch.images.mul_(gain)
 
 
 def lamps(batch: Batch, ranges: LightRanges) -> Tensor:
@@ -119,8 +122,10 @@ def lamps(batch: Batch, ranges: LightRanges) -> Tensor:
         reach = torch.exp(batch.uniform(math.log(0.08), math.log(0.5)))
         on = amount if lamp == 0 else amount * (batch.uniform(0, 1) < 0.6)
         color = on * warm ** batch.uniform(-0.3, 1.2)
-        falloff = 1 / (1 + away / reach**2) ** 2
+        falloff = (1 + away / reach**2).reciprocal_().square_()
         gain.addcmul_(falloff, color * batch.uniform(0.5, 1.6))
         core = (reach * batch.uniform(0.03, 0.15)) ** 2
-        glow.addcmul_(1 / (1 + away / core) ** 2, color * batch.uniform(0, 1.5))
-    return images.mul_(gain).add_(glow).clamp_(0, 1)
+        glow.addcmul_(
+            (1 + away / core).reciprocal_().square_(), color * batch.uniform(0, 1.5)
+        )
+    return images.mul_(gain).add_(glow)

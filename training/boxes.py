@@ -1,0 +1,436 @@
+"""Rooms and streets of textured boxes under a sun that moves between the views.
+
+Both viewpoint and light change as geometry says: each pixel's ray meets a box (slabs:
+Kay and Kajiya, Ray Tracing Complex Scenes, 1986), the face is shaded by Lambert's law,
+and a ray toward the sun tells whether another box shadows it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.cameras import CameraRanges, Cameras, sample_cameras
+from training.depth import (
+    DepthPairs,
+    at_nearest,
+    borders,
+    dense_maps,
+    join,
+    pair_up,
+    pixel_centers,
+)
+from training.homography import Size
+from training.textures import Textures, pick
+
+CHUNK = 2  # scenes rendered at once: what a processor's cache holds
+CLEARANCE = 0.15  # between a camera and a wall; the scene's middle is at distance 1
+BLOCK_CLEARANCE = 0.35  # between a camera and a block: nearer ones hide all the rest
+SUN_BGR = (0.88, 1.0, 1.06)  # sunlight is warmer than the light of the sky
+ORBIT = CameraRanges(orbit=44, roll_std=12, turn=6, log_zoom=(-0.3, 0.4))
+
+
+@dataclass(frozen=True)
+class BoxRanges:
+    """How a scene is built and lit, uniform. The scene's middle is at distance 1."""
+
+    blocks: tuple[int, int] = (3, 7)
+    block_side: tuple[float, float] = (0.06, 0.22)  # half of it
+    block_height: tuple[float, float] = (0.06, 0.3)  # half of it
+    raised: float = 0.2  # share of blocks that hang above the ground
+    room: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] = (
+        (0.9, 1.8),  # half width
+        (0.5, 1.1),  # half height
+        (1.6, 2.4),  # half depth
+    )
+    eye_height: tuple[float, float] = (0.3, 0.6)  # above the ground
+    room_yaw: float = 40.0  # degrees, either side
+    elevation: tuple[float, float] = (20.0, 75.0)  # of the sun, degrees
+    sun_turn: float = 100.0  # degrees around the vertical from view to view, at most
+    ambient: tuple[float, float] = (0.3, 0.6)
+    sun: tuple[float, float] = (0.3, 1.2)
+    exposure: tuple[float, float] = (0.75, 1.15)  # mean light of a view
+    detail: tuple[float, float] = (1.0, 2.0)  # photo pixels a pixel at distance 1
+
+
+class Boxes(NamedTuple):
+    """K + 1 boxes of each of B scenes, turned about the vertical: first the room.
+
+    center, half: (B, K + 1, 3) float32; a box with half sides 0 is not there.
+    yaw: (B, K + 1) float32, radians.
+    photo: (B, K + 1, 6) int64; origin: (B, K + 1, 6, 2), in pixels of the photo;
+        detail: (B, K + 1, 6), photo pixels per unit of length. Faces are numbered by
+        2 * axis + (1 where the axis' coordinate is positive).
+    """
+
+    center: Tensor
+    half: Tensor
+    yaw: Tensor
+    photo: Tensor
+    origin: Tensor
+    detail: Tensor
+
+
+class Light(NamedTuple):
+    """The light of two views of B scenes.
+
+    sun: (2, B, 3) unit vectors toward it. strength, ambient, exposure: (2, B).
+    """
+
+    sun: Tensor
+    strength: Tensor
+    ambient: Tensor
+    exposure: Tensor
+
+
+class _Hit(NamedTuple):
+    """What rays (2, B, N) meet.
+
+    box, face: int64. point, normal: (3, 2, B, N) in the world. local: (3, 2, B, N),
+    the point in the frame of its box.
+    """
+
+    box: Tensor
+    face: Tensor
+    point: Tensor
+    normal: Tensor
+    local: Tensor
+
+
+def make_boxed_pairs(
+    photos: Tensor,
+    size: Size,
+    generator: torch.Generator,
+    count: int,
+    boxes: BoxRanges | None = None,
+    cameras: CameraRanges = ORBIT,
+) -> DepthPairs:
+    """Render `count` random scenes of boxes twice, each view in a light of its own.
+
+    Args:
+        photos: (N, 3, H, W) uint8 BGR, H and W multiples of 8, on the device where the
+            work is done; the scenes draw their photos from all of them.
+        size: (height, width) of the views.
+        generator: on the same device; fixes the result.
+        count: of scenes.
+        boxes: how scenes are built and lit.
+        cameras: how the cameras move.
+    """
+    boxes = boxes or BoxRanges()
+    textures = Textures(pick(photos, max(count, 8), generator))
+    chunk = CHUNK if photos.device.type == "cpu" else count
+    return join(
+        [
+            _make(min(chunk, count - first), textures, size, boxes, cameras, generator)
+            for first in range(0, count, chunk)
+        ]
+    )
+
+
+def _make(
+    count: int,
+    textures: Textures,
+    size: Size,
+    ranges: BoxRanges,
+    camera_ranges: CameraRanges,
+    generator: torch.Generator,
+) -> DepthPairs:
+    """Draw and render `count` scenes."""
+    low, high = camera_ranges.focal
+    draw = torch.rand(count, generator=generator, device=generator.device)
+    focal = size[1] * (low + (high - low) * draw)
+    cameras = sample_cameras(
+        torch.ones_like(focal), focal, size, camera_ranges, generator
+    )
+    boxes = sample_boxes(focal, textures, ranges, generator)
+    cameras = _keep_inside(cameras, boxes)
+    boxes = _clear(boxes, cameras)
+    light = sample_light(count, ranges, generator)
+    return render(boxes, cameras, light, textures, size)
+
+
+def sample_boxes(
+    focal: Tensor, textures: Textures, ranges: BoxRanges, generator: torch.Generator
+) -> Boxes:
+    """Draw the boxes of B scenes; `focal` is (B,), the reference's, in pixels."""
+    count, device = len(focal), focal.device
+    most = ranges.blocks[1]
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        draw = torch.rand(count, *shape, generator=generator, device=device)
+        return low + (high - low) * draw
+
+    ground = uniform(*ranges.eye_height, 1)  # y, which points down
+    room = torch.stack([uniform(*sides, 1) for sides in ranges.room], dim=-1)
+    room_center = torch.stack(
+        (torch.zeros_like(ground), ground - room[..., 1], uniform(0.3, 0.5, 1)), dim=-1
+    )
+    half = torch.stack(
+        (
+            uniform(*ranges.block_side, most),
+            uniform(*ranges.block_height, most),
+            uniform(*ranges.block_side, most),
+        ),
+        dim=-1,
+    )
+    number = torch.randint(
+        ranges.blocks[0], most + 1, (count, 1), generator=generator, device=device
+    )
+    exists = torch.arange(most, device=device) < number
+    half = half * exists[..., None]
+    lift = uniform(0, 0.4, most) * (uniform(0, 1, most) < ranges.raised)
+    center = torch.stack(
+        (
+            uniform(-0.75, 0.75, most),
+            ground - half[..., 1] - lift,
+            uniform(0.6, 1.7, most),
+        ),
+        dim=-1,
+    )
+    yaw = math.radians(ranges.room_yaw)
+    faces = (most + 1, 6)
+    photo_sides = focal.new_tensor(textures.size[::-1])
+    return Boxes(
+        torch.cat((room_center, center), dim=1),
+        torch.cat((room, half), dim=1),
+        torch.cat((uniform(-yaw, yaw, 1), uniform(0, math.pi, most)), dim=1),
+        torch.randint(
+            textures.count, (count, *faces), generator=generator, device=device
+        ),
+        uniform(0, 1, *faces, 2) * photo_sides,
+        # Walls and ground are seen from farther away.
+        uniform(*ranges.detail, *faces)
+        * focal[:, None, None]
+        * torch.tensor([0.6] + [1.0] * most, device=device)[:, None],
+    )
+
+
+def sample_light(count: int, ranges: BoxRanges, generator: torch.Generator) -> Light:
+    """Draw the light of both views of `count` scenes."""
+
+    def uniform(low: float, high: float) -> Tensor:
+        draw = torch.rand(2, count, generator=generator, device=generator.device)
+        return low + (high - low) * draw
+
+    turn = math.radians(ranges.sun_turn) / 2
+    azimuth = uniform(-math.pi, math.pi)[:1] + uniform(-turn, turn)
+    elevation = torch.deg2rad(uniform(*ranges.elevation))
+    level = torch.cos(elevation)
+    sun = torch.stack(
+        (level * torch.sin(azimuth), -torch.sin(elevation), level * torch.cos(azimuth)),
+        dim=-1,
+    )
+    others = (uniform(*span) for span in (ranges.sun, ranges.ambient, ranges.exposure))
+    return Light(sun, *others)
+
+
+def _turned(x: Tensor, z: Tensor, yaw: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x and z of the world in the frame of boxes turned by `yaw`."""
+    cosine, sine = torch.cos(yaw), torch.sin(yaw)
+    return cosine * x - sine * z, sine * x + cosine * z
+
+
+def _keep_inside(cameras: Cameras, boxes: Boxes) -> Cameras:
+    """Move cameras that stand outside of the room, or in its walls, into it."""
+    center, half, yaw = boxes.center[:, 0], boxes.half[:, 0], boxes.yaw[:, 0]
+    x, y, z = (cameras.center - center).unbind(-1)
+    x, z = _turned(x, z, yaw)
+    limit = (half - CLEARANCE).double()
+    x, y, z = (
+        torch.clamp(part, -limit[:, axis], limit[:, axis])
+        for axis, part in enumerate((x, y, z))
+    )
+    x, z = _turned(x, z, -yaw)
+    return cameras._replace(center=torch.stack((x, y, z), dim=-1) + center)
+
+
+def _clear(boxes: Boxes, cameras: Cameras) -> Boxes:
+    """Take away blocks that a camera would stand in or right before."""
+    offset = boxes.center[None] - cameras.center[:, :, None].float()
+    away = offset[..., [0, 2]].norm(dim=-1)
+    room = boxes.half[..., [0, 2]].norm(dim=-1) + BLOCK_CLEARANCE
+    clear = (away > room).all(dim=0)
+    clear[:, 0] = True
+    return boxes._replace(half=boxes.half * clear[..., None])
+
+
+def render(
+    boxes: Boxes, cameras: Cameras, light: Light, textures: Textures, size: Size
+) -> DepthPairs:
+    """Trace both views, shade them, and follow each pixel into the other."""
+    pixels = pixel_centers(size, boxes.yaw.device)
+    unproject = cameras.rotation.mT @ torch.linalg.inv(cameras.intrinsics)
+    rays = (unproject.float() @ pixels).movedim(2, 0)
+    center = cameras.center.float().movedim(2, 0)[..., None]
+    hit = _trace(boxes, center, rays)
+    number = 6 * hit.box + hit.face
+    images = _albedo(boxes, cameras, hit, center, textures) * _shade(
+        boxes, light, hit, size
+    )
+    images = _smooth_edges(images.clamp(0, 1), number, size)
+
+    there = cameras.center.flip(0).float().movedim(2, 0)[..., None]
+    project = (cameras.intrinsics @ cameras.rotation).flip(0).float()
+    moved = project @ (hit.point - there).movedim(0, 2)
+    depth = moved[:, :, 2]
+    targets = (moved[:, :, :2] / depth[:, :, None]).flatten(0, 1)
+    fronts = ((there - hit.point) * hit.normal).sum(dim=0) > 0
+    surfaces = hit.box.flatten(0, 1)
+    other = hit.box.flip(0).flatten(0, 1).unflatten(1, size)
+    # A convex box hides of itself just the faces that look away.
+    same = at_nearest(other, targets.transpose(0, 1)) == surfaces
+    maps = dense_maps(
+        targets,
+        depth.flatten(0, 1) > 0,
+        same & fronts.flatten(0, 1),
+        borders(surfaces.unflatten(1, size)),
+    )
+    return pair_up(images, maps)
+
+
+def _trace(boxes: Boxes, center: Tensor, rays: Tensor) -> _Hit:
+    """Return what rays from (3, 2, B, 1) camera centers meet; rays are (3, 2, B, N)."""
+    box = torch.zeros(rays.shape[1:], dtype=torch.int64, device=rays.device)
+    best = _slabs(boxes, 0, center, rays)[1]
+    for index in range(1, boxes.yaw.shape[1]):
+        near, far = _slabs(boxes, index, center, rays)
+        nearer = (near < far) & (near > 0) & (near < best)
+        best = torch.where(nearer, near, best)
+        box = torch.where(nearer, index, box)
+    point = center + best * rays
+    return _face(boxes, box, point, center)
+
+
+def _slabs(
+    boxes: Boxes, index: int, origin: Tensor, direction: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return where rays enter and leave the boxes `index`, in lengths of `direction`.
+
+    Args:
+        boxes: of B scenes.
+        index: of the box in each scene.
+        origin, direction: (3, 2, B, 1 or N) of the rays in the world.
+    """
+    center, yaw = boxes.center[:, index, :, None], boxes.yaw[:, index, None]
+    half = boxes.half[:, index, :, None]
+    x, z = _turned(origin[0] - center[:, 0], origin[2] - center[:, 2], yaw)
+    start = (x, origin[1] - center[:, 1], z)
+    x, z = _turned(direction[0], direction[2], yaw)
+    near, far = [], []
+    for axis, (begin, along) in enumerate(
+        zip(start, (x, direction[1], z), strict=True)
+    ):
+        inverse = 1 / torch.where(along.abs() < 1e-9, 1e-9, along)
+        middle, reach = -begin * inverse, half[:, axis] * inverse.abs()
+        near.append(middle - reach)
+        far.append(middle + reach)
+    return (
+        torch.maximum(torch.maximum(near[0], near[1]), near[2]),
+        torch.minimum(torch.minimum(far[0], far[1]), far[2]),
+    )
+
+
+def _face(boxes: Boxes, box: Tensor, point: Tensor, center: Tensor) -> _Hit:
+    """Return the faces on which points of the surfaces of boxes lie."""
+    scenes = torch.arange(len(boxes.yaw), device=box.device)[:, None]
+    rows = (scenes * boxes.yaw.shape[1] + box).flatten()
+
+    def of_box(values: Tensor) -> Tensor:
+        return values.flatten().index_select(0, rows).view(box.shape)
+
+    x, y, z = (
+        part - of_box(boxes.center[..., axis]) for axis, part in enumerate(point)
+    )
+    cosine, sine = of_box(torch.cos(boxes.yaw)), of_box(torch.sin(boxes.yaw))
+    local = torch.stack((cosine * x - sine * z, y, sine * x + cosine * z))
+    share = torch.stack(
+        [part.abs() / of_box(boxes.half[..., axis]) for axis, part in enumerate(local)]
+    )
+    is_x = (share[0] >= share[1]) & (share[0] >= share[2])
+    is_y = ~is_x & (share[1] >= share[2])
+    axis = torch.where(is_x, 0, torch.where(is_y, 1, 2))
+    across = torch.where(is_x, local[0], torch.where(is_y, local[1], local[2]))
+    face = 2 * axis + (across > 0)
+    # Blocks are seen from outside, the room from inside.
+    sign = torch.where((across > 0) == (box > 0), 1.0, -1.0)
+    none = torch.zeros_like(sign)
+    is_z = ~is_x & ~is_y
+    normal = torch.stack(
+        (
+            sign * torch.where(is_x, cosine, torch.where(is_z, sine, none)),
+            torch.where(is_y, sign, none),
+            sign * torch.where(is_x, -sine, torch.where(is_z, cosine, none)),
+        )
+    )
+    return _Hit(box, face, point, normal, local)
+
+
+def _albedo(
+    boxes: Boxes, cameras: Cameras, hit: _Hit, center: Tensor, textures: Textures
+) -> Tensor:
+    """Return (2 B, 3, N) colors of the photos on the faces."""
+    count, number = boxes.yaw.shape
+    scenes = torch.arange(count, device=hit.box.device)[:, None]
+    rows = ((scenes * number + hit.box) * 6 + hit.face).flatten()
+
+    def of_face(values: Tensor) -> Tensor:
+        return values.flatten().index_select(0, rows).view(hit.box.shape)
+
+    detail = of_face(boxes.detail)
+    # Photos stand upright on what is upright.
+    along = torch.where(hit.face < 2, hit.local[2], hit.local[0])
+    up = torch.where((hit.face == 2) | (hit.face == 3), hit.local[2], hit.local[1])
+    ray = hit.point - center
+    away = ray.norm(dim=0)
+    cosine = -(ray * hit.normal).sum(dim=0) / away
+    # Between the widths of the footprint along and across the slant: the wider one
+    # alone would blur the ground, the narrower alias it.
+    spread = cosine.clamp(min=0.05) ** -0.7
+    focal = cameras.intrinsics[..., 0, 0].float()[..., None]
+    colors = textures.sample(
+        of_face(boxes.photo).flatten(),
+        (of_face(boxes.origin[..., 0]) + detail * along).flatten(),
+        (of_face(boxes.origin[..., 1]) + detail * up).flatten(),
+        (detail * away * spread / focal).flatten(),
+    )
+    return colors.unflatten(1, (2 * count, -1)).transpose(0, 1)
+
+
+def _shade(boxes: Boxes, light: Light, hit: _Hit, size: Size) -> Tensor:
+    """Return (2 B, 3, N) light on faces: the sky's, and the sun's outside of shadows.
+
+    The camera sets its exposure by the mean of it.
+    """
+    sun = light.sun.movedim(2, 0)[..., None]
+    slant = (hit.normal * sun).sum(dim=0).clamp(min=0)
+    start = hit.point + 1e-3 * hit.normal
+    lit = torch.ones_like(slant)
+    for index in range(1, boxes.yaw.shape[1]):
+        near, far = _slabs(boxes, index, start, sun)
+        lit = torch.where((near < far) & (far > 0), 0.0, lit)
+    # The sun is a disk: the edges of its shadows are not sharp.
+    lit = F.avg_pool2d(
+        lit.unflatten(2, size), 3, stride=1, padding=1, count_include_pad=False
+    ).flatten(2)
+    direct = light.strength[..., None] * slant * lit
+    tint = slant.new_tensor(SUN_BGR)[:, None, None, None]
+    total = (light.ambient[..., None] + tint * direct).movedim(0, 2).flatten(0, 1)
+    exposure = light.exposure.reshape(-1, 1, 1)
+    return exposure * total / total.mean(dim=(1, 2), keepdim=True)
+
+
+def _smooth_edges(images: Tensor, number: Tensor, size: Size) -> Tensor:
+    """Return (2 B, 3, H, W) images, blurred by a pixel where faces meet."""
+    images = images.unflatten(2, size)
+    faces = number.flatten(0, 1).unflatten(1, size)
+    edge = torch.zeros_like(faces, dtype=torch.bool)
+    for axis in (1, 2):
+        length = faces.shape[axis] - 1
+        differs = faces.narrow(axis, 1, length) != faces.narrow(axis, 0, length)
+        for first in (0, 1):
+            edge.narrow(axis, first, length).logical_or_(differs)
+    blurred = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    return torch.where(edge[:, None], (images + blurred) / 2, images)
