@@ -6,7 +6,9 @@ What needs a camera, a GPU, root or minutes is marked console and not run. The c
 and the C++ of docs/cpp.md are run by tests/examples/test_cpp_guide.py.
 """
 
+import ast
 import importlib
+import itertools
 import re
 import subprocess
 import sys
@@ -84,6 +86,37 @@ def test_the_worked_example_of_a_command_runs(root, capsys, monkeypatch):
     monkeypatch.setattr(cli, "COMMANDS", (*cli.COMMANDS, command))
     assert cli.main(["count", str(root / "examples" / "blocks.jpg")]) == 0
     assert capsys.readouterr().out == "1024\n"
+
+
+def test_the_way_of_an_image_is_that_of_the_code(root):
+    """Each step calls the next, in at most seven from `detect` to the network."""
+    text = (root / "CONTRIBUTING.md").read_text()
+    steps = re.findall(r"^\| \d \| `(\S+)`(?: in `(\S+)`)? \|", text, re.MULTILINE)
+    assert steps[0][0] == "Extractor.detect"
+    assert steps[-1][0] == "session.run"
+    assert len(steps) <= 7
+    file = None
+    for (name, named), (following, _) in itertools.pairwise(steps):
+        file = named or file
+        called = calls_of(root / "kpextract" / file, *name.split("."))
+        assert following.split(".")[1] in called, name
+
+
+def calls_of(path, owner, method):
+    """Return the names of the methods that a method calls."""
+    tree = ast.parse(path.read_text())
+    (body,) = (
+        function
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name == owner
+        for function in node.body
+        if isinstance(function, ast.FunctionDef) and function.name == method
+    )
+    return {
+        node.func.attr
+        for node in ast.walk(body)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
 
 
 def test_the_citation_is_of_this_version(root):
