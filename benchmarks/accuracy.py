@@ -42,6 +42,13 @@ COLUMNS = {
     "keypoints": ("points", ".0f"),
     "milliseconds": ("ms", ".1f"),
 }
+SUMMARY = (
+    "repeatability",
+    "homography_accuracy_3",
+    "matching_score",
+    "matching_accuracy_3",
+    "milliseconds",
+)
 SPLITS = {"illumination": "i_", "viewpoint": "v_"}  # by the names of the sequences
 
 Rows = dict[str, dict[str, float]]
@@ -165,6 +172,14 @@ def table(rows: Rows) -> str:
         for name, figures in rows.items()
     ]
     return markdown.table(head, lines)
+
+
+def summary(rows: Rows) -> Rows:
+    """Return the rows with the columns of `SUMMARY` alone."""
+    return {
+        name: {key: figures[key] for key in SUMMARY if key in figures}
+        for name, figures in rows.items()
+    }
 
 
 def report(result: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -149,8 +150,8 @@ def test_public_names_are_the_documented_ones():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from what git would ship, without touching the checkout."""
+def source(tmp_path_factory):
+    """What git would ship, so that building does not touch the checkout."""
     source = tmp_path_factory.mktemp("source")
     files = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
@@ -162,25 +163,48 @@ def wheel(tmp_path_factory):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source):
+    return build_wheel(source)
+
+
+def build_wheel(folder):
     command = "pip wheel --no-deps --no-build-isolation -q -w dist ."
-    subprocess.run([sys.executable, "-m", *command.split()], cwd=source, check=True)
-    (built,) = (source / "dist").glob("*.whl")
+    subprocess.run([sys.executable, "-m", *command.split()], cwd=folder, check=True)
+    (built,) = (folder / "dist").glob("*.whl")
     return built
 
 
 def test_the_wheel_holds_runtime_models_and_export_only(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    names = set(zipfile.ZipFile(wheel).namelist())
     tops = {name.split("/")[0] for name in names}
     assert tops == {"kpextract", f"kpextract-{kpextract.__version__}.dist-info"}
-    for name in (
-        "py.typed",
-        "models/small.onnx",
-        "models/small.json",
-        "models/small.safetensors",
-        *(str(path.relative_to(RUNTIME)) for path in RUNTIME.rglob("*.py")),
-    ):
-        assert f"kpextract/{name}" in names
+    code = {str(path.relative_to(RUNTIME)) for path in RUNTIME.rglob("*.py")}
+    assert {f"kpextract/{name}" for name in (*code, "py.typed")} <= names
+    models = {name.split("/")[-1] for name in names if "/models/" in name}
+    shipped = {path.name for path in (ROOT / "models").glob("*.onnx")}
+    shipped |= {path.name for path in (ROOT / "models").glob("*.json")}
+    assert models == shipped | {"__init__.py", "README.md"}
     assert any(name.endswith("LICENSE") for name in names)
+
+
+def test_the_wheel_is_small(wheel):
+    assert wheel.stat().st_size <= 17e6
+
+
+def test_the_source_distribution_builds_the_same_wheel(source, wheel, tmp_path):
+    build = "import setuptools.build_meta as build; build.build_sdist('sdist')"
+    command = [sys.executable, "-c", build]
+    subprocess.run(command, cwd=source, capture_output=True, check=True)
+    (archive,) = (source / "sdist").glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    again = build_wheel(unpacked)
+    names = zipfile.ZipFile(again).namelist()
+    assert sorted(names) == sorted(zipfile.ZipFile(wheel).namelist())
 
 
 def test_the_wheel_runs_in_a_fresh_environment(wheel, tmp_path):
