@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -69,64 +70,47 @@ def imports_of(path, everywhere=True):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_rooms_import_one_way(path):
-    room = room_of(path)
-    ours = {name.split(".")[0] for name in imports_of(path)} & set(ROOMS)
-    assert ours - {room} <= ROOMS[room]
-    if room == "kpextract":
-        assert "torch" not in {name.split(".")[0] for name in imports_of(path)}
-
-
-def test_layers_of_the_runtime_import_one_way():
-    level = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
-    for path in RUNTIME.rglob("*.py"):
-        own = path.relative_to(RUNTIME).parts[0].removesuffix(".py")
-        if own == "__init__":
-            continue
-        for name in imports_of(path):
-            parts = name.split(".")
-            if parts[0] == "kpextract" and len(parts) > 1 and parts[1] in level:
-                imported = parts[1]
-                if imported == own or (own, imported) in HANDED_OVER:
-                    continue
-                assert level[imported] < level[own], f"{path}: {name}"
-
-
-def test_every_module_and_room_of_the_runtime_has_its_layer():
-    modules = {path.stem for path in RUNTIME.glob("*.py")}
-    rooms = {path.parent.name for path in RUNTIME.glob("*/__init__.py")}
-    assert modules | rooms == set().union(*LAYERS) | {"__init__"}
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_stay_short(path):
+    """Long ones are a warning, since a thought may need the room; longer ones fail."""
     source = path.read_text()
-    assert source.count("\n") <= 300
+    lengths = {path.name: (source.count("\n"), 300, 400)}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
             documented = ast.get_docstring(node, clean=False) or ""
             lines = node.end_lineno - node.lineno + 1 - documented.count("\n")
-            assert lines <= 40, f"{node.name} has {lines} lines without its docstring"
+            lengths[f"{path.name}: {node.name}"] = (lines, 40, 60)
+    for name, (lines, long, too_long) in lengths.items():
+        assert lines <= too_long, f"{name} has {lines} lines"
+        if lines > long:
+            warnings.warn(f"{name} has {lines} lines", stacklevel=1)
 
 
-def test_import_is_silent_light_and_fast():
+def test_import_is_silent_and_light():
     script = (
-        "import sys, time; start = time.perf_counter(); import kpextract;"
-        "seconds = time.perf_counter() - start;"
+        "import sys, kpextract;"
         "heavy = {'torch', 'cv2', 'onnxruntime', 'onnx', 'tqdm', 'matplotlib'};"
-        "print(heavy & set(sys.modules) or '', file=sys.stderr);"
-        "print(seconds, file=sys.stderr)"
+        "print(heavy & set(sys.modules) or '')"
     )
-    seconds = []
-    for _ in range(5):
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True
-        )
-        assert done.stdout == ""
-        heavy, elapsed = done.stderr.splitlines()
-        assert heavy == ""
-        seconds.append(float(elapsed))
-    assert min(seconds) < 0.3
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == done.stderr == ""
+
+
+def test_import_takes_little_more_than_that_of_numpy():
+    """Processor time, so that other processes do not count."""
+    script = "import time, {}; print(time.process_time())"
+    seconds = {"numpy": [], "kpextract": []}
+    for _ in range(5):  # in turns, so that both meet the same machine
+        for module, times in seconds.items():
+            done = subprocess.run(
+                [sys.executable, "-c", script.format(module)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            times.append(float(done.stdout))
+    assert min(seconds["kpextract"]) < 1.5 * min(seconds["numpy"])
 
 
 def test_public_names_are_the_documented_ones():
