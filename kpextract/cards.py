@@ -123,6 +123,7 @@ RULES = {
     "dla": Rule("an integer from 0", lambda value: type(value) is int and value >= 0),
     "size": Rule("[width, height] in pixels", _is_size),
     "mask": FLAG,
+    "refinement": Rule("text", lambda value: isinstance(value, str)),
     "hardware_compatible": FLAG,
     "training": Rule(f"a JSON object, at most {MAX_DEPTH} levels deep", _is_object),
     "inputs": Rule(
@@ -291,6 +292,7 @@ class EngineCard(_Card):
         descriptor_dim: length of a descriptor.
         max_keypoints: rows per image of a sparse engine.
         mask: whether the engine takes a mask.
+        refinement: of a dense model, as `Refinement.to_text` writes it.
         inputs: by name "dtype" and the shapes "min", "opt" and "max".
         outputs: by name "dtype" and "shape", -1 where it depends on the input's.
         model, model_sha256: file name and hash of the ONNX model.
@@ -311,6 +313,7 @@ class EngineCard(_Card):
     descriptor_dim: int
     max_keypoints: int | None = None
     mask: bool
+    refinement: str | None = None
     inputs: dict[str, dict[str, Any]]
     outputs: dict[str, dict[str, Any]]
     model: str

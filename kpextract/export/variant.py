@@ -17,7 +17,13 @@ from kpextract.export.graph.decoding import append_decoding
 from kpextract.export.graph.fixed_shape import fix_shape
 from kpextract.export.graph.float16 import to_half
 from kpextract.export.graph.int8 import STYLES, quantize
-from kpextract.export.graph.metadata import parse_graph, read_metadata, write_metadata
+from kpextract.export.graph.metadata import (
+    REFINEMENT,
+    find_refinement,
+    parse_graph,
+    read_metadata,
+    write_metadata,
+)
 from kpextract.export.graph.receptive_field import reach_entry
 from kpextract.export.graph.suppression import MAX_MIN_DISTANCE, find_crossing
 from kpextract.export.graph.tidy import tidy
@@ -186,9 +192,13 @@ def build(
             float16=variant.descriptors == "float16",
             min_distance=variant.min_distance,
             crossing=crossing,
+            refinement=find_refinement(source),
         )
     changed = {"kind": variant.kind, "precision": variant.precision}
-    write_metadata(graph, read_metadata(source) | changed | reach_entry(source))
+    entries = read_metadata(source) | changed | reach_entry(source)
+    if variant.kind == "sparse":
+        entries.pop(REFINEMENT, None)  # its weights are in the graph
+    write_metadata(graph, entries)
     onnx.checker.check_model(graph, full_check=True)
     return graph
 

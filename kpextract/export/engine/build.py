@@ -12,7 +12,7 @@ from kpextract.export.artifact import refuse_existing, write_model
 from kpextract.export.engine.plan import BuildOptions, build_plan
 from kpextract.export.engine.profiles import Shapes, Sizes, input_shapes
 from kpextract.export.engine.target_gpu import gpu_facts
-from kpextract.export.graph.metadata import parse_graph, read_metadata
+from kpextract.export.graph.metadata import REFINEMENT, parse_graph, read_metadata
 from kpextract.image import STRIDE
 from kpextract.modelfile import ENGINE, ModelFile, digest, find_model, sidecar_path
 
@@ -86,6 +86,7 @@ def _card(
         else outputs["descriptor_map"][1],
         max_keypoints=outputs["scores"][1] if sparse else None,
         mask="mask" in shapes,
+        refinement=metadata.get(REFINEMENT),
         inputs={
             tensor.name: {"dtype": _dtype(tensor)} | shapes[tensor.name]._asdict()
             for tensor in graph.graph.input

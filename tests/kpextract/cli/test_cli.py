@@ -63,6 +63,14 @@ def test_options_reach_the_extractor(photos, capsys):
     assert json.loads(capsys.readouterr().out)["photos"][0]["keypoints"] == 5
 
 
+def test_octaves_and_a_distance_reach_the_extractor(photos, tmp_path):
+    photo, file = photos / "blocks.jpg", tmp_path / "features.npz"
+    options = ["--octaves", "2", "--min-distance", "2.5"]
+    assert main(["detect", str(photo), "--out", str(file), *options]) == 0
+    expected = Extractor(octaves=2, min_distance=2.5).detect(cv2.imread(str(photo)))
+    np.testing.assert_array_equal(Features.load(file).keypoints, expected.keypoints)
+
+
 def test_an_unreadable_photo_among_many_is_named_and_skipped(photos, tmp_path, capsys):
     (photos / "broken.png").write_bytes(b"\x89PNG cut off")
     assert main(["detect", str(photos), "--out", str(tmp_path / "out")]) == 2

@@ -110,6 +110,7 @@ def test_the_sidecar_says_what_was_built(path, tmp_path):
         "descriptor_dim": 64,
         "max_keypoints": None,
         "mask": False,
+        "refinement": None,
         "inputs": {
             "image": {
                 "dtype": "uint8",
