@@ -26,6 +26,7 @@ from kpextract.export.graph.receptive_field import reach_entry
 from kpextract.files import replacing
 from kpextract.image import STRIDE
 from kpextract.modelfile import digest
+from kpextract.printable import printable
 from training.checkpoint import load_weights
 from training.data import list_photos
 from training.network import UnsuperPoint, count_flop
@@ -113,14 +114,14 @@ def main(arguments: list[str] | None = None) -> int:
     engine = options.pop("engine")
     try:
         target, agreement = export(**options)
-        print(f"{target}: {agreement}")
+        print(printable(f"{target}: {agreement}"))
         if engine:
             photos = list_photos(options["images"])
             steps = make_all(target, photos, options["force"])
             print(summary(steps))
             return int(any(step.missed for step in steps))
     except (KpextractError, OSError) as error:
-        print(f"export: {error}", file=sys.stderr)
+        print(f"export: {printable(str(error))}", file=sys.stderr)
         return 1
     return 0
 

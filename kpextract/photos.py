@@ -3,7 +3,8 @@
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,15 @@ def _unit_range(image: np.ndarray) -> np.ndarray:
         scale = 1 / (high - low) if high > low else 0.0
         image = (image.astype(np.float64) - low) * scale
     return np.clip(np.where(finite, image, 0), 0, 1).astype(np.float32)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the name of a photo before what an extractor says about its pixels."""
+    try:
+        yield
+    except InvalidImageError as error:
+        raise InvalidImageError(f"{path}: {error}") from error
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:

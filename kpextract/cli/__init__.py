@@ -16,8 +16,8 @@ from kpextract.cli import (
     verify,
 )
 from kpextract.cli.exit_codes import FAILED, INTERRUPTED
-from kpextract.cli.outputs import printable
 from kpextract.errors import KpextractError
+from kpextract.printable import printable
 
 # In the order in which --help lists them.
 COMMANDS = (detect, match, track, export, build, verify, bench, doctor, info)

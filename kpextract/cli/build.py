@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.cli.arguments import add_command, size
+from kpextract.cli.outputs import say
 from kpextract.packages import import_onnx
 
 
@@ -92,7 +93,7 @@ def build(
         "x".join(map(str, shape)) for shape in (shapes["min"], shapes["max"])
     )
     builder = "{package} {version}".format(**card.tensorrt)
-    print(
+    say(
         f"wrote {out}: {card.name} {card.version}, {card.kind}, "
         f"{card.precision}, images {ranges}, {out.stat().st_size / 1e6:.1f} MB, "
         f"{builder}, {seconds:.1f} s"

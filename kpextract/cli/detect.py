@@ -15,14 +15,14 @@ from kpextract.cli.outputs import (
     check_outputs,
     output_paths,
     print_written,
-    printable,
     say,
 )
 from kpextract.draw import draw_keypoints
 from kpextract.errors import InvalidImageError
 from kpextract.extractor import Extractor
 from kpextract.features import Features
-from kpextract.photos import PICTURES, expand, read_photo, write_picture
+from kpextract.photos import PICTURES, expand, naming, read_photo, write_picture
+from kpextract.printable import printable
 
 
 def add_parser(commands: Any) -> None:
@@ -79,7 +79,8 @@ def _detect_all(
         try:
             image = read_photo(path)
             started = time.perf_counter()
-            features = extractor.detect(image)
+            with naming(path):
+                features = extractor.detect(image)
             milliseconds = 1000 * (time.perf_counter() - started)
         except InvalidImageError as error:
             if len(paths) == 1:

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from kpextract.errors import UsageError
+from kpextract.printable import printable
 
 
 def output_paths(
@@ -71,25 +72,12 @@ def check_outputs(outputs: list[Path | None], inputs: list[Path]) -> None:
             )
     for given in inputs:
         if given.resolve() in counted:
-            raise UsageError(f"{given} is an input; writing to it would destroy it.")
-
-
-def printable(text: str) -> str:
-    """Return text with its control characters as backslash escapes.
-
-    File names and metadata may hold anything, such as sequences that a terminal would
-    obey or line breaks that would pass for lines of ours.
-    """
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in text
-    )
+            raise UsageError(f"{given} is an input; it would be lost.")
 
 
 def say(text: str) -> None:
-    """Print lines of text; see `printable`."""
-    for line in text.split("\n"):
-        print(printable(line))
+    """Print one line; see `printable`."""
+    print(printable(text))
 
 
 def print_written(*paths: str | Path | None) -> None:
