@@ -14,6 +14,10 @@ class InvalidOptionError(KpextractError, ValueError):
     """An option outside its allowed values."""
 
 
+class UsageError(KpextractError):
+    """A command line that cannot be carried out."""
+
+
 class ModelError(KpextractError):
     """A model file that is missing, damaged or not one of ours."""
 

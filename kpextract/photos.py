@@ -5,16 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kpextract.errors import InvalidImageError
+from kpextract.errors import InvalidImageError, UsageError
 from kpextract.files import replacing
 from kpextract.packages import import_cv2
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # that we write
-
-
-class UsageError(Exception):
-    """A command line that cannot be carried out."""
 
 
 def expand(arguments: list[str]) -> list[Path]:

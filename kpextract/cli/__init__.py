@@ -17,7 +17,6 @@ from kpextract.cli import (
 )
 from kpextract.cli.exit_codes import FAILED, INTERRUPTED
 from kpextract.errors import KpextractError
-from kpextract.photos import UsageError
 
 # In the order in which --help lists them.
 COMMANDS = (detect, match, track, export, build, verify, bench, doctor, info)
@@ -29,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     command, debug = options.pop("command"), options.pop("debug")
     try:
         return int(command(**options))
-    except (KpextractError, UsageError, OSError) as error:
+    except (KpextractError, OSError) as error:
         if debug:
             raise
         print(f"kpextract: {error}", file=sys.stderr)

@@ -15,11 +15,12 @@ from kpextract.cli.arguments import (
 )
 from kpextract.cli.outputs import check_outputs, print_written
 from kpextract.draw import draw_matches
+from kpextract.errors import UsageError
 from kpextract.extractor import Extractor
 from kpextract.features import Features
 from kpextract.matching import match
 from kpextract.packages import import_cv2
-from kpextract.photos import PICTURES, UsageError, read_photo, write_picture
+from kpextract.photos import PICTURES, read_photo, write_picture
 
 RANSAC_THRESHOLD = 3.0  # pixels a match may be off the homography
 MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`

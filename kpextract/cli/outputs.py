@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from kpextract.photos import UsageError
+from kpextract.errors import UsageError
 
 
 def output_paths(

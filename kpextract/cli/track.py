@@ -25,7 +25,6 @@ from kpextract.draw import draw_caption, draw_tracks
 from kpextract.errors import InvalidOptionError, KpextractError
 from kpextract.extractor import Extractor
 from kpextract.features import Features
-from kpextract.photos import UsageError
 from kpextract.video.meter import PERCENTILES, Meter
 from kpextract.video.reader import Video, VideoFrame, open_video
 from kpextract.video.sources import CHANNELS, RawFormat
@@ -107,7 +106,7 @@ def track(source: str, out: Path | None, as_json: bool, **options: Any) -> int:
         try:
             run.follow(video, file, as_json)
             lost = None
-        except (KpextractError, UsageError) as error:
+        except KpextractError as error:
             lost = error  # what was written until here is worth keeping
     run.summarize(video, as_json)
     if not as_json and file and file.frames:

@@ -4,8 +4,10 @@ import signal
 import subprocess
 from pathlib import Path
 
+from kpextract.errors import KpextractError
 
-class NoAnswerError(Exception):
+
+class NoAnswerError(KpextractError):
     """A program or file that is not there or does not answer; the message says why."""
 
 

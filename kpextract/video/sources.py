@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from kpextract.errors import InvalidOptionError, SourceError
+from kpextract.errors import InvalidOptionError, SourceError, UsageError
 from kpextract.image import MIN_SIDE
 from kpextract.packages import import_cv2
-from kpextract.photos import UsageError, expand, read_photo
+from kpextract.photos import expand, read_photo
 
 # Network addresses that end so are files; others are taken for cameras.
 VIDEO_FILES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}

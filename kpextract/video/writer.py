@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from kpextract.errors import UsageError
 from kpextract.files import replacing
 from kpextract.packages import import_cv2
-from kpextract.photos import UsageError
 
 # What every build of OpenCV can write, by suffix.
 CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
