@@ -1,4 +1,4 @@
-"""Frames from cameras, streams, files and pipes, and keypoints followed in them."""
+"""Read frames from cameras, streams, files and pipes; track keypoints through them."""
 
 from kpextract.video.reader import Video, VideoFrame, open_video
 from kpextract.video.sources import RawFormat

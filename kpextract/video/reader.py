@@ -1,4 +1,4 @@
-"""Frames as they come: late ones dropped, stalls noticed, lost cameras found again."""
+"""Read frames in a thread: drop late ones, detect stalls, reconnect to cameras."""
 
 import logging
 import threading
@@ -13,19 +13,19 @@ from kpextract.errors import InvalidOptionError, KpextractError, SourceError
 from kpextract.video.sources import RawFormat, Source, source_opener
 
 logger = logging.getLogger(__name__)
-TIMEOUT = 10.0  # seconds without a frame, after which a source is given up
-ADVICE = "--reconnect (reconnect=True) would look for it until it is there again."
-RETRY = 1.0  # seconds between two attempts to find a lost source again
+TIMEOUT = 10.0  # seconds without a frame before a source counts as lost
+ADVICE = "--reconnect (reconnect=True) keeps trying until it is back."
+RETRY = 1.0  # seconds between two attempts to reopen a lost source
 
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """One frame.
+    """Hold one frame and when it was taken.
 
     Attributes:
         image: (H, W, 3) BGR or (H, W), for `Extractor.detect`.
-        index: its number in the source, from 0; numbers of dropped frames are missing.
-        arrived: when it was read, seconds of time.monotonic().
+        index: frame number in the source, from 0; dropped frames leave gaps.
+        arrived: when it was read, in seconds of time.monotonic().
     """
 
     image: np.ndarray
@@ -41,21 +41,21 @@ def open_video(
     timeout: float = TIMEOUT,
     raw: RawFormat | None = None,
 ) -> "Video":
-    """Frames of a video file, camera, network stream, folder or pipe.
+    """Open a video file, camera, network stream, image folder or pipe.
 
     Args:
-        source: a video file, the number or device file of a camera, an address
-            (rtsp://...), a GStreamer pipeline (with " ! "), a folder or pattern of
-            images, or "-" for raw frames on standard input.
-        drop: keep the newest frame only, so that a late consumer sees the present and
-            not the past; None: where the source is live.
-        reconnect: look for a lost camera or stream again and again, until `Video.stop`.
-        timeout: seconds without a frame after which a source counts as lost.
-        raw: size and pixels of the frames on standard input.
+        source: path of a video file, number or device file of a camera, URL
+            (rtsp://...), GStreamer pipeline (containing " ! "), folder or glob pattern
+            of images, or "-" for raw frames on standard input.
+        drop: keep only the newest frame, so that a slow consumer sees the present
+            rather than the past; None drops frames of live sources only.
+        reconnect: keep reopening a lost camera or stream until `Video.stop`.
+        timeout: seconds without a frame before a source counts as lost.
+        raw: size and pixel format of the frames on standard input.
 
     Raises:
         SourceError: there is no such source, or it cannot be opened.
-        InvalidOptionError: an option that the source does not go with.
+        InvalidOptionError: an option is out of range or does not apply to the source.
     """
     if not timeout > 0:
         raise InvalidOptionError(f"timeout must be more than 0 s, got {timeout}.")
@@ -64,7 +64,7 @@ def open_video(
 
 
 class Video:
-    """An iterator of `VideoFrame`; a context manager, which stops it at the end."""
+    """Iterate over the frames of a source; as a context manager, stop it at the end."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class Video:
         if (drop and finite) or (reconnect and not source.live):
             source.release()
             raise InvalidOptionError(
-                f"{source.name} waits for who reads it: drop is for cameras, streams "
-                "and pipes, reconnect for cameras and streams."
+                f"{source.name} is read on demand: drop applies only to cameras, "
+                "streams and pipes, reconnect only to cameras and streams."
             )
         self.name, self.live, self.fps = source.name, source.live, source.fps
         self.count = source.count
@@ -88,12 +88,12 @@ class Video:
         self._drop = source.live if drop is None else drop
         self._timeout = None if finite else timeout
         self._stopped = threading.Event()
-        self._dropped = 0  # by readers before the present one
+        self._dropped = 0  # by earlier readers
         self._reader = self._read(source)
 
     @property
     def dropped(self) -> int:
-        """Frames that nobody took in time."""
+        """Number of frames that were not taken in time."""
         return self._dropped + self._reader.dropped
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -107,7 +107,7 @@ class Video:
                     self._check_end()
             except SourceError as error:
                 if self._reconnect:
-                    self._find_again(error)
+                    self._reopen(error)
                     continue
                 if self.live:
                     raise SourceError(f"{error} {ADVICE}") from error
@@ -118,7 +118,7 @@ class Video:
         raise StopIteration
 
     def stop(self) -> None:
-        """No more frames come; safe from any thread and from a signal handler."""
+        """End the iteration; safe from any thread and from a signal handler."""
         self._stopped.set()
         self._reader.stop()
 
@@ -130,20 +130,20 @@ class Video:
         self._reader.join()
 
     def _check_end(self) -> None:
-        """Raise if a source that has ended should not have."""
+        """Raise or warn if the source should not have ended here."""
         count = self._reader.next_index
         if self._stopped.is_set():
             return
         if self.live:
             raise SourceError(
-                f"{self.name} gives no more frames, after {count} of them. Is it "
+                f"{self.name} stopped delivering frames after {count}. Was it "
                 "unplugged or switched off?"
             )
         if not count:
-            raise SourceError(f"{self.name} has no frame in it. Is it complete?")
+            raise SourceError(f"{self.name} contains no frame. Is it complete?")
         if self.count is not None and count < self.count:
             logger.warning(
-                "%s ended after %d frames and says it has %d: it may be damaged.",
+                "%s ended after %d of %d frames: it may be damaged.",
                 self.name,
                 count,
                 self.count,
@@ -152,9 +152,9 @@ class Video:
     def _read(self, source: Source, first_index: int = 0) -> "_Reader":
         return _Reader(source, drop=self._drop, first_index=first_index)
 
-    def _find_again(self, error: SourceError) -> None:
-        """Open the source anew, however long it takes; returns early when stopped."""
-        logger.warning("%s Looking for it.", error)
+    def _reopen(self, error: SourceError) -> None:
+        """Reopen the source, however long it takes; return early when stopped."""
+        logger.warning("%s Reconnecting.", error)
         lost = self._reader
         lost.stop()
         while not self._stopped.wait(RETRY):
@@ -165,19 +165,19 @@ class Video:
                 continue
             self._dropped += lost.dropped
             self._reader = self._read(source, lost.next_index)
-            logger.warning("%s is there again.", self.name)
+            logger.warning("%s is back.", self.name)
             return
 
 
 class _Reader:
-    """A thread that reads a source, and the frames that wait to be taken.
+    """Read a source in a thread and queue its frames.
 
-    A camera's driver may never return from a read: the thread is then left behind, and
-    the source with it, which nobody else could release without a crash.
+    A camera driver may never return from a read: the thread is then abandoned together
+    with the source, which cannot be released from another thread without a crash.
     """
 
-    WAITING = 1  # frames; more would only be older
-    RELEASE = 1.0  # seconds that a source may take to end a read
+    WAITING = 1  # frames in the queue; a longer queue only adds delay
+    RELEASE = 1.0  # seconds that a source may take to return from a read
 
     def __init__(self, source: Source, *, drop: bool, first_index: int):
         self.dropped, self.next_index = 0, first_index
@@ -192,16 +192,16 @@ class _Reader:
         self._thread.start()
 
     def take(self, timeout: float | None) -> VideoFrame | None:
-        """The oldest frame that waits; None when there are no more.
+        """Return the oldest queued frame; None when the source has ended.
 
         Raises:
-            SourceError: none came in time.
+            SourceError: no frame came in time.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._frames or self._ended, timeout):
                 raise SourceError(
-                    f"{self._source.name} has given no frame for {timeout:g} s, after "
-                    f"{self.next_index} of them. Does it still run?"
+                    f"{self._source.name} delivered no frame for {timeout:g} s, after "
+                    f"{self.next_index}. Is it still running?"
                 )
             if self._frames:
                 frame = self._frames.popleft()
@@ -212,14 +212,14 @@ class _Reader:
             return None
 
     def stop(self) -> None:
-        """Take no more frames from the source, and give no more."""
+        """End reading, and discard queued frames."""
         with self._changed:
             self._ended = True
             self._frames.clear()
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait until the source is released, unless a read does not return."""
+        """Wait until the source is released or a read has hung for `RELEASE`."""
         self._thread.join(self.RELEASE)
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""Where frames come from: video files, cameras, network streams, folders, pipes."""
+"""Open sources of frames: video files, cameras, network streams, folders, pipes."""
 
 import re
 import stat
@@ -16,20 +16,20 @@ from kpextract.image import MIN_SIDE
 from kpextract.packages import import_cv2
 from kpextract.photos import expand, read_photo
 
-# Network addresses that end so are files; others are taken for cameras.
+# A URL with one of these suffixes is a file; any other is a live stream.
 VIDEO_FILES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
 PIPE = "-"
 CHANNELS = {"bgr": 3, "rgb": 3, "gray": 1}
-FOLDER_FPS = 10.0  # of a folder of images, which says nothing of time
+FOLDER_FPS = 10.0  # assumed for a folder of images, which has no timing
 
 
 @dataclass(frozen=True)
 class RawFormat:
-    """Of frames that come as bare pixels, row by row.
+    """Describe frames that arrive as bare pixels, row by row.
 
     Attributes:
         size: (width, height) in pixels.
-        pixels: one of `CHANNELS`, 8 bits a channel.
+        pixels: one of `CHANNELS`, 8 bits per channel.
     """
 
     size: tuple[int, int]
@@ -38,19 +38,19 @@ class RawFormat:
     def __post_init__(self) -> None:
         if self.pixels not in CHANNELS or min(self.size) < MIN_SIDE:
             raise InvalidOptionError(
-                f"raw frames are of {tuple(CHANNELS)}, at least {MIN_SIDE} pixels a "
-                f"side, got {self.pixels!r}, {self.size[0]}x{self.size[1]}."
+                f"raw frames must be one of {tuple(CHANNELS)} and at least {MIN_SIDE} "
+                f"pixels a side, got {self.pixels!r}, {self.size[0]}x{self.size[1]}."
             )
 
 
 class Source(Protocol):
-    """An open source.
+    """Deliver frames one by one.
 
     Attributes:
-        name: for messages.
-        live: it goes on whether frames are taken or not, and has no end of its own.
-        fps: frames a second; None where it does not say.
-        count: of frames, as far as it knows; None where it does not say.
+        name: for messages; never contains a password.
+        live: whether it runs on when frames are not taken, and has no end of its own.
+        fps: frames per second; None if unknown.
+        count: number of frames; None if unknown.
     """
 
     name: str
@@ -59,34 +59,34 @@ class Source(Protocol):
     count: int | None
 
     def read(self) -> np.ndarray | None:
-        """The next frame, (H, W, 3) BGR or (H, W); None when there are no more.
+        """Return the next frame, (H, W, 3) BGR or (H, W); None at the end.
 
         Raises:
             SourceError: the frame cannot be read.
         """
 
     def release(self) -> None:
-        """Give it back to the system."""
+        """Release the device, file or connection."""
 
 
 def source_opener(
     source: str | int, raw: RawFormat | None, timeout: float
 ) -> Callable[[], Source]:
-    """What opens a source, and opens it again.
+    """Return a function that opens a source, and can reopen it.
 
     Args:
         source, raw: as for `kpextract.video.open_video`.
-        timeout: seconds that opening a network stream may take.
+        timeout: seconds that opening or reading a network stream may take.
 
     Raises:
         SourceError: there is no such file, folder or pattern.
-        InvalidOptionError: `raw` is missing, or not for this source.
+        InvalidOptionError: `raw` is missing, or does not apply to this source.
     """
     text = str(source)
     if (text == PIPE) != (raw is not None):
         raise InvalidOptionError(
-            "raw frames come on standard input: give the source '-' and their size "
-            f"(--raw WxH), or neither; got {text!r} and {raw}."
+            "raw frames are read from standard input: give both the source '-' and "
+            f"the frame size (--raw WxH), or neither; got {text!r} and {raw}."
         )
     if raw is not None:
         # Unbuffered: a thread that waits in a buffer would hold its lock at exit.
@@ -107,14 +107,14 @@ def source_opener(
         photos = expand([text])
     except UsageError as error:
         raise SourceError(
-            f"{text}: no such video, camera, folder of images or pattern. A camera has "
-            "a number (0) or a device file, a stream an address (rtsp://...)."
+            f"{text}: no such video, camera, folder of images or pattern. Give a "
+            "camera as a number (0) or device file, a stream as a URL (rtsp://...)."
         ) from error
     return lambda: Photos(text, photos)
 
 
 class Capture:
-    """What OpenCV's VideoCapture reads."""
+    """Read with OpenCV's VideoCapture."""
 
     def __init__(
         self,
@@ -125,12 +125,12 @@ class Capture:
         api: int = 0,
         settings: tuple[int, ...] = (),
     ):
-        """Open it.
+        """Open the source.
 
         Args:
-            target: as VideoCapture takes it.
-            api: one of OpenCV's CAP_*; 0 is CAP_ANY.
-            settings: pairs of CAP_PROP_* and value.
+            target: first argument of VideoCapture.
+            api: OpenCV backend, one of CAP_*; 0 is CAP_ANY.
+            settings: alternating CAP_PROP_* and values.
 
         Raises:
             SourceError: it cannot be opened.
@@ -142,28 +142,28 @@ class Capture:
             raise SourceError(
                 f"{name} cannot be opened. "
                 + (
-                    "Is it plugged in or reachable, and not used by another program?"
+                    "Is it plugged in or reachable, and not in use by another program?"
                     if live
-                    else "It may be damaged, or of a kind that this OpenCV cannot read."
+                    else "It may be damaged, or in a format this OpenCV cannot read."
                 )
             )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.fps = fps if 0 < fps < 1000 else None  # a clock's rate where it is unknown
+        self.fps = fps if 0 < fps < 1000 else None  # OpenCV reports a clock rate
         self.count = int(count) if count > 0 and not live else None
 
     def read(self) -> np.ndarray | None:
-        """As in `Source.read`."""
+        """Return the next frame as in `Source.read`."""
         done, image = self._capture.read()
         return image if done else None
 
     def release(self) -> None:
-        """As in `Source.release`."""
+        """Release the capture."""
         self._capture.release()
 
 
 def _network(address: str, *, live: bool, timeout: float) -> Capture:
-    """A stream or file behind an address."""
+    """Open a stream or file at a URL."""
     cv2 = import_cv2("reading video")
     if not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
         return Capture(address, address, live=live)  # GStreamer, on a Jetson
@@ -174,21 +174,21 @@ def _network(address: str, *, live: bool, timeout: float) -> Capture:
 
 
 def _gstreamer(pipeline: str) -> Capture:
-    """A GStreamer pipeline that ends in an appsink."""
+    """Open a GStreamer pipeline that ends in an appsink."""
     cv2 = import_cv2("reading video")
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
-            f"this OpenCV ({cv2.__version__}) was built without GStreamer, as the "
-            "packages on PyPI are. Use the OpenCV of your system (on a Jetson that of "
-            "JetPack, in a virtual environment with --system-site-packages), or pipe "
-            "raw frames: gst-launch-1.0 -q ... ! video/x-raw,format=BGR ! fdsink | "
+            f"this OpenCV ({cv2.__version__}) was built without GStreamer, as are all "
+            "wheels on PyPI. Use the system's OpenCV (on a Jetson JetPack's, in a "
+            "virtual environment with --system-site-packages), or pipe raw frames: "
+            "gst-launch-1.0 -q ... ! video/x-raw,format=BGR ! fdsink | "
             "kpextract track - --raw 640x480"
         )
     return Capture("the pipeline", pipeline, live=True, api=cv2.CAP_GSTREAMER)
 
 
 class Photos:
-    """Images in files, in the order given."""
+    """Read image files in the given order."""
 
     live = False
     fps: float | None = FOLDER_FPS
@@ -199,16 +199,16 @@ class Photos:
         self._rest = iter(photos)
 
     def read(self) -> np.ndarray | None:
-        """As in `Source.read`."""
+        """Return the next frame as in `Source.read`."""
         path = next(self._rest, None)
         return None if path is None else read_photo(path)
 
     def release(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no file stays open."""
 
 
 class Pipe:
-    """Raw frames one after the other; it has no other sign of life than its bytes."""
+    """Read raw frames, one after the other, from a pipe."""
 
     live = False
     fps: float | None = None
@@ -219,7 +219,7 @@ class Pipe:
         self._file, self._raw = file, raw
 
     def read(self) -> np.ndarray | None:
-        """As in `Source.read`."""
+        """Return the next frame as in `Source.read`."""
         width, height = self._raw.size
         pixels = np.empty((height, width, CHANNELS[self._raw.pixels]), np.uint8)
         rest = pixels.reshape(-1).data
@@ -234,10 +234,10 @@ class Pipe:
             got = pixels.nbytes - len(rest)
             raise SourceError(
                 f"{self.name} ended within a frame, after {got} of its "
-                f"{pixels.nbytes} bytes. Are frames of {width}x{height} "
-                f"{self._raw.pixels} what comes in?"
+                f"{pixels.nbytes} bytes. Is the input really {width}x{height} "
+                f"{self._raw.pixels}?"
             )
         return pixels[:, :, ::-1] if self._raw.pixels == "rgb" else pixels
 
     def release(self) -> None:
-        """Standard input is not ours to close."""
+        """Do nothing: standard input is not ours to close."""

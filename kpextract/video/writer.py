@@ -1,4 +1,4 @@
-"""Video files that we write, whole or not at all."""
+"""Write video files whole or not at all."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,29 +11,29 @@ from kpextract.errors import UsageError
 from kpextract.files import replacing
 from kpextract.packages import import_cv2
 
-# What every build of OpenCV can write, by suffix.
+# Codecs that every OpenCV build can write, by file suffix.
 CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 
 
 def check_video_name(path: Path) -> None:
-    """Raise unless `path` ends in a suffix that we can write.
+    """Check that the suffix of `path` is one of `CODECS`.
 
     Raises:
-        UsageError: it does not.
+        UsageError: it is not.
     """
     if path.suffix.lower() not in CODECS:
         raise UsageError(f"--out {path} must end in one of {', '.join(CODECS)}.")
 
 
 class VideoFile:
-    """A video file that appears when the block ends well; without frames, none does."""
+    """Write a video that appears when the block succeeds and has frames."""
 
     def __init__(self, path: Path, fps: float):
-        """Nothing is opened before the first frame, which decides the size.
+        """Remember where to write; the first frame sets the size and opens the file.
 
         Args:
-            path: its suffix is one of `CODECS`.
-            fps: frames a second.
+            path: output path, with a suffix from `CODECS`.
+            fps: frames per second.
         """
         self.frames = 0
         self._path, self._fps = path, fps
@@ -48,7 +48,7 @@ class VideoFile:
             image: (H, W, 3) uint8 BGR.
 
         Raises:
-            UsageError: it is not of the first frame's size.
+            UsageError: the size differs from the first frame's.
             OSError: the file cannot be written.
         """
         size = (image.shape[1], image.shape[0])
@@ -56,9 +56,9 @@ class VideoFile:
             self._open(size)
         if size != self._size:
             raise UsageError(
-                f"a video has frames of one size: {self._path} began with "
-                f"{self._size[0]}x{self._size[1]}, and here is one of "
-                f"{size[0]}x{size[1]}. Leave --out away, or make them equal."
+                f"a video has frames of one size: {self._path} started with "
+                f"{self._size[0]}x{self._size[1]}, got {size[0]}x{size[1]}. Omit "
+                "--out, or resize the frames."
             )
         self._writer.write(image)
         self.frames += 1

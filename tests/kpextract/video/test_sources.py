@@ -1,4 +1,4 @@
-"""Sources of frames: real files and a real pipe; for cameras see test_video.py."""
+"""Test real files and a pipe as sources; test_reader.py has the cameras."""
 
 import io
 import logging
@@ -15,7 +15,7 @@ COUNT = 7
 
 
 def views(photo):
-    """Frames that differ, whatever a codec does to them."""
+    """Return frames that differ, whatever a codec does to them."""
     return [np.roll(photo, 40 * i, axis=1) for i in range(COUNT)]
 
 
@@ -74,18 +74,18 @@ def test_a_damaged_image_of_a_folder_is_named(folder):
             next(video)
 
 
-def test_a_video_that_was_cut_off_is_told(clip, caplog):
+def test_a_truncated_video_is_reported(clip, caplog):
     whole = clip.read_bytes()
     clip.write_bytes(whole[: len(whole) // 2])
     with caplog.at_level(logging.WARNING), open_video(clip) as video:
         said, got = video.count, len(list(video))
     assert 0 < got < COUNT
-    # Without its index at the end a file does not say how many frames it had.
-    assert said is None or f"after {got} frames and says it has {said}" in caplog.text
+    # Without the index at its end, a file does not know its number of frames.
+    assert said is None or f"after {got} of {said} frames" in caplog.text
 
 
 class Short:
-    """A finite source that says that it has more frames than it gives."""
+    """Promise more frames than there are."""
 
     name, live, fps, count = "short.mp4", False, 30.0, 9
 
@@ -99,20 +99,20 @@ class Short:
         self.released = True
 
 
-def test_fewer_frames_than_were_said_are_told(photo, monkeypatch, caplog):
+def test_fewer_frames_than_promised_are_reported(photo, monkeypatch, caplog):
     monkeypatch.setattr(
         "kpextract.video.reader.source_opener", lambda *_: lambda: Short([photo] * 2)
     )
     with caplog.at_level(logging.WARNING):
         assert len(all_of("short.mp4")) == 2
-    assert "short.mp4 ended after 2 frames and says it has 9" in caplog.text
+    assert "short.mp4 ended after 2 of 9 frames" in caplog.text
 
 
 def test_a_source_without_a_frame_is_an_error(monkeypatch):
     monkeypatch.setattr(
         "kpextract.video.reader.source_opener", lambda *_: lambda: Short([])
     )
-    with pytest.raises(SourceError, match=r"short.mp4 has no frame in it"):
+    with pytest.raises(SourceError, match=r"short.mp4 contains no frame"):
         all_of("short.mp4")
 
 
@@ -126,7 +126,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize(("source", "message"), MISSING.items())
-def test_a_source_that_is_not_there_is_told(source, message, tmp_path, monkeypatch):
+def test_a_missing_source_is_reported(source, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if " ! " in source and cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         pytest.skip("this OpenCV has GStreamer")
@@ -134,7 +134,7 @@ def test_a_source_that_is_not_there_is_told(source, message, tmp_path, monkeypat
         open_video(source)
 
 
-def test_a_file_that_is_no_video_is_told(tmp_path):
+def test_a_file_that_is_not_a_video_is_reported(tmp_path):
     path = tmp_path / "text.mp4"
     path.write_text("no video")
     with pytest.raises(SourceError, match=r"text\.mp4 cannot be opened. It may be dam"):
@@ -149,7 +149,7 @@ def test_a_file_that_is_no_video_is_told(tmp_path):
         ("https://example.org/drive.mp4?key=1", False),
     ],
 )
-def test_an_address_is_a_camera_unless_it_is_a_file(monkeypatch, address, live):
+def test_a_url_is_live_unless_it_names_a_file(monkeypatch, address, live):
     opened = []
     monkeypatch.setattr(
         "kpextract.video.sources.Capture", lambda *args, **kwargs: opened.append(kwargs)
@@ -164,7 +164,7 @@ RAW = RawFormat((640, 480))
 
 
 class Drip(io.RawIOBase):
-    """A pipe gives what it has, which is less than a frame."""
+    """Deliver at most 64 KiB per read, less than a frame, as pipes do."""
 
     def __init__(self, content):
         self._rest = memoryview(content)
@@ -177,7 +177,7 @@ class Drip(io.RawIOBase):
 
 
 def pipe(monkeypatch, content, raw):
-    """Standard input holds `content`."""
+    """Make `content` the standard input."""
     monkeypatch.setattr(
         "kpextract.video.reader.source_opener",
         lambda *_: lambda: Pipe(Drip(content), raw),
@@ -199,7 +199,7 @@ def test_raw_frames(monkeypatch, photo, pixels):
         np.testing.assert_array_equal(frame.image, expected)
 
 
-def test_a_pipe_that_ends_within_a_frame_is_told(monkeypatch, photo):
+def test_a_pipe_that_ends_within_a_frame_is_reported(monkeypatch, photo):
     pipe(monkeypatch, photo.tobytes() + photo.tobytes()[:1000], RAW)
     with open_video("-") as video:
         next(video)
@@ -207,7 +207,7 @@ def test_a_pipe_that_ends_within_a_frame_is_told(monkeypatch, photo):
             next(video)
 
 
-def test_a_size_goes_with_standard_input_only(clip):
+def test_a_raw_size_applies_to_standard_input_only(clip):
     with pytest.raises(InvalidOptionError, match="--raw WxH"):
         open_video("-")
     with pytest.raises(InvalidOptionError, match="--raw WxH"):
@@ -215,14 +215,14 @@ def test_a_size_goes_with_standard_input_only(clip):
 
 
 @pytest.mark.parametrize("form", [((640, 480), "yuv"), ((640, 8), "bgr")])
-def test_a_raw_form_that_cannot_be_is_refused(form):
-    with pytest.raises(InvalidOptionError, match="raw frames are of"):
+def test_an_impossible_raw_format_is_refused(form):
+    with pytest.raises(InvalidOptionError, match="raw frames must be"):
         RawFormat(*form)
 
 
 @pytest.mark.parametrize("option", [{"drop": True}, {"reconnect": True}])
-def test_a_file_is_not_dropped_nor_lost(clip, option):
-    with pytest.raises(InvalidOptionError, match="waits for who reads it"):
+def test_a_file_takes_neither_drop_nor_reconnect(clip, option):
+    with pytest.raises(InvalidOptionError, match="is read on demand"):
         open_video(clip, **option)
 
 
