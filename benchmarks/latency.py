@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 from benchmarks import plots, speed
 from benchmarks.extractors import is_peer, open_candidate
 from benchmarks.machine import write_result
-from benchmarks.turns import FailedError, in_turns, summarize
+from benchmarks.turns import in_turns, summarize
 from kpextract import InvalidOptionError, KpextractError
 from kpextract.cli.arguments import size
-from kpextract.photos import UsageError, read_photo
+from kpextract.errors import UsageError
+from kpextract.photos import read_photo
 from kpextract.system.timing import Memory, batch_of, figures, measure, time_calls
 
 PHOTO = Path("examples/street-left.jpg")
@@ -188,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
             write_result(options.out, result)
         if options.plot:
             plots.draw(options.out)
-    except (FailedError, KpextractError, OSError, UsageError) as error:
+    except (KpextractError, OSError) as error:
         print(f"latency: {error}", file=sys.stderr)
         return 1
     return 0

@@ -44,7 +44,7 @@ THROUGH_MEMORY = {
 }
 
 
-class UncountableError(Exception):
+class UncountableError(KpextractError):
     """A graph with a node whose operations or traffic are not known here."""
 
 
@@ -247,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = find_model(options.model)
         model = parse_graph(found.content, found.path)
         costs = count(model, options.batch, options.size)
-    except (KpextractError, UncountableError) as error:
+    except KpextractError as error:
         print(f"operations: {error}", file=sys.stderr)
         return 1
     print(table(costs))

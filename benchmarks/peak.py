@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = compare(
             options.model, options.backend, options.size, options.batch, options.calls
         )
-    except (KpextractError, operations.UncountableError) as error:
+    except KpextractError as error:
         print(f"peak: {error}", file=sys.stderr)
         return 1
     print(report(result))

@@ -20,7 +20,7 @@ from benchmarks.accuracy import Rows, compare, table
 from benchmarks.latency import CALLS
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS
-from benchmarks.turns import FailedError, in_turns, summarize
+from benchmarks.turns import in_turns, summarize
 from kpextract import KpextractError
 from kpextract.photos import read_photo
 
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         result["latency"] = measure_latency(
             options.extractors, options.photo, options.calls
         )
-    except (FailedError, KpextractError, OSError) as error:
+    except (KpextractError, OSError) as error:
         print(f"peers: {error}", file=sys.stderr)
         return 1
     print(table(rows(result)))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.protocol import MATCHING_THRESHOLDS, SETTINGS
+from kpextract.errors import KpextractError, UsageError
 from kpextract.files import replacing
-from kpextract.photos import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for picture in draw(parser.parse_args(arguments).result):
             print(f"wrote {picture}")
-    except (OSError, UsageError) as error:
+    except (KpextractError, OSError) as error:
         print(f"plots: {error}", file=sys.stderr)
         return 1
     return 0

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from kpextract.errors import KpextractError
+
 Job = TypeVar("Job", bound=Hashable)
 
 
-class FailedError(Exception):
+class FailedError(KpextractError):
     """A process that failed; the message is its own."""
 
 

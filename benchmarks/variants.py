@@ -28,11 +28,12 @@ from tqdm import tqdm
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.rounding import rounded, unsaturated
-from benchmarks.turns import FailedError, alone
+from benchmarks.turns import alone
 from kpextract import Extractor, KpextractError
+from kpextract.errors import UsageError
 from kpextract.export.graph.metadata import load_graph
 from kpextract.export.verify import Gate, compare
-from kpextract.photos import UsageError, expand, read_photo
+from kpextract.photos import expand, read_photo
 
 PHOTO = Path("examples/street-left.jpg")  # to measure time on
 SIZE = (640, 480)  # (width, height) in pixels
@@ -55,7 +56,7 @@ VARIANTS = {  # options of `kpextract export`
 Row = dict[str, Any]
 
 
-class CommandError(Exception):
+class CommandError(KpextractError):
     """A command that failed; the message is its own."""
 
 
@@ -190,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
                 rows[name] = examine(
                     options.model, words, photos, options.calibrate, Path(folder)
                 )
-    except (CommandError, FailedError, KpextractError, OSError, UsageError) as error:
+    except (KpextractError, OSError) as error:
         print(f"variants: {error}", file=sys.stderr)
         return 1
     print(table(rows))

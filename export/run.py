@@ -26,7 +26,7 @@ from kpextract.export.graph.receptive_field import reach_entry
 from kpextract.files import replacing
 from kpextract.image import STRIDE
 from training.checkpoint import load_weights
-from training.data import NoPhotosError, list_photos
+from training.data import list_photos
 from training.network import UnsuperPoint, count_flop
 
 LICENSE = "Apache-2.0"
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
             steps = make_all(target, photos, options["force"])
             print(summary(steps))
             return int(any(step.missed for step in steps))
-    except (KpextractError, NoPhotosError, OSError) as error:
+    except (KpextractError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
     return 0

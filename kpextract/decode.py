@@ -1,9 +1,11 @@
-"""From the network's dense maps to keypoints. No NMS: a cell has one point.
+"""From the network's dense maps to keypoints.
 
 Christiansen et al. 2019 (arXiv:1907.04011): all cells are sorted by score and the best
-are kept; descriptors are interpolated at the regressed positions.
+are kept; descriptors are interpolated at the regressed positions. A cell has one point,
+so points are suppressed only where a least distance is asked for.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from kpextract.features import Features
 from kpextract.image import STRIDE, Frame
 from kpextract.refinement import Refinement
-from kpextract.selection import evenly_spread, strongest
+from kpextract.selection import apart, evenly_spread, strongest
 
 # Channels that are sampled at once: what lies between gathering and mixing, 0.25 MB
 # with 1000 points, stays in the cache of a core and asks for few new pages.
@@ -96,6 +98,7 @@ def decode(
     min_score: float = 0.0,
     mask: np.ndarray | None = None,
     selection: str = "strongest",
+    min_distance: float = 0.0,
     refinement: Refinement | None = None,
     pixels: np.ndarray | None = None,
 ) -> Features:
@@ -112,43 +115,156 @@ def decode(
         mask: (H, W) bool of the caller's image; applied before the budget is spent, at
             the pixel on which a keypoint falls.
         selection: which cells get the budget, one of `SELECTIONS`.
+        min_distance: pixels of the engine's input that keypoints are apart, at least
+            (`kpextract.selection.apart`); applied before the budget is spent, to what
+            mask and `min_score` leave, and to points before their refinement.
         refinement: moves the points that are kept by what `pixels` show.
         pixels: (H, W, 3) uint8, the engine's input; needed for a refinement.
     """
-    logits = maps.score_logits.reshape(-1)
-    positions = maps.positions.reshape(2, -1)
-
-    def located(cells: np.ndarray) -> np.ndarray:
-        return _clip(positions[:, cells].T, frame.input_size)
-
-    candidates = np.arange(len(logits))
-    if mask is not None:
-        candidates = candidates[_allowed(mask, frame.to_caller(located(candidates)))]
-    if min_score > 0:
-        candidates = candidates[sigmoid(logits[candidates]) >= min_score]
-    if selection == "grid" and max_keypoints is not None:
-        order = evenly_spread(
-            logits[candidates], located(candidates), frame.input_size, max_keypoints
-        )
-    else:
-        order = strongest(logits[candidates], max_keypoints)
-    kept = candidates[order]
-    points = located(kept)
-    descriptors = sample_descriptors(
-        maps.descriptor_map, points, maps.score_logits.shape[1]
+    return decode_octaves(
+        [Octave(maps, frame, pixels)],
+        max_keypoints=max_keypoints,
+        min_score=min_score,
+        mask=mask,
+        selection=selection,
+        min_distance=min_distance,
+        refinement=refinement,
     )
-    sigma = None
-    if refinement is not None and pixels is not None:
-        points, sigma = refinement(pixels, points)
-        points = _clip(points, frame.input_size)
+
+
+class Octave(NamedTuple):
+    """What the network gives for one size of an image.
+
+    maps: of the image in this size.
+    frame: its sizes on its way; all octaves have the caller's image in common.
+    pixels: (H, W, 3) uint8, the engine's input; needed for a refinement.
+    """
+
+    maps: DenseMaps
+    frame: Frame
+    pixels: np.ndarray | None = None
+
+
+def decode_octaves(
+    octaves: Sequence[Octave],
+    *,
+    max_keypoints: int | None,
+    min_score: float,
+    mask: np.ndarray | None,
+    selection: str,
+    min_distance: float,
+    refinement: Refinement | None,
+) -> Features:
+    """Keypoints of one image that the network saw in several sizes, best first.
+
+    The cells of all sizes are ranked together and share one budget; of equal scores,
+    the one of the earlier size comes first.
+
+    Args:
+        octaves: the largest first.
+        max_keypoints, min_score, mask, selection, min_distance, refinement: as for
+            `decode`; distances are in pixels of the first input.
+    """
+    frame, cells = octaves[0].frame, _Cells(octaves)
+    candidates = np.arange(len(cells.logits))
+    if mask is not None:
+        points = frame.to_caller(cells.points(candidates))
+        candidates = candidates[_allowed(mask, points)]
+    if min_score > 0:
+        candidates = candidates[sigmoid(cells.logits[candidates]) >= min_score]
+    if min_distance > 0:
+        points = cells.points(candidates)
+        candidates = candidates[apart(cells.logits[candidates], points, min_distance)]
+    logits = cells.logits[candidates]
+    if selection == "grid" and max_keypoints is not None:
+        points = cells.points(candidates)
+        order = evenly_spread(logits, points, frame.input_size, max_keypoints)
+    else:
+        order = strongest(logits, max_keypoints)
+    kept = candidates[order]
+    points, sigma = cells.points(kept), None
+    if refinement is not None:
+        points, sigma = cells.refined(kept, refinement)
         sigma = frame.lengths_to_caller(sigma)
     return Features(
         keypoints=frame.to_caller(points),
-        scores=sigmoid(logits[kept]),
-        descriptors=descriptors,
+        scores=sigmoid(cells.logits[kept]),
+        descriptors=cells.descriptors(kept),
         image_size=frame.image_size,
         sigma=sigma,
     )
+
+
+class _Cells:
+    """The cells of all octaves, numbered through."""
+
+    def __init__(self, octaves: Sequence[Octave]):
+        self._octaves = octaves
+        # To the first input, from which the first octave's frame leads to the caller.
+        first = octaves[0].frame.input_size
+        self._frames = [Frame(first, octave.frame.input_size) for octave in octaves]
+        parts = [octave.maps.score_logits.reshape(-1) for octave in octaves]
+        self._starts = np.cumsum([0, *map(len, parts[:-1])])
+        self.logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def points(self, cells: np.ndarray) -> np.ndarray:
+        """Return (N, 2) x and y in pixels of the first input, inside the image."""
+
+        def points(octave: int, own: np.ndarray) -> np.ndarray:
+            return self._frames[octave].to_caller(self._own_points(octave, own))
+
+        return self._each(cells, points)
+
+    def refined(
+        self, cells: np.ndarray, refinement: Refinement
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (N, 2) refined points and (N,) sigma, in pixels of the first input."""
+
+        def refine(octave: int, own: np.ndarray) -> np.ndarray:
+            pixels, frame = self._octaves[octave].pixels, self._frames[octave]
+            assert pixels is not None  # as `decode` asks for
+            points, sigma = refinement(pixels, self._own_points(octave, own))
+            points = frame.to_caller(_clip(points, frame.input_size))
+            return np.column_stack([points, frame.lengths_to_caller(sigma)])
+
+        rows = self._each(cells, refine)
+        return rows[:, :2], rows[:, 2]
+
+    def descriptors(self, cells: np.ndarray) -> np.ndarray:
+        """Return (N, D) unit rows, each from the map of its own octave."""
+
+        def sample(octave: int, own: np.ndarray) -> np.ndarray:
+            maps = self._octaves[octave].maps
+            points = self._own_points(octave, own)
+            return sample_descriptors(
+                maps.descriptor_map, points, maps.score_logits.shape[1]
+            )
+
+        return self._each(cells, sample)
+
+    def _own_points(self, octave: int, own: np.ndarray) -> np.ndarray:
+        """Return (N, 2) x and y in pixels of the octave's own input."""
+        positions = self._octaves[octave].maps.positions.reshape(2, -1)
+        return _clip(positions[:, own].T, self._frames[octave].input_size)
+
+    def _each(
+        self, cells: np.ndarray, rows: Callable[[int, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return what `rows` gives for the cells of each octave, in the cells' order.
+
+        Args:
+            rows: takes the number of an octave and (M,) numbers of its cells; gives
+                (M, ...).
+        """
+        if len(self._octaves) == 1:
+            return rows(0, cells)
+        octaves = np.searchsorted(self._starts, cells, side="right") - 1
+        parts = [
+            rows(octave, cells[octaves == octave] - start)
+            for octave, start in enumerate(self._starts)
+        ]
+        places = np.argsort(octaves, kind="stable")  # of the parts' rows
+        return np.concatenate(parts)[np.argsort(places)]
 
 
 def _clip(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

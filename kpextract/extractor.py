@@ -1,6 +1,5 @@
 """The extractor: images in, features out."""
 
-import copy
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,24 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpextract.backends import Backend, check_backend, open_backend
-from kpextract.decode import DenseMaps, SparseRows, decode, take
+from kpextract.backends import check_backend, open_backend
+from kpextract.backends.base import Backend
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.features import Features
-from kpextract.image import (
-    MIN_SIDE,
-    Frame,
-    as_batch,
-    check_color,
-    check_mask,
-    fit_within,
-    mask_for_input,
-    pad_to_stride,
-    to_uint8_bgr,
-)
+from kpextract.image import MIN_SIDE, check_color, check_octaves
 from kpextract.modelfile import ModelFile, bundled_name, find_model
 from kpextract.packages import import_cv2
-from kpextract.selection import check_selection
+from kpextract.pipeline import Pipeline
+from kpextract.selection import check_min_distance, check_selection
 from kpextract.stream import map_ahead
 
 if TYPE_CHECKING:
@@ -58,6 +48,11 @@ class Extractor:
 
     Options are fixed at construction. One extractor may be called from many threads at
     once; the same image gives the same bits each time.
+
+    Attributes:
+        info: what really runs.
+        pipeline: the steps of `detect`, for code that wants to do something between
+            them, as timing them.
     """
 
     def __init__(
@@ -72,13 +67,16 @@ class Extractor:
         color: str = "bgr",
         max_size: int | None = None,
         num_threads: int | None = None,
+        octaves: int = 1,
+        min_distance: float = 0.0,
     ):
         """Load a model.
 
         Args:
             model: a bundled name, or the path of an `.onnx` or `.engine` file.
-            backend: "tensorrt" for engines; "onnx-cuda", "onnx-tensorrt" or "onnx-cpu"
-                for ONNX files; "auto" for the best that runs here.
+            backend: "tensorrt" for engines; "onnx-cuda", "onnx-tensorrt", "onnx-cpu" or
+                "openvino" (dense models on the CPU) for ONNX files; "auto" for the best
+                that runs here.
             precision: "int8" for the bundled model in 8-bit integers: quicker on a
                 CPU, a little less accurate. None for the model as it is.
             max_keypoints: budget of an image; None keeps one per 8x8 cell.
@@ -89,6 +87,12 @@ class Extractor:
             max_size: shrink images so that their longer side is at most this many
                 pixels; keypoints stay in pixels of the image given. None never resizes.
             num_threads: CPU threads of one call; None leaves it to the runtime.
+            octaves: 2 also looks for points in the image at half its size, which share
+                the budget: for matches across large changes of scale, at a quarter
+                more work. 1 looks at the image alone.
+            min_distance: pixels between any two keypoints, at least, in the image that
+                the network sees (after `max_size`); of two closer ones the better is
+                kept, and the budget goes to others. 0 keeps them all.
 
         Raises:
             InvalidOptionError: an option outside its allowed values, or one that the
@@ -102,20 +106,19 @@ class Extractor:
         _check_count("num_threads", num_threads, least=1)
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
-        self._selection = check_selection(selection)
-        self._color = check_color(color)
-        self._max_keypoints = max_keypoints
-        self._min_score = min_score
-        self._max_size = max_size
         found = find_model(bundled_name(model, precision) if precision else model)
-        self._backend = open_backend(found, backend, num_threads)
-        self._decodes_itself = self._backend.outputs is SparseRows
-        if self._decodes_itself and selection == "grid":
-            raise InvalidOptionError(
-                f"{found.path} decodes by itself and has spent its budget on the "
-                "strongest; selection='grid' needs a dense model, as the bundled ones."
-            )
-        self.info = _info(found, self._backend)
+        self.pipeline = Pipeline(
+            open_backend(found, backend, num_threads),
+            color=check_color(color),
+            max_size=max_size,
+            max_keypoints=max_keypoints,
+            min_score=min_score,
+            selection=check_selection(selection),
+            octaves=check_octaves(octaves),
+            min_distance=check_min_distance(min_distance),
+        )
+        _check_model(found, self.pipeline)
+        self.info = _info(found, self.pipeline.backend)
 
     def detect(self, image: np.ndarray, mask: np.ndarray | None = None) -> Features:
         """Features of one image.
@@ -130,7 +133,9 @@ class Extractor:
         Raises:
             InvalidImageError: the image or mask is none of these.
         """
-        return self.detect_batch([image], [mask])[0]
+        prepared = self.pipeline.prepare(image, mask)
+        (outputs,) = self.pipeline.infer([prepared])
+        return self.pipeline.decode(outputs, prepared)
 
     def detect_batch(
         self,
@@ -141,7 +146,7 @@ class Extractor:
 
         Images of one size share one call of the engine. Images of different sizes do
         not: padding them to a common size would change what the network sees at their
-        borders.
+        borders. The octaves of one image are of different sizes, too.
 
         Args:
             images, masks: as for `detect`.
@@ -157,27 +162,9 @@ class Extractor:
                 f"detect_batch: got {len(images)} images and {len(masks)} masks. "
                 "Give one mask an image, or None in its place."
             )
-        inputs, frames = (
-            zip(*map(self._prepare, images), strict=True) if images else ((), ())
-        )
-        allowed = [
-            None if mask is None else self._allowed(mask, frame)
-            for mask, frame in zip(masks, frames, strict=True)
-        ]
-        features: dict[int, Features] = {}
-        for shape in dict.fromkeys(pixels.shape for pixels in inputs):
-            members = [i for i, pixels in enumerate(inputs) if pixels.shape == shape]
-            result = self._backend.run(
-                as_batch([inputs[i] for i in members]),
-                self._input_masks(
-                    [allowed[i] for i in members], [frames[i] for i in members]
-                ),
-            )
-            for position, i in enumerate(members):
-                features[i] = self._features(
-                    result.image(position), frames[i], allowed[i]
-                )
-        return [features[i] for i in range(len(images))]
+        prepared = list(map(self.pipeline.prepare, images, masks))
+        outputs = self.pipeline.infer(prepared)
+        return list(map(self.pipeline.decode, outputs, prepared))
 
     def stream(
         self, frames: Iterable[np.ndarray], mask: np.ndarray | None = None
@@ -198,47 +185,14 @@ class Extractor:
             InvalidImageError: in the place of the frame that cannot be used; the stream
                 ends with it, as it does with what `frames` raises.
         """
-        backend, workers = self._backend.for_stream()
-        twin = copy.copy(self)
-        twin._backend = backend
-        return map_ahead(lambda frame: twin.detect(frame, mask), frames, workers)
+        pipeline, workers = self.pipeline.for_stream()
 
-    def _allowed(self, mask: np.ndarray, frame: Frame) -> np.ndarray:
-        """(H, W) bool, if the model has a use for masks."""
-        if self._decodes_itself and not self._backend.takes_mask:
-            raise InvalidImageError(
-                "this model decodes by itself and has no mask input, so a mask comes "
-                "too late for its budget. Export it with --mask, or use a dense model."
-            )
-        return check_mask(mask, frame.image_size)
+        def detect(frame: np.ndarray) -> Features:
+            prepared = pipeline.prepare(frame, mask)
+            (outputs,) = pipeline.infer([prepared])
+            return pipeline.decode(outputs, prepared)
 
-    def _input_masks(
-        self, allowed: list[np.ndarray | None], frames: list[Frame]
-    ) -> np.ndarray | None:
-        """(B, H, W) uint8 for a model that takes masks; None for one that does not."""
-        if not self._backend.takes_mask:
-            return None
-        masks = [
-            np.ones(frame.image_size[::-1], bool) if mask is None else mask
-            for mask, frame in zip(allowed, frames, strict=True)
-        ]
-        return np.stack(list(map(mask_for_input, masks, frames)))
-
-    def _features(
-        self, result: DenseMaps | SparseRows, frame: Frame, allowed: np.ndarray | None
-    ) -> Features:
-        """Features of one image of a batch."""
-        limit, least = self._max_keypoints, self._min_score
-        if isinstance(result, SparseRows):
-            return take(result, frame, max_keypoints=limit, min_score=least)
-        return decode(
-            result,
-            frame,
-            max_keypoints=limit,
-            min_score=least,
-            mask=allowed,
-            selection=self._selection,
-        )
+        return map_ahead(detect, frames, workers)
 
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
         self, image: np.ndarray, mask: np.ndarray | None = None
@@ -259,18 +213,38 @@ class Extractor:
 
     def descriptorSize(self) -> int:  # noqa: N802  # as in cv2.Feature2D
         """Values of a descriptor (D)."""
-        return self._backend.descriptor_dim
+        return self.pipeline.backend.descriptor_dim
 
     def descriptorType(self) -> int:  # noqa: N802  # as in cv2.Feature2D
         """OpenCV's number of a descriptor's type: `cv2.CV_32F`."""
         return int(import_cv2("Extractor.descriptorType").CV_32F)
 
-    def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, Frame]:
-        """The network's pixels (H, W, 3) uint8, padded, and the sizes on the way."""
-        pixels = to_uint8_bgr(image, self._color)
-        resized = fit_within(pixels, self._max_size)
-        frame = Frame(_size(pixels), _size(resized))
-        return pad_to_stride(resized), frame
+
+def _check_model(model: ModelFile, pipeline: Pipeline) -> None:
+    """Raise where an option does not go with the model.
+
+    Raises:
+        InvalidOptionError: it comes too late for a model that decodes by itself, or
+            asks for sizes that the model does not take.
+    """
+    late = {
+        "selection='grid'": pipeline.selection == "grid",
+        f"octaves={pipeline.octaves}": pipeline.octaves > 1,
+        f"min_distance={pipeline.min_distance:g}": pipeline.min_distance > 0,
+    }
+    asked = [option for option, given in late.items() if given]
+    if pipeline.decodes_itself and asked:
+        raise InvalidOptionError(
+            f"{model.path} decodes by itself and has spent its budget on the "
+            f"strongest; {' and '.join(asked)} needs a dense model, as the bundled "
+            "ones. (kpextract export --min-distance writes that option into it.)"
+        )
+    if pipeline.octaves > 1 and not pipeline.backend.takes_half:
+        raise InvalidOptionError(
+            f"{model.path} takes no image together with its half, which octaves="
+            f"{pipeline.octaves} asks for. Use a model for any size, as the bundled "
+            "ones, or an engine built with --min-size of half its --max-size."
+        )
 
 
 def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:
@@ -283,11 +257,6 @@ def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:
         runs.model_version,
         model.sha256,
     )
-
-
-def _size(image: np.ndarray) -> tuple[int, int]:
-    """(width, height)."""
-    return image.shape[1], image.shape[0]
 
 
 def _check_count(name: str, value: int | None, least: int) -> None:

@@ -132,6 +132,45 @@ def fit_within(image: np.ndarray, max_size: int | None) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
 
 
+def check_octaves(octaves: int) -> int:
+    """Return `octaves` if it is a number of sizes that there is.
+
+    Raises:
+        InvalidOptionError: it is not 1 or 2.
+    """
+    if type(octaves) is not int or octaves not in (1, 2):
+        raise InvalidOptionError(
+            f"octaves must be 1 (the image) or 2 (the image and its half), got "
+            f"{octaves!r}."
+        )
+    return octaves
+
+
+def octaves_of(image: np.ndarray, count: int) -> list[np.ndarray]:
+    """Return `image` and its halves, `count` arrays in all, each the mean of areas.
+
+    Raises:
+        InvalidImageError: the shorter side of the smallest would fall below the least
+            allowed.
+    """
+    octaves = [image]
+    while len(octaves) < count:
+        height, width = octaves[-1].shape[:2]
+        size = (width // 2, height // 2)
+        if min(size) < MIN_SIDE:
+            raise InvalidImageError(
+                f"an image of {width}x{height} halved for octaves={count} is "
+                f"{size[0]}x{size[1]}, below {MIN_SIDE} pixels a side. Pass a larger "
+                "image, or use octaves=1."
+            )
+        cv2 = import_cv2(f"Extractor(octaves={count})")
+        halved = cv2.resize(
+            np.ascontiguousarray(octaves[-1]), size, interpolation=cv2.INTER_AREA
+        )
+        octaves.append(halved)
+    return octaves
+
+
 def pad_to_stride(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) padded right and bottom to multiples of the stride.
 

@@ -1,9 +1,18 @@
 """Packages that are not always there, and what to say where one is missing."""
 
 import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
-from kpextract.errors import MissingPackageError
+from kpextract.errors import (
+    BackendUnavailableError,
+    KpextractError,
+    MissingPackageError,
+)
+
+TELEMETRY = ("openvino_telemetry",)
 
 
 def import_cv2(caller: str) -> ModuleType:
@@ -16,14 +25,43 @@ def import_onnx(caller: str) -> ModuleType:
     return _import("onnx", "onnx", caller, "export", "onnx")
 
 
+def import_openvino(caller: str) -> ModuleType:
+    """Return OpenVINO, or raise BackendUnavailableError with the install line."""
+    with no_telemetry():
+        names = ("openvino", "OpenVINO", caller, "openvino", "openvino")
+        return _import(*names, error_type=BackendUnavailableError)
+
+
+@contextmanager
+def no_telemetry() -> Iterator[None]:
+    """Import what is imported in the block without the packages in `TELEMETRY`.
+
+    OpenVINO reports its import to its maker, and writes a user's number to the home
+    folder; without that package it works the same.
+    """
+    hidden = [name for name in TELEMETRY if name not in sys.modules]
+    for name in hidden:  # None: as if it were not installed
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 def _import(
-    module: str, shown: str, caller: str, extra: str, distribution: str
+    module: str,
+    shown: str,
+    caller: str,
+    extra: str,
+    distribution: str,
+    error_type: type[KpextractError] = MissingPackageError,
 ) -> ModuleType:
     """A module, or what installs it: an extra of kpextract or a distribution."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingPackageError(
+        raise error_type(
             f"{caller} needs {shown}, which is not installed. "
             f'Run: pip install "kpextract[{extra}]" (or pip install {distribution}).'
         ) from error

@@ -22,9 +22,9 @@ from training.truth import Tracks, Truth
 # A new network cannot use large turns yet: a run starts with a third of them.
 RAMP_START = 1 / 3
 DEPTH = (make_layered_pairs, make_boxed_pairs)  # they take turns
-TURNS = WarpRanges(any_turn=0.2, far=0.25)
+TURNS = WarpRanges(any_turn=0.1, far=0.15)
 # Shares of the pairs with both views in fair light, and with one.
-BOTH_FAIR, ONE_FAIR = 0.4, 0.4
+BOTH_FAIR, ONE_FAIR = 0.5, 0.3
 # What the positions of a pair are worth where a view is in hard light: blur, night and
 # shadows move what the image shows.
 UNFAIR = 0.25

@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from kpextract.errors import KpextractError
 from kpextract.image import STRIDE
 
 
-class TrainingError(Exception):
+class TrainingError(KpextractError):
     """A run that cannot start or go on; the message says why and what to do."""
 
 

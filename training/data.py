@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kpextract.errors import InvalidImageError
+from kpextract.errors import InvalidImageError, KpextractError
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 
@@ -22,7 +22,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png"}
 HOLD_OUT_EVERY = 25  # one photo in 25 is held out when no validation folder is given
 
 
-class NoPhotosError(Exception):
+class NoPhotosError(KpextractError):
     """A folder without a single readable photo."""
 
 

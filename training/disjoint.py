@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from kpextract.errors import InvalidImageError
+from kpextract.errors import InvalidImageError, KpextractError
 from kpextract.files import replacing
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import PHOTOS, read_photo
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.write:
             write_list(options.write, photos)
         copies = compare(photos, hash_folder(options.sequences.resolve()))
-    except (NoPhotosError, OSError) as error:
+    except (KpextractError, OSError) as error:
         print(f"disjoint: {error}", file=sys.stderr)
         return 2
     print("\n".join(copies), end="\n" if copies else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kpextract.errors import KpextractError
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 from training.data import list_photos
@@ -25,7 +26,7 @@ CORNERS = 400  # per photo
 SPACING = 6.0  # px between the corners of one photo
 
 
-class MovedCameraError(Exception):
+class MovedCameraError(KpextractError):
     """Photos that no fixed camera took."""
 
 

@@ -38,7 +38,7 @@ WEIGHTS = {
         "decorrelation": 0.0,
         # In the cost of a point, beside its distance; 1 is that of a point 4 px off.
         "retrieval": 1.0,  # that its descriptor fails to find it
-        "double": 1.0,  # that it doubles another cell's point
+        "double": 0.5,  # that it doubles another cell's point
     },
     "paper": {
         "position": 1.0,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from kpextract.errors import InvalidImageError, MissingPackageError
+from kpextract.errors import InvalidImageError, KpextractError, MissingPackageError
 from training.data import list_photos
 from training.scene_file import SIDE_MULTIPLE, Scene
 from training.scene_tracks import project, project_tracks, thin_out
@@ -23,7 +23,7 @@ START_TRIALS = 20  # pairs of photos that a model is tried to start from
 MAX_ERROR = 1.5  # px of the scene's photo, between an observation and its point
 
 
-class ReconstructionError(Exception):
+class ReconstructionError(KpextractError):
     """Photos that structure from motion cannot bring together."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kpextract.errors import KpextractError
 from kpextract.files import replacing
 
 JPEG_QUALITY = 94
@@ -14,7 +15,7 @@ VERSION = 1
 SIDE_MULTIPLE = 4  # training.homography.warp_images halves photos twice
 
 
-class SceneFileError(Exception):
+class SceneFileError(KpextractError):
     """A file of a scene that is missing, corrupt or of another version."""
 
 

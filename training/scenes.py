@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kpextract.errors import InvalidImageError, MissingPackageError
-from training.data import NoPhotosError
-from training.fixed_camera import MovedCameraError, fixed_camera_scene
-from training.reconstruction import ReconstructionError, reconstruct, to_scene
+from kpextract.errors import KpextractError
+from training.fixed_camera import fixed_camera_scene
+from training.reconstruction import reconstruct, to_scene
 from training.scene_file import Scene, write_scene
 
 MAX_SIDE = 640  # of a photo in the file, pixels
@@ -52,14 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise FileNotFoundError(f"{options.out.parent} is not a directory")
         scene = make_scene(options)
         write_scene(options.out, scene)
-    except (
-        InvalidImageError,
-        MissingPackageError,
-        MovedCameraError,
-        NoPhotosError,
-        OSError,
-        ReconstructionError,
-    ) as error:
+    except (KpextractError, OSError) as error:
         print(f"scenes: {error}", file=sys.stderr)
         return 2
     print(f"{options.out}: {describe(scene)}")

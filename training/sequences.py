@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import torch
 
-from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
+from kpextract.errors import KpextractError
+from training.data import CACHE_SIZE, list_photos, load_cache
 from training.validate import WARPS, held_out_pairs
 
 
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         count = write_sequences(options.photos, options.out, options.warp)
-    except (NoPhotosError, OSError) as error:
+    except (KpextractError, OSError) as error:
         print(f"sequences: {error}", file=sys.stderr)
         return 1
     print(f"wrote {count} sequences to {options.out}")

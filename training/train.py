@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from kpextract.errors import ModelError
+from kpextract.errors import KpextractError
 from training import log, parallel
 from training.batches import Sources
 from training.checkpoint import (
@@ -32,7 +32,6 @@ from training.config import Progress, TrainConfig, TrainingError
 from training.data import (
     CACHE_SIZE,
     MAX_PHOTOS,
-    NoPhotosError,
     list_photos,
     load_cache,
     split,
@@ -255,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
         paths = thin_out(list_photos(data), most)
         paths, held = (paths, list_photos(held_out)) if held_out else split(paths)
         weights = train(paths, held, out, config, resume, scenes, held_out_scenes)
-    except (TrainingError, NoPhotosError, ModelError) as error:
+    except KpextractError as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
     finally:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from kpextract.decode import DenseMaps, decode
-from kpextract.errors import ModelError
+from kpextract.errors import KpextractError
 from kpextract.features import Features
 from kpextract.image import Frame
 from kpextract.matching import match
 from training.checkpoint import load_weights
-from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
+from training.data import CACHE_SIZE, list_photos, load_cache
 from training.homography import WarpRanges
 from training.metrics import (
     average,
@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
         scenes = None
         if options.scenes:
             scenes = load_scenes(options.scenes, torch.device("cpu"))
-    except (ModelError, NoPhotosError, OSError) as error:
+    except (KpextractError, OSError) as error:
         print(f"validate: {error}", file=sys.stderr)
         return 1
     print(json.dumps(validate(network, photos, scenes), indent=2))

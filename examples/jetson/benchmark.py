@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         return NO_JETSON
     try:
         run(options.out.resolve(), options.seconds)
-    except (engines.StoppedError, KpextractError, OSError) as error:
+    except (KpextractError, OSError) as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ BACKEND = "tensorrt"
 CALLS = 300  # of which the percentiles are
 
 
-class StoppedError(Exception):
+class StoppedError(KpextractError):
     """A step that did not work; the message says which, and what to do."""
 
 

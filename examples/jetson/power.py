@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
+from kpextract.errors import KpextractError
+
 COMMAND = "tegrastats"
 INTERVAL = 100  # ms between lines
 STOP_WITHIN = 3.0  # seconds, then it is killed
@@ -37,7 +39,7 @@ TEMPERATURE = re.compile(r"(?<!\S)(\w+)@(-?[\d.]+)C(?:/-?[\d.]+C)?(?!\S)")
 NO_SENSOR = {"PMIC"}  # says 50 or 100, whatever the temperature is
 
 
-class NoPowerError(Exception):
+class NoPowerError(KpextractError):
     """The power cannot be told; the message says why and what may help."""
 
 

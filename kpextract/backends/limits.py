@@ -1,15 +1,13 @@
 """The shapes that a model takes, where it does not take all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kpextract.decode import DenseMaps, SparseRows
+from kpextract.backends.base import Batch, Outputs
 from kpextract.errors import InvalidImageError
 from kpextract.image import STRIDE
-
-Run = Callable[[np.ndarray, np.ndarray | None], DenseMaps | SparseRows]
 
 
 @dataclass(frozen=True)
@@ -22,15 +20,16 @@ class Limits:
     least: tuple[int, int, int] = (1, STRIDE, STRIDE)
     most: tuple[int | None, int | None, int | None] = (None, None, None)
 
-    def check(self, images: np.ndarray) -> None:
-        """Raise unless the images' height and width are allowed.
+    @property
+    def allow_half(self) -> bool:
+        """Whether there is an image of which both it and its half may be given."""
+        return all(
+            high is None or high // 2 > low - STRIDE  # padded to the stride
+            for low, high in zip(self.least[1:], self.most[1:], strict=True)
+        )
 
-        Args:
-            images: (B, H, W, 3), padded to multiples of the stride.
-
-        Raises:
-            InvalidImageError: they are not; the message has the allowed range.
-        """
+    def _check(self, images: np.ndarray) -> None:
+        """Raise unless the images' height and width are allowed."""
         given = images.shape[1:3]
         if all(
             low <= side and (high is None or side <= high)
@@ -53,42 +52,42 @@ class Limits:
         most = "x".join(str(side or "any") for side in self.most[:0:-1])
         return f"from {least} to {most}"
 
-    def parts(self, count: int) -> Iterator[tuple[slice, int]]:
-        """A batch as calls: the images of each, and by how many to fill it up."""
-        most = self.most[0] or count
-        for start in range(0, count, most):
-            stop = min(start + most, count)
-            yield slice(start, stop), max(0, self.least[0] - (stop - start))
+    @classmethod
+    def of(cls, shape: Sequence[int | None]) -> "Limits":
+        """Return those of an input (B, H, W, 3); None for a side that is free."""
+        batch, height, width = shape[:3]
+        least = (batch or 1, height or STRIDE, width or STRIDE)
+        return cls(least, (batch, height, width))
+
+    def split(self, batch: Batch) -> list[Batch]:
+        """Return the batch as those of which the model takes each in one call.
+
+        The last one is filled up with its last image where the model asks for more
+        images than there are; `join` drops what comes of them.
+
+        Raises:
+            InvalidImageError: a size that the model does not take.
+        """
+        self._check(batch.images)
+        at_once = self.most[0] or len(batch)
+        parts = []
+        for start in range(0, len(batch), at_once):
+            part = slice(start, start + at_once)
+            masks = None if batch.masks is None else self._fill_up(batch.masks[part])
+            parts.append(Batch(self._fill_up(batch.images[part]), masks))
+        return parts
+
+    def _fill_up(self, images: np.ndarray) -> np.ndarray:
+        missing = self.least[0] - len(images)
+        if missing <= 0:
+            return images
+        return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
 
 
-def run_within(
-    limits: Limits, run: Run, images: np.ndarray, masks: np.ndarray | None
-) -> DenseMaps | SparseRows:
-    """One batch in as many calls as the model's batch size asks for.
-
-    A call that needs more images than there are gets the last one again; what it says
-    of the copies is dropped.
-
-    Raises:
-        InvalidImageError: a size that the model does not take.
-    """
-    limits.check(images)
-    results = []
-    for part, missing in limits.parts(len(images)):
-        result = run(
-            _fill_up(images[part], missing),
-            None if masks is None else _fill_up(masks[part], missing),
-        )
-        count = part.stop - part.start
-        results.append(type(result)(*(array[:count] for array in result)))
-    if len(results) == 1:
-        return results[0]
-    return type(results[0])(*map(np.concatenate, zip(*results, strict=True)))
-
-
-def _fill_up(batch: np.ndarray, missing: int) -> np.ndarray:
-    return (
-        np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
-        if missing
-        else batch
-    )
+def join(results: Sequence[Outputs], count: int) -> Outputs:
+    """Return the results of `Limits.split`'s batches as one, of `count` images."""
+    (first, *others) = results
+    if not others:
+        return type(first)(*(array[:count] for array in first))
+    arrays = zip(*results, strict=True)
+    return type(first)(*(np.concatenate(parts)[:count] for parts in arrays))

@@ -7,16 +7,19 @@ import sys
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from kpextract.backends import GPU_STREAMS, BackendInfo
-from kpextract.backends.limits import Limits, run_within
-from kpextract.backends.onnx_calls import Calls, DeviceCalls, FixedCalls, HostCalls
+from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
+from kpextract.backends.graph import GraphBackend, outputs_of
+from kpextract.backends.limits import Limits
+from kpextract.backends.onnx_sessions import (
+    DeviceSession,
+    FixedSession,
+    HostSession,
+    Session,
+)
 from kpextract.backends.stages import Stopwatch
-from kpextract.backends.strips import in_strips, known_reach
-from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
+from kpextract.backends.strips import known_reach
+from kpextract.backends.table import TABLE
 from kpextract.errors import BackendUnavailableError, ModelError
-from kpextract.image import STRIDE
 from kpextract.modelfile import ModelFile
 
 logger = logging.getLogger(__name__)
@@ -35,8 +38,6 @@ FLOAT16_OPTIONS = {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
 # A launch for all kernels in place of one for each.
 GRAPH_OPTIONS = {"enable_cuda_graph": "1"}
 CUDA_MEMORY = "cuda"  # as ONNX Runtime names it
-# onnxruntime and onnxruntime-gpu install one module: the one must go first.
-GPU_INSTALL = 'pip uninstall -y onnxruntime && pip install "kpextract[gpu]"'
 
 
 def import_onnxruntime() -> ModuleType:
@@ -45,8 +46,8 @@ def import_onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise BackendUnavailableError(
-            "the onnx backends need ONNX Runtime, which is not installed. "
-            'Run: pip install "kpextract[cpu]" (or pip install onnxruntime).'
+            "the onnx backends need ONNX Runtime, which is not installed. Run: "
+            f"{TABLE['onnx-cpu'].install}."
         ) from error
     return onnxruntime
 
@@ -63,35 +64,36 @@ def check_listed(backend: str) -> ModuleType:
         raise BackendUnavailableError(
             f"backend {backend!r} needs {PROVIDERS[backend][0]}, and this ONNX Runtime "
             f"({onnxruntime.__version__}) has only {', '.join(listed)}. "
-            f"Run: {GPU_INSTALL}"
+            f"Run: {TABLE[backend].install}"
         )
     return onnxruntime
 
 
-class OnnxBackend:
+def check(name: str) -> str:
+    """Return the version of ONNX Runtime; see `kpextract.backends.table`."""
+    return f"onnxruntime {check_listed(name).__version__}"
+
+
+class OnnxBackend(GraphBackend):
     """A dense or sparse ONNX graph."""
 
     def __init__(self, model: ModelFile, backend: str, num_threads: int | None):
         onnxruntime = check_listed(backend)
         self._model, self._num_threads = model, num_threads
-        self._session = _open_session(onnxruntime, model, backend, num_threads)
-        self._check_provider(backend)
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        kind = metadata.get("kpextract.kind")
-        if kind not in OUTPUTS:
-            raise ModelError(
-                f"{model.path} is not a kpextract model: kpextract.kind in its "
-                f"metadata is {kind!r}. Give an .onnx file written by kpextract export."
-            )
-        self.outputs = OUTPUTS[kind]
-        self._order = [tensor.name for tensor in self._session.get_outputs()]
-        shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
+        session = _open_session(onnxruntime, model, backend, num_threads)
+        _check_provider(session, backend)
+        metadata = session.get_modelmeta().custom_metadata_map
+        self.outputs = outputs_of(model, metadata)
+        self._order = [tensor.name for tensor in session.get_outputs()]
+        shapes = {tensor.name: tensor.shape for tensor in session.get_inputs()}
         self.takes_mask = "mask" in shapes
-        self.descriptor_dim = _descriptor_dim(self._session)
-        self._limits = _limits(shapes["image"])
+        self.descriptor_dim = _descriptor_dim(session)
+        self._limits = Limits.of(
+            [side if isinstance(side, int) else None for side in shapes["image"]]
+        )
         on_cpu = backend == "onnx-cpu"
         self._reach = known_reach(metadata, self._limits) if on_cpu else None
-        self._calls = _calls(self._session, backend)
+        self._session = _wrap(session, backend)
         self.info = BackendInfo(
             backend,
             "CPU" if on_cpu else "CUDA device 0",
@@ -99,35 +101,10 @@ class OnnxBackend:
             metadata["kpextract.version"],
         )
 
-    def _check_provider(self, backend: str) -> None:
-        """ONNX Runtime may take another provider than the one asked for."""
-        asked, got = PROVIDERS[backend][0], self._session.get_providers()
-        if got[:1] != [asked]:
-            raise BackendUnavailableError(
-                f"backend {backend!r} asked ONNX Runtime for {asked} and got {got}: "
-                "its libraries do not load here. kpextract doctor says what is "
-                "missing; backend='onnx-cpu' runs without."
-            )
-
-    def run(
-        self, images: np.ndarray, masks: np.ndarray | None = None
-    ) -> DenseMaps | SparseRows:
-        """What the graph gives for a batch; arguments as in `Backend.run`."""
-        return self.run_in_stages(images, masks, Stopwatch())
-
-    def run_in_stages(
-        self, images: np.ndarray, masks: np.ndarray | None, watch: Stopwatch
-    ) -> DenseMaps | SparseRows:
-        """As in `Backend.run_in_stages`."""
-
-        def call(
-            images: np.ndarray, masks: np.ndarray | None
-        ) -> DenseMaps | SparseRows:
-            inputs = {"image": images} | ({} if masks is None else {"mask": masks})
-            arrays = dict(zip(self._order, self._calls(inputs, watch), strict=True))
-            return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
-
-        return run_within(self._limits, in_strips(call, self._reach), images, masks)
+    def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:
+        arrays = self._session.run(batch.inputs(), watch)
+        named = dict(zip(self._order, arrays, strict=True))
+        return self.outputs(**{name: named[name] for name in self.outputs._fields})
 
     def for_stream(self) -> tuple["OnnxBackend", int]:
         """As in `Backend.for_stream`.
@@ -136,16 +113,30 @@ class OnnxBackend:
         others at the end of a layer, nor for one core at the parts that only one does.
         """
         if self.info.backend != "onnx-cpu":
-            return self, GPU_STREAMS
+            return self, OVERLAPPED
         workers = self._num_threads or _cores()
         return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
 
 
-def _calls(session: Any, backend: str) -> Calls:
-    """How to call a session: with memory of one shape where it has but one."""
+open_model = OnnxBackend
+
+
+def _check_provider(session: Any, backend: str) -> None:
+    """ONNX Runtime may take another provider than the one asked for."""
+    asked, got = PROVIDERS[backend][0], session.get_providers()
+    if got[:1] != [asked]:
+        raise BackendUnavailableError(
+            f"backend {backend!r} asked ONNX Runtime for {asked} and got {got}: its "
+            "libraries do not load here. kpextract doctor says what is missing; "
+            "backend='onnx-cpu' runs without."
+        )
+
+
+def _wrap(session: Any, backend: str) -> Session:
+    """Return how to run a session: with memory of one shape where it has but one."""
     if backend == "onnx-cpu":
-        return HostCalls(session)
-    return (FixedCalls if _fixed(session) else DeviceCalls)(session, CUDA_MEMORY)
+        return HostSession(session)
+    return (FixedSession if _fixed(session) else DeviceSession)(session, CUDA_MEMORY)
 
 
 def _fixed(session: Any) -> bool:
@@ -250,11 +241,3 @@ def _load(
             f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
             "Give an .onnx file written by kpextract export."
         ) from error
-
-
-def _limits(shape: list[int | str]) -> Limits:
-    """Of an input (B, H, W, 3), whose free dimensions have names."""
-    sides = [side if isinstance(side, int) else None for side in shape[:3]]
-    batch, height, width = sides
-    least = (batch or 1, height or STRIDE, width or STRIDE)
-    return Limits(least, (batch, height, width))

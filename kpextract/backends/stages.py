@@ -1,4 +1,4 @@
-"""The stages of one call, timed apart."""
+"""The stages of one call, and the stopwatch that times them apart."""
 
 import time
 from collections.abc import Callable
@@ -9,6 +9,7 @@ HOST_TO_DEVICE, INFERENCE, DEVICE_TO_HOST = (
     "device to host",
 )
 STAGES = (HOST_TO_DEVICE, INFERENCE, DEVICE_TO_HOST)  # of a backend, in their order
+PREPROCESS, DECODE = "preprocess", "decode"  # of the pipeline, before and after it
 
 
 class Stopwatch:
@@ -25,7 +26,15 @@ class Stopwatch:
         self._last = clock()
 
     def stop(self, stage: str) -> None:
-        """What went by since the last stop was `stage`."""
+        """Count the time since the last stop as that of `stage`."""
         now = self._clock()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+
+class _Untimed(Stopwatch):
+    def stop(self, stage: str) -> None:
+        """Measure nothing."""
+
+
+UNTIMED = _Untimed()  # for calls that nobody times; threads may share it

@@ -1,12 +1,13 @@
 """Large images in strips: the maps of the whole in the memory of a part."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
 
 import numpy as np
 
-from kpextract.backends.limits import Limits, Run
-from kpextract.decode import DenseMaps, SparseRows
+from kpextract.backends.base import Batch, Outputs
+from kpextract.backends.limits import Limits
+from kpextract.decode import DenseMaps
 from kpextract.image import STRIDE
 
 # Of one call. Measured with ONNX Runtime 1.32 on the CPU, from the second call of a
@@ -37,8 +38,10 @@ def known_reach(metadata: Mapping[str, str], limits: Limits) -> int | None:
     return int(reach) if reach is not None and dense and any_height else None
 
 
-def in_strips(run: Run, reach: int | None, *, most_pixels: int = MOST_PIXELS) -> Run:
-    """`run`, which takes images that are too large for one call in strips.
+def find_strips(
+    shape: tuple[int, ...], reach: int | None, *, most_pixels: int = MOST_PIXELS
+) -> list[Strip]:
+    """Return the strips of a batch whose images are too large for one call, else none.
 
     A strip has a halo of rows that are only looked at, so that all rows that it answers
     for have around them what they have in the whole image: the maps are those of the
@@ -46,35 +49,43 @@ def in_strips(run: Run, reach: int | None, *, most_pixels: int = MOST_PIXELS) ->
     there and nowhere else.
 
     Args:
-        run: calls a graph; a dense one if `reach` is given.
+        shape: (B, H, W, 3) of the images.
         reach: of `known_reach`; None for no strips.
         most_pixels: of one call, but not less than four halos of rows.
     """
     if reach is None:
-        return run
+        return []
+    height, width = shape[1:3]
     halo = -(-reach // STRIDE) * STRIDE
-
-    def call(images: np.ndarray, masks: np.ndarray | None) -> DenseMaps | SparseRows:
-        height, width = images.shape[1:3]
-        rows = most_pixels // width // STRIDE * STRIDE
-        rows = max(rows, LEAST_WINDOW * halo)
-        if rows >= height:
-            return run(images, masks)
-        return _join(run, images, list(split(height, rows, halo)))
-
-    return call
+    rows = max(most_pixels // width // STRIDE * STRIDE, LEAST_WINDOW * halo)
+    return [] if rows >= height else list(split(height, rows, halo))
 
 
-def _join(run: Run, images: np.ndarray, strips: list[Strip]) -> DenseMaps:
-    """Maps of a batch, one strip of one image after another."""
-    whole = None
+def cut(images: np.ndarray, strips: list[Strip]) -> Iterator[Batch]:
+    """Yield the strips of (B, H, W, 3) images, one of one image after another."""
     for index in range(len(images)):
         for strip in strips:
-            seen = np.ascontiguousarray(images[index : index + 1, strip.seen])
-            part = cast(DenseMaps, run(seen, None))
-            if whole is None:
-                whole = _empty(part, len(images), images.shape[1] // STRIDE)
-            _put(whole.image(index), part.image(0), strip)
+            yield Batch(np.ascontiguousarray(images[index : index + 1, strip.seen]))
+
+
+def join_strips(
+    parts: Iterable[Outputs], strips: list[Strip], shape: tuple[int, ...]
+) -> DenseMaps:
+    """Return the maps of whole images.
+
+    Args:
+        parts: dense maps of what `cut` yields; each is copied before the next is taken,
+            so that a generator never holds two.
+        strips: what was cut.
+        shape: (B, H, W, 3) of the images.
+    """
+    places = ((index, strip) for index in range(shape[0]) for strip in strips)
+    whole = None
+    for (index, strip), part in zip(places, parts, strict=True):
+        maps = cast(DenseMaps, part)
+        if whole is None:
+            whole = _empty(maps, shape[0], shape[1] // STRIDE)
+        _put(whole.image(index), maps.image(0), strip)
     assert whole is not None  # no batch is empty
     return whole
 

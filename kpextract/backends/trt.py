@@ -6,23 +6,28 @@ Not yet run on a GPU: tested with stand-ins for the GPU and for TensorRT's runti
 import hashlib
 import shlex
 import weakref
-from collections.abc import Callable
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from kpextract.backends import GPU_STREAMS, BackendInfo
+from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
 from kpextract.backends.cuda import Device, open_device
-from kpextract.backends.limits import Limits, run_within
-from kpextract.backends.stages import Stopwatch
-from kpextract.backends.trt_context import Execution, Layout, Pool
-from kpextract.backends.trt_package import import_tensorrt, last_errors, shared_log
-from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
+from kpextract.backends.limits import Limits, join
+from kpextract.backends.stages import UNTIMED, Stopwatch
+from kpextract.backends.table import TABLE
+from kpextract.backends.trt_context import Layout, Pool
+from kpextract.backends.trt_package import (
+    PACKAGES,
+    import_tensorrt,
+    last_errors,
+    shared_log,
+)
+from kpextract.decode import OUTPUTS
 from kpextract.errors import BackendUnavailableError, MissingPackageError, ModelError
 from kpextract.modelfile import ModelFile, bundled_models
 
-Arrays = dict[str, np.ndarray]
 # What is read of a sidecar; export/build.py says what each holds.
 SIDECAR = {
     "version",
@@ -39,6 +44,29 @@ SIDECAR = {
     "hardware_compatible",
     "dla",
 }
+
+
+def check(name: str) -> str:
+    """Return which packages are there; see `kpextract.backends.table`."""
+    needs = {
+        "TensorRT": tuple(PACKAGES),
+        "pycuda or cuda-python": ("pycuda", "cuda"),
+    }
+    found = {need: list(filter(find_spec, modules)) for need, modules in needs.items()}
+    missing = [need for need, modules in found.items() if not modules]
+    if missing:
+        raise BackendUnavailableError(
+            f"backend {name!r} needs {' and '.join(missing)}, not installed. Run: "
+            f"{TABLE[name].install}."
+        )
+    return ", ".join(modules[0] for modules in found.values())
+
+
+def open_model(
+    model: ModelFile, name: str, num_threads: int | None
+) -> "TensorRTBackend":
+    """Load an engine; see `TensorRTBackend`."""
+    return TensorRTBackend(model)
 
 
 class TensorRTBackend:
@@ -62,6 +90,7 @@ class TensorRTBackend:
         self.descriptor_dim = int(sidecar["descriptor_dim"])
         smallest, largest = (sidecar["inputs"]["image"][end] for end in ("min", "max"))
         self._limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))
+        self.takes_half = self._limits.allow_half
         with device.active():
             engine = _load(model, trt)
             self._pool = Pool(device, engine, _layout(model, trt, engine))
@@ -72,48 +101,20 @@ class TensorRTBackend:
             "tensorrt", device.name, sidecar["precision"], sidecar["version"]
         )
 
-    def run(
-        self, images: np.ndarray, masks: np.ndarray | None = None
-    ) -> DenseMaps | SparseRows:
-        """What the engine gives for a batch; arguments as in `Backend.run`.
+    def infer(self, batch: Batch, watch: Stopwatch = UNTIMED) -> Outputs:
+        """Run the engine on a batch; see `Backend.infer`."""
+        parts = self._limits.split(batch)
+        return join([self._run(part, watch) for part in parts], len(batch))
 
-        Raises:
-            InvalidImageError: a size outside the engine's profile.
-            BackendUnavailableError: the GPU failed.
-        """
-        return self._within(Execution.run, images, masks)
-
-    def run_in_stages(
-        self, images: np.ndarray, masks: np.ndarray | None, watch: Stopwatch
-    ) -> DenseMaps | SparseRows:
-        """As in `Backend.run_in_stages`."""
-
-        def run(execution: Execution, inputs: Arrays) -> Arrays:
-            return execution.run_in_stages(inputs, watch)
-
-        return self._within(run, images, masks)
+    def _run(self, batch: Batch, watch: Stopwatch) -> Outputs:
+        """Run a batch that the profile allows in a context that is this thread's."""
+        with self._device.active(), self._pool.one() as execution:
+            arrays = execution.run(batch.inputs(), watch)
+        return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
 
     def for_stream(self) -> tuple["TensorRTBackend", int]:
         """As in `Backend.for_stream`; each thread has its own execution context."""
-        return self, GPU_STREAMS
-
-    def _within(
-        self,
-        run: Callable[[Execution, Arrays], Arrays],
-        images: np.ndarray,
-        masks: np.ndarray | None,
-    ) -> DenseMaps | SparseRows:
-        """One batch, by calls of a context that the profile allows."""
-
-        def call(
-            images: np.ndarray, masks: np.ndarray | None
-        ) -> DenseMaps | SparseRows:
-            inputs = {"image": images} | ({} if masks is None else {"mask": masks})
-            with self._device.active(), self._pool.one() as execution:
-                arrays = run(execution, inputs)
-            return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
-
-        return run_within(self._limits, call, images, masks)
+        return self, OVERLAPPED
 
 
 def _check_sidecar(model: ModelFile) -> dict[str, Any]:

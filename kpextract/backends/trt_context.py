@@ -14,12 +14,7 @@ from typing import Any
 import numpy as np
 
 from kpextract.backends.cuda import Device, Owned, host_array
-from kpextract.backends.stages import (
-    DEVICE_TO_HOST,
-    HOST_TO_DEVICE,
-    INFERENCE,
-    Stopwatch,
-)
+from kpextract.backends.stages import DEVICE_TO_HOST, STAGES, UNTIMED, Stopwatch
 from kpextract.errors import BackendUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -125,13 +120,26 @@ class Execution:
             name: tuple(context.get_tensor_shape(name)) for name in self._dtypes
         }
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name, in memory of their own.
+    def run(
+        self, inputs: dict[str, np.ndarray], watch: Stopwatch = UNTIMED
+    ) -> dict[str, np.ndarray]:
+        """Return the outputs by name, in memory of their own.
 
         The first call with a shape warms TensorRT up, the second in a row is captured
-        as a graph, and those after it launch the graph.
+        as a graph, and those after it launch the graph. A call that is timed has no
+        graph: it waits for the GPU after each stage.
         """
         self._fill(inputs)
+        if watch is UNTIMED:
+            self._launch()
+        else:
+            self._enqueue(watch)
+        outputs = self._outputs()
+        watch.stop(DEVICE_TO_HOST)
+        return outputs
+
+    def _launch(self) -> None:
+        """Run, by the graph if there is one or can be, and wait for the end."""
         if self._warm and self._captures and not self._graph:
             self._capture()
         if self._graph:
@@ -140,24 +148,6 @@ class Execution:
             self._enqueue()
         self._device.synchronize(self._stream)
         self._warm = True
-        return self._outputs()
-
-    def run_in_stages(
-        self, inputs: dict[str, np.ndarray], watch: Stopwatch
-    ) -> dict[str, np.ndarray]:
-        """As `run`, without a graph, and waiting for the GPU after each stage."""
-        self._fill(inputs)
-        self._copy_in()
-        self._device.synchronize(self._stream)
-        watch.stop(HOST_TO_DEVICE)
-        self._execute()
-        self._device.synchronize(self._stream)
-        watch.stop(INFERENCE)
-        self._copy_out()
-        self._device.synchronize(self._stream)
-        outputs = self._outputs()
-        watch.stop(DEVICE_TO_HOST)
-        return outputs
 
     def _fill(self, inputs: dict[str, np.ndarray]) -> None:
         """Inputs into pinned memory, after their shapes are made the context's."""
@@ -175,11 +165,14 @@ class Execution:
             if name not in self._inputs
         }
 
-    def _enqueue(self) -> None:
-        """Copy in, run and copy out, all in the stream."""
-        self._copy_in()
-        self._execute()
-        self._copy_out()
+    def _enqueue(self, watch: Stopwatch = UNTIMED) -> None:
+        """Copy in, run and copy out, all in the stream; wait after each if timed."""
+        steps = (self._copy_in, self._execute, self._copy_out)
+        for stage, step in zip(STAGES, steps, strict=True):
+            step()
+            if watch is not UNTIMED:
+                self._device.synchronize(self._stream)
+                watch.stop(stage)
 
     def _copy_in(self) -> None:
         for name in self._inputs:

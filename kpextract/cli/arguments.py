@@ -44,7 +44,9 @@ def add_match_options(command: argparse.ArgumentParser) -> None:
         "--max-ratio",
         type=float,
         default=unset,
-        help="nearest over second-nearest distance, at most; 0.8 is usual",
+        metavar="RATIO",
+        help="distance to the match over that to a rival elsewhere in the second "
+        "photo, at most; 0.9 suits these descriptors (default: 1, any)",
     )
 
 
@@ -68,5 +70,19 @@ def add_extractor_options(command: argparse.ArgumentParser) -> None:
         type=int,
         default=unset,
         help="shrink longer sides to this many pixels",
+    )
+    add(
+        "--octaves",
+        type=int,
+        default=unset,
+        help="2: also the photo at half its size, for large changes of scale "
+        "(default: 1)",
+    )
+    add(
+        "--min-distance",
+        type=float,
+        default=unset,
+        metavar="PX",
+        help="pixels between any two keypoints, at least (default: 0)",
     )
     add("--num-threads", type=int, default=unset)

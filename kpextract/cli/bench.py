@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.backends import BACKENDS
+from kpextract.backends.table import TABLE
 from kpextract.cli.arguments import add_command, size
 from kpextract.cli.outputs import print_written
 from kpextract.errors import InvalidOptionError
@@ -21,11 +22,11 @@ from kpextract.system.timing import WARM_UP, Memory, batch_of, measure
 
 SIZE = (640, 480)  # (width, height) in pixels
 TEXTURE = "a texture made with NumPy, always the same"
-NOTES = {  # by the backend's first name
-    "tensorrt": "Stages run without a CUDA graph; the total uses one where the engine "
-    "can be captured.",
-    "onnx": "Stages are calls of their own; total is the plain call.",
-}
+ENGINE_NOTE = (
+    "Stages run without a CUDA graph; the total uses one where the engine can be "
+    "captured."
+)
+NOTE = "Stages are calls of their own; total is the plain call."
 COLUMNS = ("p50", "p90", "p99", "jitter")
 
 
@@ -147,7 +148,7 @@ def table(report: dict[str, Any]) -> str:
         "{model} {version} on {backend} ({device}, {precision})".format(**info),
         f"{machine['cpu']}, {machine['cores']} cores",
         f"image: {report['image']}",
-        NOTES[info["backend"].partition("-")[0]],
+        ENGINE_NOTE if TABLE[info["backend"]].engine else NOTE,
     ]
     return "\n".join([*lines, *map(_block, report["rows"])])
 

@@ -28,6 +28,13 @@ def add_parser(commands: Any) -> None:
     add("--batch", type=int, help="images of a call; else any number")
     add("--max-keypoints", type=int, help="rows of an image in a sparse graph")
     add("--mask", action="store_true", help="input that says where keypoints may be")
+    add(
+        "--min-distance",
+        type=float,
+        default=0.0,
+        metavar="PX",
+        help="pixels between keypoints in a sparse graph, 0 to 8 (default: 0, any)",
+    )
     add("--descriptors", choices=("float32", "float16"), default="float32")
     precision = command.add_mutually_exclusive_group()
     precision.add_argument(

@@ -19,6 +19,7 @@ from kpextract.export.graph.float16 import to_half
 from kpextract.export.graph.int8 import STYLES, quantize
 from kpextract.export.graph.metadata import parse_graph, read_metadata, write_metadata
 from kpextract.export.graph.receptive_field import reach_entry
+from kpextract.export.graph.suppression import MAX_MIN_DISTANCE, find_crossing
 from kpextract.export.graph.tidy import tidy
 from kpextract.export.variant_check import check_variant
 from kpextract.image import MIN_SIDE, STRIDE, fit_within, pad_to_stride, to_uint8_bgr
@@ -46,6 +47,8 @@ class Variant:
             size has fewer, all cells.
         mask: an input that says where keypoints may be, sparse only.
         descriptors: type of the output, sparse only.
+        min_distance: pixels that keypoints are apart, at least, sparse only; 0 keeps
+            them all.
     """
 
     kind: str = "sparse"
@@ -56,6 +59,7 @@ class Variant:
     max_keypoints: int | None = None
     mask: bool = False
     descriptors: str = "float32"
+    min_distance: float = 0.0
 
     def __post_init__(self) -> None:
         _check_choice("kind", self.kind, KINDS)
@@ -74,11 +78,18 @@ class Variant:
         self._check_sparse()
 
     def _check_sparse(self) -> None:
-        asked = (self.max_keypoints, self.mask, self.descriptors)
-        if self.kind == "dense" and asked != (None, False, "float32"):
+        asked = (self.max_keypoints, self.mask, self.descriptors, self.min_distance)
+        if self.kind == "dense" and asked != (None, False, "float32", 0.0):
             raise InvalidOptionError(
-                "max_keypoints, mask and descriptors are for kind sparse; a dense "
-                "model is decoded by the runtime, which has these options itself."
+                "max_keypoints, mask, descriptors and min_distance are for kind sparse;"
+                " a dense model is decoded by the runtime, which has these options "
+                "itself."
+            )
+        if not 0 <= self.min_distance <= MAX_MIN_DISTANCE:
+            raise InvalidOptionError(
+                f"min_distance must be 0 to {MAX_MIN_DISTANCE:g} pixels in a sparse "
+                f"graph, got {self.min_distance:g}. For more, use a dense model, which "
+                "the runtime decodes."
             )
         if self.max_keypoints is None:
             return
@@ -145,7 +156,7 @@ def export_variant(
             "dense float32 model that it was made from."
         )
     graph = build(source, variant, _calibration(photos) if photos else iter(()))
-    agreement = check_variant(graph, source, variant.rows)
+    agreement = check_variant(graph, source, variant.rows, variant.min_distance)
     sidecar = _sidecar(found, entries, variant)
     write_model(out, graph.SerializeToString(), sidecar)
     return sidecar, agreement
@@ -160,6 +171,7 @@ def build(
         batches: (B, H, W, 3) uint8 BGR to calibrate int8 on.
     """
     graph = tidy(source)
+    crossing = find_crossing(graph)
     if variant.fp16:
         graph = to_half(graph)
     if variant.int8:
@@ -171,6 +183,8 @@ def build(
             variant.rows,
             mask=variant.mask,
             float16=variant.descriptors == "float16",
+            min_distance=variant.min_distance,
+            crossing=crossing,
         )
     changed = {"kind": variant.kind, "precision": variant.precision}
     write_metadata(graph, read_metadata(source) | changed | reach_entry(source))

@@ -21,12 +21,16 @@ FREE_SHAPES = ((1, 64, 96), (2, 120, 160))  # B, H, W for what a graph leaves fr
 
 
 def check_variant(
-    model: onnx.ModelProto, source: onnx.ModelProto, rows: int
+    model: onnx.ModelProto,
+    source: onnx.ModelProto,
+    rows: int,
+    min_distance: float = 0.0,
 ) -> Agreement:
     """Run both on noise: the maps against the source's, the rows against the maps.
 
     Args:
         rows: K of a sparse graph.
+        min_distance: pixels that its keypoints are apart, at least.
 
     Raises:
         ExportError: float32 maps that are not the source's, decoding that is not the
@@ -45,7 +49,7 @@ def check_variant(
         if not all(np.isfinite(array).all() for array in outputs):
             raise ExportError("the graph gives NaN or infinity. Nothing was written.")
         if isinstance(outputs, SparseRows):
-            _check_decoding(outputs, maps, inputs, rows)
+            _check_decoding(outputs, maps, inputs, rows, min_distance)
     agreement = compare(pairs)
     if metadata["precision"] == "float32":
         agreement.require()
@@ -81,14 +85,24 @@ def _noise(model: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
 
 
 def _check_decoding(
-    outputs: SparseRows, maps: DenseMaps, inputs: dict[str, np.ndarray], rows: int
+    outputs: SparseRows,
+    maps: DenseMaps,
+    inputs: dict[str, np.ndarray],
+    rows: int,
+    min_distance: float,
 ) -> None:
     """Raise unless the graph's rows are what NumPy decodes from the graph's maps."""
     batch, height, width, _ = inputs["image"].shape
     frame = Frame((width, height), (width, height))
     for index in range(batch):
         mask = inputs["mask"][index] != 0 if "mask" in inputs else None
-        expected = decode(maps.image(index), frame, max_keypoints=rows, mask=mask)
+        expected = decode(
+            maps.image(index),
+            frame,
+            max_keypoints=rows,
+            mask=mask,
+            min_distance=min_distance,
+        )
         rounding = HALF_STEP if outputs.descriptors.dtype == np.float16 else 0.0
         found = take(outputs.image(index), frame)
         if not same_features(found, expected, MAX_DESCRIPTOR_ERROR + rounding):

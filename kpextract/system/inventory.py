@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kpextract import __version__
+from kpextract.backends.table import TABLE
 from kpextract.backends.trt_package import PACKAGES
 from kpextract.system import gpu
 from kpextract.system.probe import ask
@@ -15,6 +16,7 @@ from kpextract.system.probe import ask
 MODULES = {
     "numpy": ("numpy", "pip install numpy"),
     "opencv": ("cv2", 'pip install "kpextract[cpu]"'),
+    **{row.package: (row.package, row.install) for row in TABLE.values()},
     "onnxruntime": ("onnxruntime", 'pip install "kpextract[cpu]", or [gpu]'),
     **{name: (name, install) for name, install in PACKAGES.items()},
     "pycuda": (
@@ -122,7 +124,7 @@ def _backends() -> dict[str, Fact]:
 def _backend(name: str, status: str) -> Fact:
     if not status.startswith("available"):
         return {"unknown": status}
-    if not name.startswith("onnx-"):  # the bundled model is no engine to try it with
+    if TABLE[name].engine:  # the bundled model is no engine to try it with
         return {"is": status}
     fact = _attempt(lambda: ask("backend", name))
     if "unknown" in fact:

@@ -20,6 +20,7 @@ from kpextract.backends import backend_status
 from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.extractor import Extractor
 from kpextract.modelfile import find_model
+from kpextract.packages import no_telemetry
 from kpextract.system.programs import NoAnswerError, output
 
 SECONDS = 120  # TensorRT's provider builds an engine first
@@ -44,7 +45,8 @@ def ask(question: str, *subject: str) -> Any:
 
 def module(name: str) -> str | None:
     """Version of a module that can be imported; None if it does not say."""
-    importlib.import_module(name)
+    with no_telemetry():
+        importlib.import_module(name)
     top = sys.modules[name.split(".")[0]]
     version = getattr(sys.modules[name], "__version__", None)
     return version or getattr(top, "__version__", None)

@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from kpextract.backends.stages import INFERENCE, Stopwatch
+from kpextract.backends.stages import DECODE, INFERENCE, PREPROCESS, Stopwatch
 from kpextract.backends.stages import STAGES as BACKEND_STAGES
 from kpextract.extractor import Extractor
 from kpextract.features import Features
-from kpextract.image import as_batch
 from kpextract.packages import import_cv2
 from kpextract.system import gpu
 from kpextract.system.hardware import known, memory_mib
 from kpextract.video.meter import percentiles
 
-STAGES = ("preprocess", *BACKEND_STAGES, "decode")  # in their order
+STAGES = (PREPROCESS, *BACKEND_STAGES, DECODE)  # in their order
 WARM_UP = 20  # calls at most
 BLOCKS = (2, 4, 8, 16, 32, 64)  # pixels
 SHIFT = 8  # pixels from an image of a batch to the next
@@ -57,16 +56,11 @@ def detect_in_stages(
     extractor: Extractor, images: Sequence[np.ndarray], watch: Stopwatch
 ) -> list[Features]:
     """As `detect_batch` of images of one size, with a stop after each of `STAGES`."""
-    inputs, frames = zip(*map(extractor._prepare, images), strict=True)
-    batch = as_batch(inputs)
-    masks = extractor._input_masks([None] * len(frames), list(frames))
-    watch.stop("preprocess")
-    result = extractor._backend.run_in_stages(batch, masks, watch)
-    features = [
-        extractor._features(result.image(index), frame, None)
-        for index, frame in enumerate(frames)
-    ]
-    watch.stop("decode")
+    pipeline = extractor.pipeline
+    prepared = [pipeline.prepare(image) for image in images]
+    outputs = pipeline.infer(prepared, watch)
+    features = list(map(pipeline.decode, outputs, prepared))
+    watch.stop(DECODE)
     return features
 
 

@@ -118,6 +118,7 @@ def test_masks_are_applied_before_the_budget(region, photo, half_mask, model, ex
         {"fp16": True},
         {"size": (640, 480), "batch": 1},
         {"max_keypoints": 4500},
+        {"min_distance": 3.0},
     ],
     ids=str,
 )

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from kpextract.decode import DenseMaps, decode, sample_descriptors, sigmoid
+from kpextract.decode import (
+    DenseMaps,
+    Octave,
+    decode,
+    decode_octaves,
+    sample_descriptors,
+    sigmoid,
+)
 from kpextract.image import Frame
 
 HEIGHT, WIDTH = 5, 6  # cells
@@ -192,3 +199,120 @@ def test_a_position_of_nan_reaches_the_caller_and_its_descriptor_is_nan():
     assert np.isnan(features.keypoints[0]).all()
     assert np.isnan(features.descriptors[0]).all()
     assert np.isfinite(features.descriptors[1]).all()
+
+
+# The image is twice the size of make_maps': 96 x 80, of which that is the half.
+WHOLE = Frame((96, 80), (96, 80))
+HALF = Frame((96, 80), SIZE)
+OPTIONS = {
+    "max_keypoints": None,
+    "min_score": 0.0,
+    "mask": None,
+    "selection": "strongest",
+    "min_distance": 0.0,
+    "refinement": None,
+}
+
+
+def whole_maps(logits, relative=(0.5, 0.5)):
+    rows, columns = np.mgrid[: 2 * HEIGHT, : 2 * WIDTH].astype(np.float32)
+    x, y = (8 * (c + r) - 0.5 for c, r in zip((columns, rows), relative, strict=True))
+    descriptors = np.random.default_rng(1).normal(size=(4, 2 * HEIGHT, 2 * WIDTH))
+    return DenseMaps(
+        np.asarray(logits, np.float32).reshape(1, 2 * HEIGHT, 2 * WIDTH),
+        np.stack((x, y)).astype(np.float32),
+        descriptors.astype(np.float32),
+    )
+
+
+def two_octaves(whole, half):
+    return [Octave(whole, WHOLE), Octave(half, HALF)]
+
+
+def test_octaves_share_one_budget_and_are_mapped_with_the_half_pixels():
+    whole = np.full((2 * HEIGHT, 2 * WIDTH), -9.0)
+    whole[2, 3], whole[7, 7] = 5, 3
+    octaves = two_octaves(
+        whole_maps(whole), make_maps(peaks(r2c3=4, r1c1=2), (0.25, 0.75))
+    )
+    found = decode_octaves(octaves, **OPTIONS | {"max_keypoints": 4})
+    # Of the half: x = 25.5 becomes (25.5 + 0.5) * 2 - 0.5 = 51.5, and y = 21.5 43.5;
+    # x = 9.5 becomes 19.5, and y = 13.5 27.5.
+    expected = [[27.5, 19.5], [51.5, 43.5], [59.5, 59.5], [19.5, 27.5]]
+    np.testing.assert_array_equal(found.keypoints, expected)
+    np.testing.assert_array_equal(found.scores, sigmoid(np.float32([5, 4, 3, 2])))
+    assert found.image_size == (96, 80)
+    own = sample_descriptors(
+        octaves[1].maps.descriptor_map, np.float32([[25.5, 21.5], [9.5, 13.5]]), HEIGHT
+    )
+    np.testing.assert_array_equal(found.descriptors[[1, 3]], own)
+
+
+def test_of_equal_scores_the_larger_octave_comes_first():
+    octaves = two_octaves(whole_maps(np.zeros((10, 12))), make_maps(np.zeros((5, 6))))
+    found = decode_octaves(octaves, **OPTIONS)
+    assert len(found) == 120 + 30
+    np.testing.assert_array_equal(found.keypoints[:2], [[3.5, 3.5], [11.5, 3.5]])
+    np.testing.assert_array_equal(found.keypoints[120:122], [[7.5, 7.5], [23.5, 7.5]])
+
+
+def test_the_distance_holds_across_octaves():
+    whole = np.full((2 * HEIGHT, 2 * WIDTH), -9.0)
+    whole[0, 0], whole[4, 4] = 5, 1  # at 3.5 and at 35.5
+    half = make_maps(peaks(r0c0=4, r2c2=2))  # at 7.5 and at 39.5
+    octaves = two_octaves(whole_maps(whole), half)
+    options = OPTIONS | {"min_score": 0.5}
+    assert len(decode_octaves(octaves, **options)) == 4
+    found = decode_octaves(octaves, **options | {"min_distance": 6})
+    # They are 5.66 px apart, in pixels of the whole image.
+    np.testing.assert_array_equal(found.keypoints, [[3.5, 3.5], [39.5, 39.5]])
+
+
+def test_octaves_are_masked_at_the_callers_pixel():
+    mask = np.zeros((80, 96), bool)
+    mask[7:9, 7:9] = True  # 7.5 rounds to 8
+    octaves = two_octaves(whole_maps(np.zeros((10, 12))), make_maps(np.zeros((5, 6))))
+    found = decode_octaves(octaves, **OPTIONS | {"mask": mask})
+    np.testing.assert_array_equal(found.keypoints, [[7.5, 7.5]])
+
+
+def test_a_grid_spreads_the_points_of_both_octaves():
+    octaves = two_octaves(whole_maps(np.zeros((10, 12))), make_maps(np.ones((5, 6))))
+    found = decode_octaves(
+        octaves, **OPTIONS | {"selection": "grid", "max_keypoints": 40}
+    )
+    assert len(found) == 40
+    assert (np.diff(found.scores) <= 0).all()
+    assert (found.scores > 0.7).sum() == 30  # all of the half, which is the better one
+
+
+class Shift:
+    """Stands for a refinement: moves by what one pixel of the image says."""
+
+    def __call__(self, image, points):
+        step = np.float32(image[0, 0, 0])
+        return points + step, np.full(len(points), 0.1 * step, np.float32)
+
+
+def test_each_octave_is_refined_in_its_own_pixels():
+    whole = np.full((2 * HEIGHT, 2 * WIDTH), -9.0)
+    whole[2, 3] = 5
+    octaves = [
+        Octave(whole_maps(whole), WHOLE, np.full((80, 96, 3), 1, np.uint8)),
+        Octave(make_maps(peaks(r2c3=4)), HALF, np.full((40, 48, 3), 2, np.uint8)),
+    ]
+    options = OPTIONS | {"max_keypoints": 2, "refinement": Shift()}
+    found = decode_octaves(octaves, **options)
+    # (27.5, 19.5) moves by 1; (27.5, 19.5) of the half by 2, then doubles.
+    np.testing.assert_array_equal(found.keypoints, [[28.5, 20.5], [59.5, 43.5]])
+    np.testing.assert_allclose(found.sigma, [0.1, 0.4], rtol=1e-6)
+
+
+def test_suppression_comes_before_the_budget():
+    logits = peaks(r1c1=5, r1c2=4, r3c3=3)
+    maps = make_maps(logits)
+    maps.positions[0, 1, 2] = 14.5  # 3 px from its neighbor at 11.5
+    kept = decode(maps, FRAME, max_keypoints=2, min_distance=3.5).keypoints
+    np.testing.assert_array_equal(kept, [[11.5, 11.5], [27.5, 27.5]])
+    near = decode(maps, FRAME, max_keypoints=2, min_distance=3).keypoints
+    np.testing.assert_array_equal(near, [[11.5, 11.5], [14.5, 11.5]])

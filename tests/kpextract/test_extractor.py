@@ -269,3 +269,59 @@ def test_an_unknown_option_is_a_type_error():
 def test_an_unknown_model_names_the_known_ones():
     with pytest.raises(ModelError, match=r"'large' is neither .*small.* nor a file"):
         Extractor("large")
+
+
+def test_two_octaves_find_what_the_image_and_its_half_have(photo):
+    whole = Extractor(max_keypoints=None).detect(photo)
+    half = Extractor(max_keypoints=None, max_size=320).detect(photo)
+    both = Extractor(max_keypoints=None, octaves=2).detect(photo)
+    assert len(both) == 4800 + 1200
+    order = np.argsort(-np.concatenate([whole.scores, half.scores]), kind="stable")
+    np.testing.assert_array_equal(
+        both.keypoints, np.concatenate([whole.keypoints, half.keypoints])[order]
+    )
+    np.testing.assert_array_equal(
+        both.descriptors, np.concatenate([whole.descriptors, half.descriptors])[order]
+    )
+    best = Extractor(octaves=2).detect(photo)
+    np.testing.assert_array_equal(best.keypoints, both.keypoints[:1024])
+
+
+def test_octaves_of_a_batch_equal_those_of_each_image(photo, other_photo):
+    extractor = Extractor(octaves=2, min_distance=2, max_keypoints=300)
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[100:300] = 1
+    small = photo[:240, :320]  # as large as the half of the others
+    images, masks = [photo, small, other_photo], [None, None, mask]
+    for features, image, one in zip(
+        extractor.detect_batch(images, masks), images, masks, strict=True
+    ):
+        alone = extractor.detect(image, one)
+        np.testing.assert_allclose(features.keypoints, alone.keypoints, atol=1e-4)
+        assert len(features) == 300
+    assert ((features.keypoints[:, 1] >= 100) & (features.keypoints[:, 1] < 300)).all()
+
+
+def test_a_zoomed_image_has_more_matches_with_two_octaves(photo):
+    import cv2
+
+    middle = cv2.resize(photo[120:360, 160:480], (640, 480))  # x' = 2 x - 319.5
+    counts = {}
+    for octaves in (1, 2):
+        features0, features1 = Extractor(octaves=octaves).detect_batch([photo, middle])
+        pairs = match(features0, features1)
+        expected = 2 * (features0.keypoints[pairs[:, 0]] - [160, 120]) + 0.5
+        errors = features1.keypoints[pairs[:, 1]] - expected
+        counts[octaves] = int((np.hypot(*errors.T) <= 3).sum())
+    assert counts[2] > 1.2 * counts[1] > 50
+
+
+@pytest.mark.parametrize("octaves", [0, 3, 2.0, True, None])
+def test_other_octaves_are_refused(octaves):
+    with pytest.raises(InvalidOptionError, match="octaves must be 1"):
+        Extractor(octaves=octaves)
+
+
+def test_an_image_without_a_half_is_refused(photo):
+    with pytest.raises(InvalidImageError, match="Pass a larger image, or use octaves"):
+        Extractor(octaves=2).detect(photo[:24, :64])

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from kpextract.errors import InvalidImageError
-from kpextract.image import Frame, check_mask, fit_within, pad_to_stride, to_uint8_bgr
+from kpextract.image import (
+    Frame,
+    check_mask,
+    fit_within,
+    octaves_of,
+    pad_to_stride,
+    to_uint8_bgr,
+)
 
 GENERATOR = np.random.default_rng(0)
 BGR = GENERATOR.integers(0, 256, (20, 24, 3), dtype=np.uint8)
@@ -127,3 +134,24 @@ def test_any_number_but_zero_allows():
     mask = np.zeros((20, 24), np.int8)
     mask[3, 4], mask[5, 6] = -1, 1
     assert check_mask(mask, (24, 20)).sum() == 2
+
+
+def test_a_half_is_the_mean_of_areas():
+    image = GENERATOR.integers(0, 256, (40, 64, 3), dtype=np.uint8)
+    whole, half = octaves_of(image, 2)
+    assert whole is image
+    means = image.reshape(20, 2, 32, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(half, means, rtol=0, atol=0.5)
+    (alone,) = octaves_of(image, 1)
+    assert alone is image
+
+
+def test_odd_sides_are_halved_downwards():
+    image = np.zeros((41, 67, 3), np.uint8)
+    assert octaves_of(image, 2)[1].shape == (20, 33, 3)
+
+
+def test_an_image_whose_half_is_too_small_is_refused():
+    assert len(octaves_of(np.zeros((32, 40, 3), np.uint8), 2)) == 2
+    with pytest.raises(InvalidImageError, match=r"40x31 halved .* is 20x15, below 16"):
+        octaves_of(np.zeros((31, 40, 3), np.uint8), 2)

@@ -3,13 +3,16 @@ import numpy as np
 import pytest
 
 from kpextract import Features, InvalidOptionError, match, matches_to_cv2
+from kpextract.matching import RIVAL_DISTANCE
 
 
-def features_of(descriptors):
+def features_of(descriptors, keypoints=None):
     descriptors = np.asarray(descriptors, np.float32).reshape(len(descriptors), -1)
     count = len(descriptors)
+    if keypoints is None:
+        keypoints = np.zeros((count, 2))
     return Features(
-        np.zeros((count, 2), np.float32),
+        np.asarray(keypoints, np.float32),
         np.ones(count, np.float32),
         descriptors,
         (9, 9),
@@ -54,9 +57,11 @@ def test_descriptors_of_two_models_are_refused():
         match(features_of(np.eye(2)), features_of(np.eye(3)))
 
 
-def random_features(count, seed, dimension=16):
-    descriptors = np.random.default_rng(seed).normal(size=(count, dimension))
-    return features_of(descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True))
+def random_features(count, seed, dimension=16, size=(640, 480)):
+    generator = np.random.default_rng(seed)
+    descriptors = generator.normal(size=(count, dimension))
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return features_of(descriptors, generator.uniform(0, size, (count, 2)))
 
 
 def plain(features0, features1, min_similarity=-1.0, max_ratio=1.0):
@@ -65,7 +70,9 @@ def plain(features0, features1, min_similarity=-1.0, max_ratio=1.0):
     pairs = []
     for i, row in enumerate(cosines):
         j = int(row.argmax())
-        second = np.partition(row, -2)[-2]
+        away = np.linalg.norm(features1.keypoints - features1.keypoints[j], axis=1)
+        rivals = row[away > RIVAL_DISTANCE]
+        second = rivals.max() if len(rivals) else -np.inf
         nearer = np.sqrt(2 - 2 * row[j]) <= max_ratio * np.sqrt(2 - 2 * second)
         if int(cosines[:, j].argmax()) == i and row[j] >= min_similarity and nearer:
             pairs.append((i, j))
@@ -76,9 +83,12 @@ def plain(features0, features1, min_similarity=-1.0, max_ratio=1.0):
     "options", [{}, {"min_similarity": 0.6}, {"max_ratio": 0.9}, {"max_ratio": 0.5}]
 )
 @pytest.mark.parametrize("block", [1, 7, 40, 1000])
-def test_blocks_find_what_the_definition_finds(monkeypatch, block, options):
+@pytest.mark.parametrize("size", [(640, 480), (9, 9), (2, 2)])
+def test_blocks_find_what_the_definition_finds(monkeypatch, block, options, size):
     monkeypatch.setattr("kpextract.matching.BLOCK", block)
-    features0, features1 = random_features(40, 1), random_features(33, 2)
+    monkeypatch.setattr("kpextract.matching.RIVAL_BLOCK", 3)
+    features0 = random_features(40, 1)
+    features1 = random_features(33, 2, size=size)  # some, many or all are near
     expected = plain(features0, features1, **options)
     np.testing.assert_array_equal(match(features0, features1, **options), expected)
 
@@ -97,15 +107,28 @@ def test_of_equal_descriptors_the_first_is_taken(monkeypatch, block):
     np.testing.assert_array_equal(match(same, same), [[0, 0]])
 
 
+def test_a_double_of_the_match_is_no_rival():
+    # Cosines with the one keypoint: .99 its match, .98 a double of it, .5 another.
+    cosines = np.array([0.99, 0.98, 0.5])
+    descriptors = np.stack([cosines, np.sqrt(1 - cosines**2)], axis=1)
+    one = features_of([[1, 0]])
+    for double, kept in (((4, 0), 1), ((0, 4), 1), ((4.01, 0), 0), ((2.9, 2.9), 0)):
+        two = features_of(descriptors, [(0, 0), double, (90, 90)])
+        # Distances .141, .2 and 1: to the double .707, to the other .141.
+        assert len(match(one, two, max_ratio=0.6)) == kept
+    assert len(match(one, two, max_ratio=0.71)) == 1
+
+
 def test_a_lone_neighbour_has_no_rival():
     one = random_features(1, 0)
     np.testing.assert_array_equal(match(one, one, max_ratio=0.5), [[0, 0]])
 
 
-def test_ten_thousand_keypoints_take_little_memory():
+@pytest.mark.parametrize("size", [(640, 480), (2, 2)])
+def test_ten_thousand_keypoints_take_little_memory(size):
     import tracemalloc
 
-    features0, features1 = (random_features(10_000, seed) for seed in (1, 2))
+    features0, features1 = (random_features(10_000, seed, size=size) for seed in (1, 2))
     tracemalloc.start()
     pairs = match(features0, features1, max_ratio=0.95)
     _, peak = tracemalloc.get_traced_memory()

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from kpextract import Extractor, InvalidOptionError
-from kpextract.selection import PER_BUCKET, evenly_spread, strongest
+from kpextract import selection as selection_module
+from kpextract.selection import PER_BUCKET, apart, evenly_spread, strongest
 
 
 def test_the_strongest_come_first_and_ties_keep_their_order():
@@ -102,3 +103,112 @@ def test_a_grid_of_a_shrunk_image_is_in_its_input(photo):
 def test_another_selection_is_refused():
     with pytest.raises(InvalidOptionError, match=r"selection .*'strongest', 'grid'"):
         Extractor(selection="anms")
+
+
+def greedy(logits, points, min_distance):
+    """The definition, point by point."""
+    kept = []
+    for i in np.argsort(-logits, kind="stable"):
+        away = points[kept] - points[i]
+        if not ((away * away).sum(axis=1) < np.float32(min_distance) ** 2).any():
+            kept.append(i)
+    return sorted(kept)
+
+
+def test_a_dropped_point_suppresses_nobody():
+    # 0 drops 1, which is the only one that is close to 2.
+    points = np.array([[0, 0], [2, 0], [4, 0], [9, 9]], np.float32)
+    logits = np.array([4, 3, 2, 1], np.float32)
+    np.testing.assert_array_equal(apart(logits, points, 3), [0, 2, 3])
+    np.testing.assert_array_equal(apart(logits[::-1], points, 3), [0, 2, 3])
+    np.testing.assert_array_equal(apart(logits[[1, 0, 2, 3]], points, 3), [1, 3])
+
+
+def test_the_distance_itself_is_allowed():
+    points = np.array([[10, 20], [13, 24]], np.float32)  # 3-4-5
+    logits = np.zeros(2, np.float32)
+    assert len(apart(logits, points, 5)) == 2
+    np.testing.assert_array_equal(apart(logits, points, 5.001), [0])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_suppression_is_the_greedy_one(seed, monkeypatch):
+    generator = np.random.default_rng(seed)
+    if seed % 2:  # several blocks
+        monkeypatch.setattr(selection_module, "MIN_BLOCK", 7)
+        monkeypatch.setattr(selection_module, "NEIGHBORS", 0)
+    count = int(generator.integers(0, 120))
+    side = generator.choice([3, 20, 60])
+    points = generator.uniform(0, side, (count, 2)).astype(np.float32)
+    logits = generator.normal(size=count).astype(np.float32)
+    if seed % 3 == 0:  # ties, of distances and of logits
+        points, logits = np.round(points), np.round(logits)
+    for min_distance in (0.5, 1, 2, 3, 5, 30):
+        found = apart(logits, points, min_distance)
+        assert found.tolist() == greedy(logits, points, min_distance)
+
+
+def test_a_long_chain_is_followed_to_its_end():
+    # Each point is worse than the one before and close to it alone: every other stays.
+    points = np.stack([2.0 * np.arange(2000), np.zeros(2000)], axis=1)
+    found = apart(-np.arange(2000.0), points.astype(np.float32), 3)
+    np.testing.assert_array_equal(found, np.arange(0, 2000, 2))
+
+
+def test_points_that_are_nan_and_logits_that_are():
+    points = np.array([[1, 1], [np.nan, 1], [2, 1], [50, 50], [51, 50]], np.float32)
+    logits = np.array([1, 9, 2, np.nan, -np.inf], np.float32)
+    # What is NaN is near to nothing, and what has NaN as its logit is the worst; of
+    # equals the first stays.
+    np.testing.assert_array_equal(apart(logits, points, 4), [1, 2, 3])
+    assert apart(logits[:0], points[:0], 4).shape == (0,)
+
+
+@pytest.fixture(scope="module")
+def everything(photo):
+    return Extractor(max_keypoints=None).detect(photo)
+
+
+def test_keypoints_are_apart_before_the_budget_is_spent(photo, everything):
+    features = Extractor(min_distance=3).detect(photo)
+    # Scores saturate nowhere on this photo, so that they rank as logits do.
+    kept = greedy(everything.scores, everything.keypoints, 3)
+    np.testing.assert_array_equal(features.keypoints, everything.keypoints[kept[:1024]])
+    assert len(features) == 1024
+    plain = everything.keypoints[:1024]
+    assert closest(plain) < 1
+    assert closest(features.keypoints) >= 3
+
+
+def closest(points):
+    distances = np.hypot(*(points[:, None] - points[None]).T)
+    np.fill_diagonal(distances, np.inf)
+    return distances.min()
+
+
+@pytest.mark.parametrize("selection", ["strongest", "grid"])
+def test_masks_and_least_scores_come_before_the_distance(photo, everything, selection):
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[100:300, 200:501] = 1
+    columns, rows = np.rint(everything.keypoints).astype(int).T
+    allowed = (mask[rows, columns] > 0) & (everything.scores >= 0.3)
+    points, scores = everything.keypoints[allowed], everything.scores[allowed]
+    expected = points[greedy(scores, points, 4)]
+    options = {"min_score": 0.3, "selection": selection, "min_distance": 4}
+    every = Extractor(max_keypoints=None, **options).detect(photo, mask)
+    np.testing.assert_array_equal(every.keypoints, expected)
+    some = Extractor(max_keypoints=100, **options).detect(photo, mask)
+    assert len(some) == 100
+    assert (np.diff(some.scores) <= 0).all()
+    assert set(map(tuple, some.keypoints)) <= set(map(tuple, expected))
+
+
+def test_distances_are_those_of_the_image_that_the_network_sees(photo):
+    features = Extractor(max_size=320, max_keypoints=None, min_distance=3).detect(photo)
+    assert 6 <= closest(features.keypoints) < 6.1
+
+
+@pytest.mark.parametrize("distance", [-1, float("nan"), float("inf")])
+def test_a_distance_that_is_none_is_refused(distance):
+    with pytest.raises(InvalidOptionError, match="min_distance must be a finite"):
+        Extractor(min_distance=distance)

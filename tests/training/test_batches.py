@@ -49,13 +49,13 @@ def test_images_are_in_range_and_channels_last(sources):
     assert batch.truth.tracks is None
 
 
-def test_two_fifths_of_the_pairs_are_fair_and_two_fifths_by_half(sources):
+def test_half_of_the_pairs_are_fair_and_three_tenths_by_half(sources):
     generator = torch.Generator().manual_seed(0)
     fair = batches._draw_fair(10, generator)
-    assert fair.all(dim=0).sum() == 4
-    assert (fair[0] ^ fair[1]).sum() == 4
+    assert fair.all(dim=0).sum() == 5
+    assert (fair[0] ^ fair[1]).sum() == 3
     truth = draw_batch(sources, CONFIG, 0, 0.9).truth
-    assert sorted(truth.fair.tolist()) == [batches.UNFAIR] * 6 + [1.0] * 4
+    assert sorted(truth.fair.tolist()) == [batches.UNFAIR] * 5 + [1.0] * 5
 
 
 def test_points_come_back_from_where_they_went(sources):

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from kpextract.errors import ModelError
+from kpextract.errors import KpextractError
 from kpextract.files import replacing
 from kpextract.image import STRIDE
 from training.checkpoint import load_weights
-from training.data import CACHE_SIZE, NoPhotosError, list_photos, load_cache
+from training.data import CACHE_SIZE, list_photos, load_cache
 from training.experiments.frozen import (
     BATCH,
     FreeLogits,
@@ -272,7 +272,7 @@ def main(arguments: list[str] | None = None) -> int:
         paths = list_photos(options.photos)
         photos = load_cache(paths, CACHE_SIZE, torch.device("cpu"))
         options.out.mkdir(parents=True, exist_ok=True)
-    except (ModelError, NoPhotosError, OSError) as error:
+    except (KpextractError, OSError) as error:
         print(f"all_zero: {error}", file=sys.stderr)
         return 1
     frozen = freeze(network, photos, torch.Generator().manual_seed(SEED))

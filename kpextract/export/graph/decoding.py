@@ -9,6 +9,7 @@ from onnx import compose, parser
 
 from kpextract.decode import TINY
 from kpextract.export.graph.fixed_shape import dimension_names
+from kpextract.export.graph.suppression import Suppression, suppression
 from kpextract.image import STRIDE
 
 MOST = 3840  # largest K of one TopK in TensorRT
@@ -86,20 +87,34 @@ CONSTANTS = f"""
 
 
 def append_decoding(
-    dense: onnx.ModelProto, max_keypoints: int, *, mask: bool, float16: bool
+    dense: onnx.ModelProto,
+    max_keypoints: int,
+    *,
+    mask: bool,
+    float16: bool,
+    min_distance: float = 0.0,
+    crossing: float = float(STRIDE),
 ) -> onnx.ModelProto:
-    """The sparse graph of a dense one.
+    """Return the sparse graph of a dense one.
 
     Args:
         max_keypoints: K, rows of each image.
         mask: add the input `mask`, uint8 [B, H, W], non-zero where a keypoint may be.
         float16: descriptors in half precision; else float32.
+        min_distance: pixels that keypoints are apart, at least; 0 keeps them all.
+        crossing: pixels that a point may lie beyond the border of its cell.
 
     Returns:
         A graph with the outputs of `kpextract.decode.SparseRows`. Where H and W are
         fixed, K must be at most the number of cells; else rows fill up with padding.
     """
-    graph = parser.parse_graph(_program(dense.graph, max_keypoints, mask, float16))
+    thinning = (
+        suppression("allowed" if mask else "logits", min_distance, crossing)
+        if min_distance > 0
+        else None
+    )
+    program = _program(dense.graph, max_keypoints, mask, float16, thinning)
+    graph = parser.parse_graph(program)
     used = {name for node in graph.node for name in node.input}
     for constant in [c for c in graph.initializer if c.name not in used]:
         graph.initializer.remove(constant)
@@ -119,12 +134,19 @@ def append_decoding(
 
 
 def _program(
-    dense: onnx.GraphProto, max_keypoints: int, mask: bool, float16: bool
+    dense: onnx.GraphProto,
+    max_keypoints: int,
+    mask: bool,
+    float16: bool,
+    thinning: Suppression | None,
 ) -> str:
     """Decoding in the text format of ONNX."""
     fixed_size = dimension_names(dense.input[0])[1].isdigit()
     logits, points = ("allowed" if mask else "logits"), "points"
     steps = [CELLS, MASK if mask else ""]
+    if thinning:
+        steps.append(thinning.steps)
+        logits = "apart"
     if not fixed_size:
         steps.append(FILL.format(logits=logits))
         logits, points = "filled", "filled_points"
@@ -137,6 +159,7 @@ def _program(
     )
     constants = [
         CONSTANTS,
+        *(thinning.constants if thinning else []),
         f"int64[4] fill_logits = {{0, 0, 0, {max_keypoints}}}",
         f"int64[6] fill_points = {{0, 0, 0, 0, {max_keypoints}, 0}}",
         *(f"int64[1] k{turn} = {{{size}}}" for turn, size in enumerate(sizes)),

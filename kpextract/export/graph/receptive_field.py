@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from kpextract.backends.strips import LEAST_WINDOW, in_strips
+from kpextract.backends.base import Batch
+from kpextract.backends.strips import LEAST_WINDOW, cut, find_strips, join_strips
 from kpextract.decode import DenseMaps
 from kpextract.export.dense_agreement import open_session
 from kpextract.export.graph.tidy import IMAGE
@@ -111,15 +112,16 @@ def _holds(dense: onnx.ModelProto, reach: int) -> bool:
     session = open_session(dense)
     names = list(DenseMaps._fields)
 
-    def run(images: np.ndarray, masks: np.ndarray | None) -> DenseMaps:
-        return DenseMaps(*session.run(names, {IMAGE: images}))
+    def run(batch: Batch) -> DenseMaps:
+        return DenseMaps(*session.run(names, {IMAGE: batch.images}))
 
     width, least = 4 * STRIDE, LEAST_WINDOW * (reach + STRIDE)
     height = 2 * least // STRIDE * STRIDE
     generator = np.random.default_rng(0)
     noise = generator.integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-    strips = in_strips(run, reach, most_pixels=1)(noise, None)
+    strips = find_strips(noise.shape, reach, most_pixels=1)
+    joined = join_strips(map(run, cut(noise, strips)), strips, noise.shape)
     return all(
         np.abs(ours - reference).max() <= MAX_ERROR * np.abs(reference).max()
-        for ours, reference in zip(strips, run(noise, None), strict=True)
+        for ours, reference in zip(joined, run(Batch(noise)), strict=True)
     )

@@ -1,6 +1,9 @@
 """Which backend runs a model, and what is said where none can."""
 
 import logging
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -12,13 +15,15 @@ from kpextract import (
     InvalidImageError,
     InvalidOptionError,
     ModelError,
+    backends,
 )
 from kpextract.backends import BACKENDS, backend_status, onnxrt
-from kpextract.backends.onnxrt import GPU_INSTALL
+from kpextract.backends.table import TABLE, Row
 from kpextract.export.variant import Variant, export_variant
 from kpextract.modelfile import MODELS
 
 MODEL = MODELS / "small.onnx"
+CPU = TABLE["onnx-cpu"]
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def test_a_provider_that_is_not_there_is_told_with_its_install_line(backend):
     with pytest.raises(BackendUnavailableError) as raised:
         Extractor(backend=backend)
     assert backend in str(raised.value)
-    assert GPU_INSTALL in str(raised.value)
+    assert TABLE[backend].install in str(raised.value)
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
@@ -142,7 +147,65 @@ def test_every_backend_has_a_status():
     status = backend_status()
     assert tuple(status) == BACKENDS
     assert status["onnx-cpu"].startswith("available")
-    assert GPU_INSTALL in status["onnx-cuda"]
+    assert TABLE["onnx-cuda"].install in status["onnx-cuda"]
+
+
+def test_every_module_can_be_imported_with_nothing_installed_for_it():
+    packages = {row.package for row in TABLE.values()}
+    modules = {f"kpextract.backends.{row.module}" for row in TABLE.values()}
+    script = f"""
+import importlib, sys
+for name in {packages}: sys.modules[name] = None
+for name in {modules}:
+    module = importlib.import_module(name)
+    assert callable(module.check) and callable(module.open_model)
+from kpextract.backends import backend_status
+print(*backend_status().values(), sep="\\n")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(TABLE)
+    assert not any(line.startswith("available") for line in lines[1:])
+    for line, row in zip(lines[1:], list(TABLE.values())[1:], strict=True):
+        assert row.install in line or TABLE["onnx-cpu"].install in line
+
+
+def test_a_new_backend_is_a_row_and_a_module(monkeypatch, photo):
+    """It is known by its name, has a status and runs; "auto" takes it where it may."""
+
+    def check(name):
+        return "borrowed 1.0"
+
+    def open_model(model, name, num_threads):
+        return onnxrt.OnnxBackend(model, "onnx-cpu", num_threads)
+
+    module = SimpleNamespace(check=check, open_model=open_model)
+    monkeypatch.setitem(sys.modules, "kpextract.backends.borrowed", module)
+    row = Row("borrowed", "onnxruntime", "pip install borrowed", auto=False)
+    monkeypatch.setitem(TABLE, "borrowed", row)
+    assert backend_status()["borrowed"] == "available (borrowed 1.0)"
+    assert len(Extractor(backend="borrowed").detect(photo)) == 1024
+
+
+def test_auto_takes_the_first_row_that_runs(monkeypatch, caplog):
+    def unavailable(*_):
+        raise BackendUnavailableError("the first is not here")
+
+    missing = SimpleNamespace(check=unavailable, open_model=None)
+    breaks = SimpleNamespace(check=lambda name: "1.0", open_model=unavailable)
+    for name, module in (("missing", missing), ("breaks", breaks)):
+        monkeypatch.setitem(sys.modules, f"kpextract.backends.{name}", module)
+    rows = {name: Row(name, name, "", auto=True) for name in ("missing", "breaks")}
+    unasked = {"openvino": TABLE["openvino"]}  # would run, and is not for "auto"
+    monkeypatch.setattr(backends, "TABLE", unasked | rows | {"onnx-cpu": CPU})
+    with caplog.at_level(logging.INFO, "kpextract"):
+        assert Extractor().info.backend == "onnx-cpu"
+    assert caplog.messages == [
+        "the first is not here",
+        "backend 'auto' chose onnx-cpu",
+    ]
 
 
 def test_a_fixed_size_is_told(fixed, photo):

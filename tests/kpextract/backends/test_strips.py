@@ -6,12 +6,15 @@ import torch
 
 from export.trace import trace
 from kpextract import Extractor
-from kpextract.backends import onnxrt
+from kpextract.backends import graph, onnxrt
+from kpextract.backends.base import Batch
 from kpextract.backends.limits import Limits
 from kpextract.backends.strips import (
     LEAST_WINDOW,
     MOST_PIXELS,
-    in_strips,
+    cut,
+    find_strips,
+    join_strips,
     known_reach,
     split,
 )
@@ -71,8 +74,9 @@ class Recorder:
     def __init__(self):
         self.shapes = []
 
-    def __call__(self, images, masks):
-        assert masks is None
+    def __call__(self, batch):
+        images = batch.images
+        assert batch.masks is None
         assert images.flags.c_contiguous
         self.shapes.append(images.shape)
         cells = images[:, None, ::8, ::8, 0].astype(np.float32)
@@ -81,31 +85,34 @@ class Recorder:
         return DenseMaps(cells, np.concatenate([cells, rows], axis=1), fine)
 
 
+def in_strips(run, images, strips):
+    return join_strips(map(run, cut(images, strips)), strips, images.shape)
+
+
 def test_maps_of_each_image_come_together_and_y_is_the_whole_images():
     images = np.random.default_rng(0).integers(0, 256, (2, 512, 16, 3), dtype=np.uint8)
     run = Recorder()
-    maps = in_strips(run, 41, most_pixels=1)(images, None)
+    maps = in_strips(run, images, find_strips(images.shape, 41, most_pixels=1))
     # A halo of 48, calls of 4 * 48 = 192 rows, (512 - 96) / (192 - 96) of them.
     assert run.shapes == [(1, 184, 16, 3)] * 10
-    for ours, reference in zip(maps, Recorder()(images, None), strict=True):
+    for ours, reference in zip(maps, Recorder()(Batch(images)), strict=True):
         np.testing.assert_array_equal(ours, reference)
         assert ours.dtype == np.float32
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "calls"),
-    [(480, 640, 1), (1088, 1920, 1), (1088, 1936, 2), (2160, 3840, 5), (2160, 640, 1)],
+    ("height", "width", "count"),
+    [(480, 640, 0), (1088, 1920, 0), (1088, 1936, 2), (2160, 3840, 5), (2160, 640, 0)],
 )
-def test_only_images_that_are_too_large_are_run_in_strips(height, width, calls):
-    run = Recorder()
-    in_strips(run, 46)(np.zeros((1, height, width, 3), np.uint8), None)
-    assert len(run.shapes) == calls
-    assert all(shape[1] * shape[2] <= MOST_PIXELS for shape in run.shapes)
+def test_only_images_that_are_too_large_are_run_in_strips(height, width, count):
+    strips = find_strips((1, height, width, 3), 46)
+    assert len(strips) == count
+    for seen, _ in strips:
+        assert (seen.stop - seen.start) * width <= MOST_PIXELS
 
 
-def test_without_a_reach_nothing_changes():
-    run = Recorder()
-    assert in_strips(run, None) is run
+def test_without_a_reach_there_are_no_strips():
+    assert find_strips((1, 2160, 3840, 3), None) == []
 
 
 @pytest.mark.parametrize(
@@ -143,7 +150,7 @@ def model(request, tmp_path_factory):
 @pytest.fixture
 def forced(monkeypatch):
     """Strips for every image of more than four halos of rows."""
-    monkeypatch.setattr(onnxrt, "in_strips", partial(in_strips, most_pixels=1))
+    monkeypatch.setattr(graph, "find_strips", partial(find_strips, most_pixels=1))
 
 
 def open_backend(path):
@@ -158,23 +165,19 @@ def test_the_maps_are_those_of_the_whole_image(model, height, monkeypatch):
     shape = (2, height, 40, 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     backend = open_backend(model)
-    whole = backend.run(noise)
-    heights, reaches = [], []
+    whole = backend.infer(Batch(noise))
+    used = []
 
-    def watched(run, reach):
-        reaches.append(reach)
+    def watched(shape, reach):
+        used.append((find_strips(shape, reach, most_pixels=1), reach))
+        return used[-1][0]
 
-        def call(images, masks):
-            heights.append(images.shape[1])
-            return run(images, masks)
-
-        return in_strips(call, reach, most_pixels=1)
-
-    monkeypatch.setattr(onnxrt, "in_strips", watched)
-    strips = backend.run(noise)
-    assert len(heights) > 2
-    halo = -(-reaches[0] // STRIDE) * STRIDE  # in whole cells
-    assert max(heights) <= LEAST_WINDOW * halo
+    monkeypatch.setattr(graph, "find_strips", watched)
+    strips = backend.infer(Batch(noise))
+    ((found, reach),) = used
+    assert len(found) > 1
+    halo = -(-reach // STRIDE) * STRIDE  # in whole cells
+    assert all(s.seen.stop - s.seen.start <= LEAST_WINDOW * halo for s in found)
     for ours, reference in zip(strips, whole, strict=True):
         scale = np.abs(reference).max()
         np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-6 * scale)

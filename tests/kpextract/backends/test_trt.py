@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kpextract import BackendUnavailableError, InvalidImageError
+from kpextract.backends.base import Batch
 from kpextract.backends.onnxrt import OnnxBackend
 from kpextract.decode import SparseRows, decode
 from kpextract.image import Frame
@@ -21,6 +22,10 @@ def cpu():
     return OnnxBackend(model, "onnx-cpu", 1)
 
 
+def gives_the_same(backend, cpu, pixels):
+    same(backend.infer(Batch(pixels)), cpu.infer(Batch(pixels)))
+
+
 def same(result, expected):
     assert type(result) is type(expected)
     for given, wanted in zip(result, expected, strict=True):
@@ -29,10 +34,10 @@ def same(result, expected):
 
 def test_dense_engine_gives_what_the_cpu_gives(machine, cpu):
     backend, batch = machine.open(), images(2)
-    result = backend.run(batch)
-    same(result, cpu.run(batch))
+    result, expected = backend.infer(Batch(batch)), cpu.infer(Batch(batch))
+    same(result, expected)
     frame = Frame((96, 64), (96, 64))
-    mine, theirs = (decode(r.image(1), frame) for r in (result, cpu.run(batch)))
+    mine, theirs = (decode(r.image(1), frame) for r in (result, expected))
     np.testing.assert_allclose(mine.keypoints, theirs.keypoints, atol=1e-4)
     np.testing.assert_allclose(mine.descriptors, theirs.descriptors, atol=1e-4)
     assert len(mine) == 96
@@ -54,7 +59,7 @@ def test_sparse_engine_takes_masks_and_only_its_rows_travel(machine):
     pixels = images(3, 16, 24)
     masks = np.zeros((3, 16, 24), np.uint8)
     masks[0, 0, :2], masks[2, 3, :4] = 1, 1
-    rows = backend.run(pixels, masks)
+    rows = backend.infer(Batch(pixels, masks))
     assert isinstance(rows, SparseRows)
     np.testing.assert_array_equal(rows.scores, pixels.reshape(3, -1)[:, :K])
     np.testing.assert_array_equal(rows.count, [2, 0, 4])
@@ -73,7 +78,7 @@ def test_all_is_allocated_at_load_for_the_largest_shapes(machine):
     assert sorted(machine.device.sizes["device"]) == sorted(sizes)
     assert machine.device.sizes["pinned"] == machine.device.sizes["device"]
     for count, height, width in ((1, 32, 48), (2, 64, 96), (5, 48, 96)):
-        backend.run(images(count, height, width))
+        backend.infer(Batch(images(count, height, width)))
     assert len(machine.device.sizes["device"]) == len(sizes)
 
 
@@ -82,20 +87,19 @@ def test_images_outside_the_profile_are_refused_before_anything_runs(machine):
     pushed = machine.device.pushed
     for height, width in ((64, 104), (24, 48)):
         with pytest.raises(InvalidImageError, match="from 48x32 to 96x64"):
-            backend.run(images(1, height, width))
+            backend.infer(Batch(images(1, height, width)))
     assert machine.device.pushed == pushed
 
 
 def test_a_batch_beyond_the_profile_is_cut(machine, cpu):
-    batch = images(5)
-    same(machine.open().run(batch), cpu.run(batch))
+    gives_the_same(machine.open(), cpu, images(5))
 
 
 def test_results_are_copies(machine):
     backend = machine.open()
-    first = backend.run(images(1))
+    first = backend.infer(Batch(images(1)))
     kept = first.positions.copy()
-    backend.run(images(1, seed=1))
+    backend.infer(Batch(images(1, seed=1)))
     np.testing.assert_array_equal(first.positions, kept)
 
 
@@ -103,7 +107,7 @@ def test_a_shape_is_captured_once_and_launched_after(machine, cpu):
     backend, device = machine.open(), machine.device
     for call in range(5):
         batch = images(2, seed=call)
-        same(backend.run(batch), cpu.run(batch))
+        gives_the_same(backend, cpu, batch)
     assert (device.captures, device.launches) == (1, 4)
     assert machine.contexts[0].shape_changes == 1
 
@@ -113,19 +117,19 @@ def test_alternating_shapes_are_right_and_leave_no_graph(machine, cpu):
     shapes = [(1, 32, 48), (2, 64, 96), (1, 64, 48)]
     for call in range(7):
         batch = images(*shapes[call % 3], seed=call)
-        same(backend.run(batch), cpu.run(batch))
+        gives_the_same(backend, cpu, batch)
     assert (device.captures, device.launches) == (0, 0)
     for call in range(2):  # as the last of the seven
-        same(backend.run(images(1, 32, 48, call)), cpu.run(images(1, 32, 48, call)))
+        gives_the_same(backend, cpu, images(1, 32, 48, call))
     assert (device.captures, device.count("graph")) == (1, 1)
-    backend.run(images(2))
+    backend.infer(Batch(images(2)))
     assert device.count("graph") == 0
 
 
 def test_without_graphs_each_call_is_enqueued(machine, cpu):
     backend = machine.open(graphs=False)
     for call in range(3):
-        same(backend.run(images(1, seed=call)), cpu.run(images(1, seed=call)))
+        gives_the_same(backend, cpu, images(1, seed=call))
     assert machine.device.captures == 0
 
 
@@ -137,7 +141,7 @@ def test_an_engine_that_cannot_be_captured_says_so_and_runs(machine, cpu, caplog
 
     machine.device.capture = capture
     for call in range(4):
-        same(backend.run(images(1, seed=call)), cpu.run(images(1, seed=call)))
+        gives_the_same(backend, cpu, images(1, seed=call))
     (message,) = caplog.messages
     assert message == "runs without CUDA graphs: the GPU failed: cuStreamEndCapture"
 
@@ -147,7 +151,7 @@ def together(backend, threads):
     results = [None] * threads
 
     def work(index):
-        results[index] = backend.run(images(1, seed=index))
+        results[index] = backend.infer(Batch(images(1, seed=index)))
 
     running = [threading.Thread(target=work, args=[i]) for i in range(threads)]
     for thread in running:
@@ -186,7 +190,7 @@ def test_each_thread_in_flight_has_its_own_context(machine, cpu):
     backend = machine.open()
     hold(machine, 2)
     for index, result in enumerate(together(backend, 2)):
-        same(result, cpu.run(images(1, seed=index)))
+        same(result, cpu.infer(Batch(images(1, seed=index))))
     assert len(machine.contexts) == 2
     together(backend, 2)
     assert len(machine.contexts) == 2
@@ -196,7 +200,7 @@ def test_threads_share_the_one_context_that_tensorrt_8_gives(machine, cpu):
     backend = machine.open(most_contexts=1)
     for _ in range(3):
         for index, result in enumerate(together(backend, 4)):
-            same(result, cpu.run(images(1, seed=index)))
+            same(result, cpu.infer(Batch(images(1, seed=index))))
     assert machine.device.count("stream") == 1
 
 
@@ -204,7 +208,7 @@ def test_threads_share_what_memory_there_is(machine, cpu):
     backend = machine.open()
     machine.device.most_memory = sum(machine.device.sizes["device"])
     for index, result in enumerate(together(backend, 4)):
-        same(result, cpu.run(images(1, seed=index)))
+        same(result, cpu.infer(Batch(images(1, seed=index))))
     assert machine.device.count("stream") == 1
 
 
@@ -222,9 +226,9 @@ def test_a_call_that_fails_leaves_nothing_behind(machine, cpu):
     backend = machine.open()
     machine.contexts[0].fails = True
     with pytest.raises(BackendUnavailableError, match="failed to run the engine"):
-        backend.run(images(1))
+        backend.infer(Batch(images(1)))
     assert machine.device.live == {}
-    same(backend.run(images(1)), cpu.run(images(1)))
+    gives_the_same(backend, cpu, images(1))
 
 
 def test_the_one_context_of_tensorrt_8_is_made_again_after_a_failure(machine, cpu):
@@ -232,8 +236,8 @@ def test_the_one_context_of_tensorrt_8_is_made_again_after_a_failure(machine, cp
     wait_for_one_another(machine, backend)
     machine.contexts[0].fails = True
     with pytest.raises(BackendUnavailableError, match="failed to run the engine"):
-        backend.run(images(2))
-    same(backend.run(images(1)), cpu.run(images(1)))
+        backend.infer(Batch(images(2)))
+    gives_the_same(backend, cpu, images(1))
 
 
 def test_a_context_that_cannot_be_made_again_is_an_error(machine):
@@ -242,7 +246,7 @@ def test_a_context_that_cannot_be_made_again_is_an_error(machine):
     machine.device.most_memory = 0
     for why in ("failed to run the engine", "out of memory", "out of memory"):
         with pytest.raises(BackendUnavailableError, match=why):
-            backend.run(images(1))
+            backend.infer(Batch(images(1)))
     assert machine.contexts == []
 
 
@@ -255,8 +259,8 @@ def test_close_frees_all_and_so_does_the_last_reference(machine):
     assert machine.device.live == {}
     backend.close()
     backend = machine.open()
-    backend.run(images(1))
-    backend.run(images(1))
+    backend.infer(Batch(images(1)))
+    backend.infer(Batch(images(1)))
     assert machine.device.count("graph") == 1
     del backend
     gc.collect()

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from kpextract import BackendUnavailableError, ModelError
+from kpextract.backends.base import Batch
 from kpextract.cli import _parser
 from kpextract.modelfile import MODELS, ModelFile
 from tests.kpextract.fakes import FakeContext
@@ -110,7 +111,7 @@ def test_tensorrt_rtx_is_asked_whether_it_can_be_captured(machine, monkeypatch):
     )
     backend = machine.load(engine(machine._folder, tensorrt=versions, gpu=None))
     for _ in range(3):
-        backend.run(images(1))
+        backend.infer(Batch(images(1)))
     assert machine.device.captures == 0
 
 

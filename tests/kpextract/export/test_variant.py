@@ -27,7 +27,8 @@ OPERATORS = {
     *("Add", "Cast", "Concat", "Conv", "Gather", "Mul", "Range", "Relu", "Shape"),
     *("Split", "Sub", "Tanh", "Transpose", "Unsqueeze"),
     *("Div", "GatherND", "Greater", "GridSample", "Max", "Min", "Pad", "ReduceL2"),
-    *("ReduceSum", "Reshape", "Round", "ScatterElements", "Sigmoid", "Squeeze"),
+    *("ReduceMax", "ReduceSum", "Reshape", "Round", "ScatterElements", "Sigmoid"),
+    *("Slice", "Squeeze"),
     *("TopK", "Where"),
 }
 SPARSE = {
@@ -38,6 +39,10 @@ SPARSE = {
     "many": Variant(size=(640, 480), max_keypoints=4800, mask=True),
     "more than cells": Variant(max_keypoints=6000),
     "float16 descriptors": Variant(descriptors="float16"),
+    "3 px apart": Variant(min_distance=3.0),
+    "8 px apart, one size, mask": Variant(
+        size=(640, 480), mask=True, min_distance=8.0, max_keypoints=4800
+    ),
 }
 
 
@@ -57,11 +62,14 @@ def assert_same(ours, reference, rounding=0.0):
 @pytest.mark.parametrize("name", SPARSE)
 def test_features_are_those_of_the_dense_model(name, write, photo):
     variant = SPARSE[name]
-    reference = Extractor(max_keypoints=variant.rows).detect(photo)
+    options = {"max_keypoints": variant.rows, "min_distance": variant.min_distance}
+    reference = Extractor(**options).detect(photo)
     extractor = Extractor(write(variant), max_keypoints=None)
     ours = extractor.detect(photo)
     assert extractor.descriptorSize() == ours.descriptors.shape[1]
-    assert len(ours) == min(variant.rows, 4800)
+    assert len(ours) == len(reference)
+    if not variant.min_distance:
+        assert len(ours) == min(variant.rows, 4800)
     assert_same(ours, reference, HALF_STEP if "float16" in name else 0.0)
 
 
@@ -70,6 +78,15 @@ def test_a_mask_gives_the_features_of_the_dense_model(write, photo):
     mask[100:200, 300:] = 1
     ours = Extractor(write(SPARSE["mask"])).detect(photo, mask)
     reference = Extractor().detect(photo, mask)
+    assert 0 < len(ours) < 1024
+    assert_same(ours, reference)
+
+
+def test_a_barred_point_suppresses_nobody_in_a_graph(write, photo):
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[100:300:2, 300:] = 1
+    ours = Extractor(write(SPARSE["8 px apart, one size, mask"])).detect(photo, mask)
+    reference = Extractor(min_distance=8).detect(photo, mask)
     assert 0 < len(ours) < 1024
     assert_same(ours, reference)
 
@@ -87,6 +104,19 @@ def test_a_mask_that_comes_too_late_is_refused_before_the_call(write, photo):
 def test_a_graph_that_decodes_by_itself_cannot_spread_its_keypoints(write):
     with pytest.raises(InvalidOptionError, match=r"selection='grid' needs a dense"):
         Extractor(write(SPARSE["any size"]), selection="grid")
+
+
+@pytest.mark.parametrize("option", ["octaves=2", "min_distance=3"])
+def test_what_comes_too_late_for_a_sparse_graph_is_refused(option, write):
+    name, value = option.split("=")
+    with pytest.raises(InvalidOptionError, match=f"{option} needs a dense model"):
+        Extractor(write(SPARSE["any size"]), **{name: int(value)})
+
+
+def test_a_graph_of_one_size_takes_no_halves(write):
+    path = write(Variant(kind="dense", size=(640, 480)))
+    with pytest.raises(InvalidOptionError, match="no image together with its half"):
+        Extractor(path, octaves=2)
 
 
 def test_several_images_in_a_call(write, photo, other_photo):
@@ -169,6 +199,10 @@ def test_opencv_reads_sparse_graphs(name, write, photo, run_graph):
         ("--max-keypoints 0", "at least 1"),
         ("--batch 0", "batch must be at least 1"),
         ("--kind dense --mask", "for kind sparse"),
+        ("--kind dense --min-distance 3", "for kind sparse"),
+        ("--min-distance 8.5", "0 to 8 pixels in a sparse graph, got 8.5"),
+        ("--min-distance -1", "0 to 8 pixels"),
+        ("--min-distance nan", "0 to 8 pixels"),
         ("--int8 tensorrt", "calibrated on photos"),
         ("--calibrate photos", "calibrated on photos"),
         ("--int8 tensorrt --calibrate nowhere", "no such image"),

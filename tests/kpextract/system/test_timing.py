@@ -1,9 +1,13 @@
 """What `kpextract bench` measures; no test knows how fast a machine is."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from kpextract import Extractor, InvalidImageError
+from kpextract.backends.base import Batch
 from kpextract.backends.stages import STAGES as BACKEND_STAGES
 from kpextract.backends.stages import Stopwatch
 from kpextract.export.variant import Variant, export_variant
@@ -35,35 +39,28 @@ class Clock:
 
 
 class Timed:
-    """An extractor whose parts take known milliseconds, longer with each call."""
+    """An extractor whose parts take known milliseconds."""
 
     def __init__(self, extractor, clock, **milliseconds):
         self._extractor, self._clock, self._takes = extractor, clock, milliseconds
-        self._backend = self
-        self._input_masks = extractor._input_masks
+        backend = extractor.pipeline.backend
+        self._real = replace(extractor.pipeline, backend=self)
+        self.takes_mask, self.outputs = backend.takes_mask, backend.outputs
+        self.pipeline = SimpleNamespace(
+            prepare=self._part("prepare", self._real.prepare),
+            infer=self._real.infer,
+            decode=self._part("features", self._real.decode),
+        )
+        self.infer = self._part("network", backend.infer)
+        self.detect = self._part("detect", extractor.detect)
+        self.detect_batch = self._part("detect", extractor.detect_batch)
 
-    def _pass(self, part):
-        self._clock.now += self._takes[part] / 1000
+    def _part(self, name, function):
+        def timed(*arguments):
+            self._clock.now += self._takes[name] / 1000
+            return function(*arguments)
 
-    def detect(self, image):
-        self._pass("detect")
-        return self._extractor.detect(image)
-
-    def detect_batch(self, images):
-        self._pass("detect")
-        return self._extractor.detect_batch(images)
-
-    def _prepare(self, image):
-        self._pass("prepare")
-        return self._extractor._prepare(image)
-
-    def run_in_stages(self, images, masks, watch):
-        self._pass("network")
-        return self._extractor._backend.run_in_stages(images, masks, watch)
-
-    def _features(self, *arguments):
-        self._pass("features")
-        return self._extractor._features(*arguments)
+        return timed
 
 
 def test_a_stopwatch_adds_what_comes_again():
@@ -166,7 +163,7 @@ def test_a_fixed_batch_and_a_mask_input_are_respected(tmp_path):
 
 def test_tensorrt_waits_after_each_stage_and_launches_no_graph(machine):
     backend, batch = machine.open(), images(2)
-    expected = backend.run(batch)
+    expected = backend.infer(Batch(batch))
     device, waits = machine.device, []
     clock = Clock()
     synchronize = device.synchronize
@@ -178,7 +175,7 @@ def test_tensorrt_waits_after_each_stage_and_launches_no_graph(machine):
 
     device.synchronize = counted
     watch = Stopwatch(clock)
-    found = backend.run_in_stages(batch, None, watch)
+    found = backend.infer(Batch(batch), watch)
     assert waits == [1, 1, 3]  # an input, a run, three outputs
     assert watch.seconds == dict.fromkeys(BACKEND_STAGES, 1.0)
     assert (device.captures, device.launches) == (0, 0)
@@ -189,8 +186,8 @@ def test_tensorrt_waits_after_each_stage_and_launches_no_graph(machine):
 def test_stages_leave_the_graph_of_the_calls_between_them(machine):
     backend, batch = machine.open(), images(1)
     for _ in range(4):
-        backend.run(batch)
-        backend.run_in_stages(batch, None, Stopwatch())
+        backend.infer(Batch(batch))
+        backend.infer(Batch(batch), Stopwatch())
     assert (machine.device.captures, machine.device.launches) == (1, 3)
 
 
@@ -204,7 +201,7 @@ def test_a_large_batch_of_an_engine_adds_its_parts(machine):
 
     machine.device.synchronize = slow
     watch = Stopwatch(clock)
-    backend.run_in_stages(images(5), None, watch)  # two, two and one
+    backend.infer(Batch(images(5)), watch)  # two, two and one
     assert watch.seconds == dict.fromkeys(BACKEND_STAGES, 3.0)
 
 

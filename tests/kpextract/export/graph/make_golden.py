@@ -20,6 +20,8 @@ from training.network import NetworkConfig, UnsuperPoint  # noqa: E402
 
 HEIGHT, WIDTH = 48, 64
 BUDGET = 12
+MIN_DISTANCE = 5.0  # pixels
+POSITION_REACH = 2.0  # cells, so that points leave their cells and the image
 CASES = {"map at 1/8": 8, "map at 1/4": 4}  # pixels between entries of the map
 
 
@@ -35,7 +37,7 @@ def make_maps(stride):
         descriptor_width=8,
         descriptor_dim=4,
         descriptor_stride=stride,
-        position_reach=2.0,  # so that points leave their cells and the image
+        position_reach=POSITION_REACH,
     )
     network = UnsuperPoint(config).eval()
     with torch.no_grad():
@@ -55,7 +57,7 @@ def make_mask():
     ]
 
 
-def expected(logits, positions, descriptor_map, stride, mask):
+def expected(logits, positions, descriptor_map, stride, mask, min_distance=0.0):
     """Keypoints, scores and descriptors, best first."""
     cells = []
     for r, row in enumerate(logits):
@@ -64,12 +66,21 @@ def expected(logits, positions, descriptor_map, stride, mask):
             y = min(max(positions[1][r][c], 0), HEIGHT - 1)
             if mask is None or mask[round(y)][round(x)]:
                 cells.append((-logit, r, c, x, y))
-    best = sorted(cells)[:BUDGET]
+    best = keep_apart(sorted(cells), min_distance)[:BUDGET]
     return {
         "keypoints": [[x, y] for *_, x, y in best],
         "scores": [1 / (1 + math.exp(logit)) for logit, *_ in best],
         "descriptors": [sample(descriptor_map, x, y, stride) for *_, x, y in best],
     }
+
+
+def keep_apart(ranked, min_distance):
+    """The cells that are not too close to a better one that was kept."""
+    kept = []
+    for cell in ranked:
+        if all(math.dist(cell[-2:], other[-2:]) >= min_distance for other in kept):
+            kept.append(cell)
+    return kept
 
 
 def sample(descriptor_map, x, y, stride):
@@ -101,8 +112,17 @@ def main():
             "descriptor_map": descriptor_map,
             "expected": expected(*maps, None),
             "expected_with_mask": expected(*maps, mask),
+            "expected_apart": expected(*maps, None, MIN_DISTANCE),
+            "expected_apart_with_mask": expected(*maps, mask, MIN_DISTANCE),
         }
-    golden = {"mask": mask, "budget": BUDGET, "cases": cases}
+    golden = {
+        "mask": mask,
+        "budget": BUDGET,
+        "min_distance": MIN_DISTANCE,
+        # Pixels that a point may lie beyond the border of its cell.
+        "crossing": 8 * (POSITION_REACH - 0.5),
+        "cases": cases,
+    }
     target = Path(__file__).with_name("golden.json")
     target.write_text(json.dumps(golden, separators=(",", ":")) + "\n")
 

@@ -68,6 +68,38 @@ def test_graph(case, mask, fixed, graph_of_maps, run_graph):
         assert_golden(take(rows.image(0), FRAME), expected)
 
 
+@pytest.fixture(params=GOLDEN["cases"])
+def apart_case(request):
+    entry = GOLDEN["cases"][request.param]
+    maps = DenseMaps(*(np.array(entry[n], np.float32) for n in DenseMaps._fields))
+    return maps, entry["expected_apart"], entry["expected_apart_with_mask"]
+
+
+def test_numpy_keeps_points_apart(apart_case, mask):
+    maps, plain, masked = apart_case
+    options = {
+        "min_distance": GOLDEN["min_distance"],
+        "max_keypoints": GOLDEN["budget"],
+    }
+    assert_golden(decode(maps, FRAME, **options), plain)
+    assert_golden(decode(maps, FRAME, mask=mask != 0, **options), masked)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_graph_keeps_points_apart(apart_case, mask, fixed, graph_of_maps, run_graph):
+    maps, plain, masked = apart_case
+    dense = graph_of_maps(DenseMaps(*(a[None] for a in maps)), fixed)
+    inputs = {"image": np.zeros((1, *mask.shape, 3), np.uint8)}
+    options = {name: GOLDEN[name] for name in ("min_distance", "crossing")}
+    for has_mask, expected in ((False, plain), (True, masked)):
+        sparse = append_decoding(
+            dense, GOLDEN["budget"], mask=has_mask, float16=False, **options
+        )
+        given = inputs | ({"mask": mask[None]} if has_mask else {})
+        rows = run_graph(sparse, SparseRows, given)
+        assert_golden(take(rows.image(0), FRAME), expected)
+
+
 def test_training_side(case):
     maps, plain, _ = case
     output = DenseOutput(*(torch.from_numpy(array)[None] for array in maps))
@@ -96,3 +128,6 @@ def test_the_golden_file_holds_the_hard_cases():
         first, second = entry["expected"]["scores"][:2]
         assert first == second
         assert entry["expected"] != entry["expected_with_mask"]
+        for name in ("expected", "expected_with_mask"):
+            apart = name.replace("expected", "expected_apart")
+            assert entry[name]["keypoints"] != entry[apart]["keypoints"]

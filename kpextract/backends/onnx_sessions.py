@@ -1,4 +1,4 @@
-"""Calls of ONNX Runtime: arrays in, arrays out, with a stop after each stage."""
+"""Sessions of ONNX Runtime: arrays in, arrays out, with a stop after each stage."""
 
 import math
 import threading
@@ -23,27 +23,27 @@ TYPES: dict[str, np.dtype] = {
 }
 
 
-class Calls(Protocol):
-    """Runs a session; safe to call from several threads at once."""
+class Session(Protocol):
+    """Runs a graph; safe to call from several threads at once."""
 
-    def __call__(self, inputs: Arrays, watch: Stopwatch) -> list[np.ndarray]:
-        """Outputs in the order of the graph's, in memory of their own."""
+    def run(self, inputs: Arrays, watch: Stopwatch) -> list[np.ndarray]:
+        """Return the outputs in the order of the graph's, in memory of their own."""
 
 
-class HostCalls:
+class HostSession:
     """On the CPU, where nothing is copied."""
 
     def __init__(self, session: Any):
         self._session = session
 
-    def __call__(self, inputs: Arrays, watch: Stopwatch) -> list[np.ndarray]:
-        """See `Calls`."""
+    def run(self, inputs: Arrays, watch: Stopwatch) -> list[np.ndarray]:
+        """See `Session.run`."""
         outputs: list[np.ndarray] = self._session.run(None, inputs)
         watch.stop(INFERENCE)
         return outputs
 
 
-class DeviceCalls:
+class DeviceSession:
     """On a GPU, for shapes that change: outputs stay there until all are done.
 
     Args:
@@ -54,8 +54,8 @@ class DeviceCalls:
         self._session, self._memory = session, memory
         self._names = [output.name for output in session.get_outputs()]
 
-    def __call__(self, inputs: Arrays, watch: Stopwatch) -> list[np.ndarray]:
-        """See `Calls`."""
+    def run(self, inputs: Arrays, watch: Stopwatch) -> list[np.ndarray]:
+        """See `Session.run`."""
         from onnxruntime import OrtValue
 
         binding = self._session.io_binding()
@@ -72,7 +72,7 @@ class DeviceCalls:
         return outputs
 
 
-class FixedCalls:
+class FixedSession:
     """On a GPU, for a graph of one shape: all memory is allocated here, once.
 
     Addresses that never change are what a CUDA graph asks for. Outputs lie side by side
@@ -109,8 +109,8 @@ class FixedCalls:
                 tensor.name, memory, 0, dtype.type, shape, address + place.start
             )
 
-    def __call__(self, inputs: Arrays, watch: Stopwatch) -> list[np.ndarray]:
-        """See `Calls`."""
+    def run(self, inputs: Arrays, watch: Stopwatch) -> list[np.ndarray]:
+        """See `Session.run`."""
         with self._lock:
             for name, array in inputs.items():
                 self._inputs[name].update_inplace(array)

@@ -1,4 +1,4 @@
-"""Calls of ONNX Runtime as a GPU has them, in the memory of the CPU."""
+"""Sessions of ONNX Runtime as a GPU has them, in the memory of the CPU."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,8 +6,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from kpextract.backends.onnx_calls import DeviceCalls, FixedCalls, HostCalls
-from kpextract.backends.stages import STAGES, Stopwatch
+from kpextract.backends.onnx_sessions import (
+    DeviceSession,
+    FixedSession,
+    HostSession,
+)
+from kpextract.backends.stages import STAGES, UNTIMED, Stopwatch
 from kpextract.export.variant import Variant, export_variant
 
 SIZE = (64, 48)
@@ -35,17 +39,17 @@ def noise(seed):
     return {"image": images, "mask": masks}
 
 
-class Fixed(FixedCalls):
+class Fixed(FixedSession):
     """What comes from a GPU is a copy; from the CPU's memory it would not be one."""
 
     def _fetch(self):
         return super()._fetch().copy()
 
 
-@pytest.mark.parametrize("kind", [DeviceCalls, FixedCalls])
+@pytest.mark.parametrize("kind", [DeviceSession, FixedSession])
 def test_through_a_device_come_the_outputs_of_the_session(session, inputs, kind):
     watch = Stopwatch()
-    found = kind(session, "cpu")(inputs, watch)
+    found = kind(session, "cpu").run(inputs, watch)
     for array, expected in zip(found, session.run(None, inputs), strict=True):
         assert array.dtype == expected.dtype
         np.testing.assert_array_equal(array, expected)
@@ -54,24 +58,24 @@ def test_through_a_device_come_the_outputs_of_the_session(session, inputs, kind)
 
 def test_on_the_cpu_there_is_inference_only(session, inputs):
     watch = Stopwatch()
-    HostCalls(session)(inputs, watch)
+    HostSession(session).run(inputs, watch)
     assert list(watch.seconds) == ["inference"]
 
 
 def test_fixed_memory_is_not_what_the_caller_gets(session, inputs):
-    calls = Fixed(session, "cpu")
-    first = calls(inputs, Stopwatch())
+    fixed = Fixed(session, "cpu")
+    first = fixed.run(inputs, UNTIMED)
     kept = [array.copy() for array in first]
-    calls(noise(1), Stopwatch())
+    fixed.run(noise(1), UNTIMED)
     for array, before in zip(first, kept, strict=True):
         np.testing.assert_array_equal(array, before)
 
 
 def test_threads_take_turns_with_fixed_memory(session):
-    calls, many = Fixed(session, "cpu"), [noise(seed) for seed in range(4)]
-    alone = [calls(inputs, Stopwatch()) for inputs in many]
+    fixed, many = Fixed(session, "cpu"), [noise(seed) for seed in range(4)]
+    alone = [fixed.run(inputs, UNTIMED) for inputs in many]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda i: calls(i, Stopwatch()), many * 10))
+        together = list(pool.map(lambda i: fixed.run(i, UNTIMED), many * 10))
     for index, outputs in enumerate(together):
         for array, expected in zip(outputs, alone[index % 4], strict=True):
             np.testing.assert_array_equal(array, expected)

@@ -1,0 +1,176 @@
+"""The way of an image to its features: prepare, infer, decode."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from kpextract.backends.base import Backend, Batch, Outputs
+from kpextract.backends.stages import PREPROCESS, UNTIMED, Stopwatch
+from kpextract.decode import DenseMaps, Octave, SparseRows, decode_octaves, take
+from kpextract.errors import InvalidImageError
+from kpextract.features import Features
+from kpextract.image import (
+    Frame,
+    as_batch,
+    check_mask,
+    fit_within,
+    mask_for_input,
+    octaves_of,
+    pad_to_stride,
+    to_uint8_bgr,
+)
+
+
+class Input(NamedTuple):
+    """One image as the network sees it.
+
+    pixels: (H', W', 3) uint8 BGR, padded right and bottom to multiples of 8.
+    frame: the image's sizes on its way, which lead back to the caller's pixels.
+    """
+
+    pixels: np.ndarray
+    frame: Frame
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One image, ready for the network.
+
+    Attributes:
+        inputs: the image, and its half where two octaves are asked for.
+        mask: (H, W) bool of the caller's image; None allows keypoints everywhere.
+    """
+
+    inputs: tuple[Input, ...]
+    mask: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The three steps with their options, which are those of `Extractor`.
+
+    Each image is prepared, images go through the network together, and the network's
+    output is decoded image by image. Safe to call from several threads at once.
+    """
+
+    backend: Backend
+    color: str
+    max_size: int | None
+    max_keypoints: int | None
+    min_score: float
+    selection: str
+    octaves: int
+    min_distance: float
+
+    def prepare(self, image: np.ndarray, mask: np.ndarray | None = None) -> Prepared:
+        """Check an image and make it the network's.
+
+        Args:
+            image, mask: as for `Extractor.detect`.
+
+        Raises:
+            InvalidImageError: the image or mask cannot be used, or the model has no use
+                for a mask.
+        """
+        pixels = to_uint8_bgr(image, self.color)
+        resized = fit_within(pixels, self.max_size)
+        inputs = tuple(
+            Input(pad_to_stride(octave), Frame(_size(pixels), _size(octave)))
+            for octave in octaves_of(resized, self.octaves)
+        )
+        allowed = None if mask is None else self._check_mask(mask, _size(pixels))
+        return Prepared(inputs, allowed)
+
+    def infer(
+        self, prepared: Sequence[Prepared], watch: Stopwatch = UNTIMED
+    ) -> list[list[Outputs]]:
+        """Return the network's output for each input of each image, without the B.
+
+        Inputs of one size share one call of the backend.
+
+        Args:
+            prepared: images of any sizes.
+            watch: stopped after stacking, and after each stage of the backend.
+
+        Raises:
+            InvalidImageError: a size that the model does not take.
+        """
+        inputs = [(each, one.mask) for one in prepared for each in one.inputs]
+        results: dict[int, Outputs] = {}
+        for shape in dict.fromkeys(each.pixels.shape for each, _ in inputs):
+            members = [
+                i for i, (each, _) in enumerate(inputs) if each.pixels.shape == shape
+            ]
+            batch = self._stack([inputs[i] for i in members])
+            watch.stop(PREPROCESS)
+            outputs = self.backend.infer(batch, watch)
+            results |= {i: outputs.image(index) for index, i in enumerate(members)}
+        ordered = map(results.__getitem__, range(len(inputs)))
+        return [list(islice(ordered, len(one.inputs))) for one in prepared]
+
+    def decode(self, outputs: Sequence[Outputs], prepared: Prepared) -> Features:
+        """Return the features of one image.
+
+        Args:
+            outputs: of the network, for each input of this image.
+            prepared: the image.
+        """
+        if isinstance(outputs[0], SparseRows):
+            return take(
+                outputs[0],
+                prepared.inputs[0].frame,
+                max_keypoints=self.max_keypoints,
+                min_score=self.min_score,
+            )
+        return decode_octaves(
+            [
+                Octave(cast(DenseMaps, maps), each.frame, each.pixels)
+                for maps, each in zip(outputs, prepared.inputs, strict=True)
+            ],
+            max_keypoints=self.max_keypoints,
+            min_score=self.min_score,
+            mask=prepared.mask,
+            selection=self.selection,
+            min_distance=self.min_distance,
+            refinement=None,
+        )
+
+    def for_stream(self) -> tuple["Pipeline", int]:
+        """Return a pipeline for frames in a row, of equal results, and its threads."""
+        backend, workers = self.backend.for_stream()
+        return replace(self, backend=backend), workers
+
+    @property
+    def decodes_itself(self) -> bool:
+        """Whether the model gives keypoints, not maps."""
+        return self.backend.outputs is SparseRows
+
+    def _check_mask(self, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        if self.decodes_itself and not self.backend.takes_mask:
+            raise InvalidImageError(
+                "this model decodes by itself and has no mask input, so a mask comes "
+                "too late for its budget. Export it with --mask, or use a dense model."
+            )
+        return check_mask(mask, size)
+
+    def _stack(self, inputs: Sequence[tuple[Input, np.ndarray | None]]) -> Batch:
+        """Return inputs of one size as a batch, with masks if the model takes them."""
+        images = as_batch([each.pixels for each, _ in inputs])
+        if not self.backend.takes_mask:
+            return Batch(images)
+        return Batch(images, np.stack([_input_mask(*given) for given in inputs]))
+
+
+def _input_mask(given: Input, mask: np.ndarray | None) -> np.ndarray:
+    """Return (H', W') uint8, 1 where a keypoint is allowed."""
+    if mask is None:
+        mask = np.ones(given.frame.image_size[::-1], bool)
+    return mask_for_input(mask, given.frame)
+
+
+def _size(image: np.ndarray) -> tuple[int, int]:
+    """Return (width, height)."""
+    return image.shape[1], image.shape[0]
