@@ -26,7 +26,8 @@ from kpextract.errors import InvalidOptionError, KpextractError
 from kpextract.extractor import Extractor
 from kpextract.features import Features
 from kpextract.video.meter import PERCENTILES, Meter
-from kpextract.video.reader import Video, VideoFrame, open_video
+from kpextract.video.feed import VideoFrame
+from kpextract.video.reader import Video, open_video
 from kpextract.video.sources import CHANNELS, RawFormat
 from kpextract.video.tracking import Tracker, Tracks
 from kpextract.video.writer import VideoFile, check_video_name

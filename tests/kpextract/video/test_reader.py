@@ -20,6 +20,7 @@ class Camera:
     """Deliver frames from the test; None ends the camera, "stall" blocks it."""
 
     name, live, fps, count = "camera 0", True, 30.0, None
+    counted, time = False, None
 
     def __init__(self, frames=()):
         self.frames = Queue()

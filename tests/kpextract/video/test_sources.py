@@ -2,12 +2,13 @@
 
 import io
 import logging
+import os
 
 import cv2
 import numpy as np
 import pytest
 
-from kpextract import InvalidImageError, InvalidOptionError, SourceError
+from kpextract import InvalidOptionError, SourceError
 from kpextract.video.reader import open_video
 from kpextract.video.sources import Pipe, RawFormat, source_opener
 
@@ -66,12 +67,21 @@ def test_a_folder_and_a_pattern_in_order(folder, photo):
             np.testing.assert_array_equal(frame.image, view)
 
 
-def test_a_damaged_image_of_a_folder_is_named(folder):
+def test_a_damaged_image_of_a_folder_is_named_and_skipped(folder, caplog):
     (folder / "0002.png").write_bytes(b"no image")
-    with open_video(folder) as video:
-        assert [next(video).index, next(video).index] == [0, 1]
-        with pytest.raises(InvalidImageError, match=r"0002\.png"):
-            next(video)
+    assert [frame.index for frame in all_of(folder)] == list(range(COUNT - 1))
+    (record,) = caplog.records
+    assert "0002.png is not an image" in record.getMessage()
+
+
+def test_frames_of_a_folder_are_in_natural_order(photo, tmp_path):
+    names = ["frame2.png", "frame10.png", "frame1.png", "frame01.png"]
+    for name, view in zip(names, views(photo), strict=False):
+        cv2.imwrite(str(tmp_path / name), view)
+    for source in (tmp_path, f"{tmp_path}/*.png"):
+        found = [frame.image for frame in all_of(source)]
+        for image, position in zip(found, (3, 2, 0, 1), strict=True):
+            np.testing.assert_array_equal(image, views(photo)[position])
 
 
 def test_a_truncated_video_is_reported(clip, caplog):
@@ -88,6 +98,7 @@ class Short:
     """Promise more frames than there are."""
 
     name, live, fps, count = "short.mp4", False, 30.0, 9
+    counted, time = True, None
 
     def __init__(self, frames):
         self._frames = iter(frames)
@@ -120,6 +131,9 @@ MISSING = {
     "no-such.mp4": "no such video, camera, folder",
     "no-such-folder/": "no such video, camera, folder",
     "99": "camera 99 cannot be opened. Is it plugged in",
+    "12345678901234": "cameras have numbers from 0 to 99",
+    "2024": "cameras have numbers from 0 to 99",
+    "00": "no such video, camera, folder",
     "/dev/null": "/dev/null cannot be opened. Is it plugged in",
     "videotestsrc ! appsink": "built without GStreamer.*kpextract track - --raw",
 }
@@ -134,6 +148,37 @@ def test_a_missing_source_is_reported(source, message, tmp_path, monkeypatch):
         open_video(source)
 
 
+@pytest.mark.parametrize("name", ["00", "0", "2024", "a ! b"])
+def test_a_path_that_exists_is_neither_a_camera_nor_a_pipeline(
+    clip, folder, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    folder.rename(name)
+    assert len(all_of(name)) == COUNT
+    clip.rename(f"{name}.avi")
+    assert len(all_of(f"{name}.avi")) == COUNT
+
+
+def test_a_number_is_a_camera_whatever_the_files_are_called(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename("99")
+    with pytest.raises(SourceError, match="camera 99 cannot be opened"):
+        open_video(99)
+
+
+def test_a_name_that_is_not_utf8_is_refused(clip):
+    odd = clip.with_name(os.fsdecode(b"odd\xff.avi"))
+    clip.rename(odd)
+    with pytest.raises(SourceError, match=r"odd\\udcff\.avi: the name is not UTF-8"):
+        open_video(odd)
+
+
+def test_a_named_pipe_is_reported_instead_of_read(tmp_path):
+    os.mkfifo(tmp_path / "video.mp4")
+    with pytest.raises(SourceError, match="connect it to standard input"):
+        open_video(tmp_path / "video.mp4")
+
+
 def test_a_file_that_is_not_a_video_is_reported(tmp_path):
     path = tmp_path / "text.mp4"
     path.write_text("no video")
@@ -145,6 +190,8 @@ def test_a_file_that_is_not_a_video_is_reported(tmp_path):
     ("address", "live"),
     [
         ("rtsp://10.0.0.2/stream", True),
+        ("RTSP://10.0.0.2/stream", True),
+        ("file:///srv/drive.h264", False),
         ("http://10.0.0.2:8080/?action=stream", True),
         ("https://example.org/drive.mp4?key=1", False),
     ],
@@ -152,10 +199,11 @@ def test_a_file_that_is_not_a_video_is_reported(tmp_path):
 def test_a_url_is_live_unless_it_names_a_file(monkeypatch, address, live):
     opened = []
     monkeypatch.setattr(
-        "kpextract.video.sources.Capture", lambda *args, **kwargs: opened.append(kwargs)
+        "kpextract.video.capture.Capture", lambda *args, **kw: opened.append((args, kw))
     )
     source_opener(address, None, timeout=3.0)()
-    (given,) = opened
+    ((given_address, _), given) = opened[0]
+    assert given_address.partition(":")[0] in ("rtsp", "http", "https", "file")
     assert given["live"] == live
     assert given["settings"][1::2] == (3000, 3000)
 
@@ -226,7 +274,7 @@ def test_a_file_takes_neither_drop_nor_reconnect(clip, option):
         open_video(clip, **option)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_a_timeout_is_positive(clip, timeout):
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e7])
+def test_a_timeout_is_positive_and_finite(clip, timeout):
     with pytest.raises(InvalidOptionError, match="timeout"):
         open_video(clip, timeout=timeout)
