@@ -18,7 +18,7 @@ def test_the_command_prints_a_block_for_each_combination(capsys, small):
     assert main(["bench", *sizes, *more]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{small} on onnx-cpu (CPU, float32)"
-    assert lines[2] == "image: a texture made with NumPy, always the same"
+    assert lines[2] == "image: a generated texture, always the same"
     heads = [line.split(", ms")[0] for line in lines if ", ms" in line]
     assert heads == [
         f"{size}, batch {batch}, {min(most, budget)} keypoints"
@@ -71,7 +71,7 @@ def test_a_table_of_known_figures():
         "  preprocess" + " " * 39 + "-         -         -         -",
         "  inference" + " " * 35 + "10.000    11.500    14.250     4.250",
         "  total (detect)" + " " * 30 + "10.000    11.500    14.250     4.250",
-        "  100.0 images/s; total over inference 1.06; 50 calls; most memory: "
+        "  100.0 images/s; total over inference 1.06; 50 calls; peak memory: "
         "process 100 MiB",
     ]
 
