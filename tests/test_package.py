@@ -22,7 +22,7 @@ SOURCES = sorted(
 # What each room, and inside kpextract each layer, may import of ours.
 LAYERS = [
     {"errors", "files", "stream"},
-    {"packages"},
+    {"packages", "cpus"},
     {"features"},
     {"image", "selection", "refinement"},
     {"decode", "modelfile"},

@@ -113,7 +113,7 @@ def test_frames_of_other_sizes_end_the_video_and_leave_what_was_written(
         cv2.imwrite(str(folder / f"{index}.png"), view)
     assert main(["track", str(folder), "--out", str(out)]) == 2
     said = capsys.readouterr()
-    assert "began with 480x360, and here is one of 100x100" in said.err
+    assert "started with 480x360, got 100x100" in said.err
     assert f"wrote {out}" in said.out
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
@@ -193,7 +193,7 @@ def test_a_pipe_that_stalls_is_an_error_and_what_was_written_stays(views, tmp_pa
         process.stdin.close()
         process.wait(30)
     assert process.returncode == 2
-    assert b"standard input has given no frame for 0.5 s, after 1" in errors
+    assert b"standard input delivered no frame for 0.5 s, after 1" in errors
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 1
 
 
