@@ -141,3 +141,17 @@ def test_a_run_that_fails_leaves_no_file(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("kpextract.cli.bench.measure", fails)
     assert main(["bench", *SMALL, "--out", str(tmp_path / "x.json")]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_photo_is_never_overwritten(root, tmp_path, capsys):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes((root / "examples" / "blocks.jpg").read_bytes())
+    before = photo.read_bytes()
+    assert main(["bench", str(photo), *SMALL, "--out", str(photo)]) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
+def test_the_precision_reaches_the_extractor(capsys):
+    assert main(["bench", *SMALL, "--precision", "int8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["extractor"]["precision"] == "int8"
