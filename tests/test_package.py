@@ -24,7 +24,7 @@ SOURCES = sorted(
 # What each room, and inside kpextract each layer, may import of ours.
 LAYERS = [
     {"errors", "files", "printable", "stream"},
-    {"packages", "cards", "external_data", "image_headers"},
+    {"packages", "cpus", "cards", "external_data", "image_headers"},
     {"features"},
     {"image", "selection", "refinement"},
     {"decode", "modelfile"},

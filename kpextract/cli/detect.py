@@ -27,7 +27,11 @@ from kpextract.printable import printable
 
 def add_parser(commands: Any) -> None:
     command = add_command(
-        commands, "detect", detect, "kpextract detect photos/ --out features/"
+        commands,
+        "detect",
+        detect,
+        "Detect keypoints in photos; draw and save them on request.",
+        "kpextract detect photos/ --out features/",
     )
     command.add_argument(
         "photos", nargs="+", metavar="PHOTO", help="files, folders or globs"

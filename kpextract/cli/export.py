@@ -1,4 +1,4 @@
-"""`kpextract export`; the work is `kpextract.export.variant`."""
+"""Run `kpextract export`, on top of `kpextract.export.variant`."""
 
 import json
 from pathlib import Path
@@ -14,21 +14,48 @@ def add_parser(commands: Any) -> None:
         commands,
         "export",
         export,
+        "Export a variant of a model: sparse, fixed sizes, float16 or int8.",
         "kpextract export --model small --size 640x480 --batch 1 -o small-640.onnx",
     )
     add = command.add_argument
-    add("--model", default="small", help="bundled name or path of a dense .onnx file")
-    add("-o", "--out", type=Path, required=True, help=".onnx file; a .json goes beside")
+    add(
+        "--model",
+        default="small",
+        metavar="NAME_OR_FILE",
+        help="bundled name or path of a dense .onnx file (default: small)",
+    )
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="output .onnx file; its .json is written beside it",
+    )
     add(
         "--kind",
         choices=("dense", "sparse"),
         default="sparse",
-        help="sparse: the graph decodes by itself (default)",
+        help="dense maps, or sparse keypoints decoded in the graph (default: sparse)",
     )
-    add("--size", type=size, metavar="WxH", help="of images, in pixels; else any")
-    add("--batch", type=int, help="images of a call; else any number")
-    add("--max-keypoints", type=int, help="rows of an image in a sparse graph")
-    add("--mask", action="store_true", help="input that says where keypoints may be")
+    add(
+        "--size",
+        type=size,
+        metavar="WxH",
+        help="fixed image size in pixels (default: any)",
+    )
+    add("--batch", type=int, metavar="N", help="fixed images per call (default: any)")
+    add(
+        "--max-keypoints",
+        type=int,
+        metavar="N",
+        help="rows per image in a sparse graph (default: 1024)",
+    )
+    add(
+        "--mask",
+        action="store_true",
+        help="mask input: where keypoints are allowed (default: no such input)",
+    )
     add(
         "--min-distance",
         type=float,
@@ -36,20 +63,25 @@ def add_parser(commands: Any) -> None:
         metavar="PX",
         help="pixels between keypoints in a sparse graph, 0 to 8 (default: 0, any)",
     )
-    add("--descriptors", choices=("float32", "float16"), default="float32")
+    add(
+        "--descriptors",
+        choices=("float32", "float16"),
+        default="float32",
+        help="type of the descriptors (default: float32)",
+    )
     precision = command.add_mutually_exclusive_group()
     precision.add_argument(
         "--fp16",
         action="store_true",
-        help="backbone and descriptors in float16",
+        help="backbone and descriptors in float16 (default: float32)",
     )
     precision.add_argument(
         "--int8",
         choices=("onnxruntime", "tensorrt"),
-        help="backbone and descriptors in int8, for that runtime",
+        help="backbone and descriptors in int8 for this runtime (default: float32)",
     )
-    add("--calibrate", metavar="PHOTOS", help="photos that int8 is calibrated on")
-    add("--force", action="store_true", help="replace what is there")
+    add("--calibrate", metavar="PHOTOS", help="photos to calibrate int8 on")
+    add("--force", action="store_true", help="replace existing files (default: refuse)")
 
 
 def export(
@@ -60,7 +92,7 @@ def export(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """A variant of a dense model: decoding in the graph, fixed sizes, float16, int8."""
+    """Export a variant of a dense model."""
     import_onnx("kpextract export")
     from kpextract.export.variant import Variant, export_variant
 

@@ -1,4 +1,4 @@
-"""`kpextract info`."""
+"""Run `kpextract info`."""
 
 import json
 from typing import Any
@@ -10,11 +10,17 @@ from kpextract.modelfile import bundled_models, find_model
 
 
 def add_parser(commands: Any) -> None:
-    add_command(commands, "info", info, "kpextract info --json")
+    add_command(
+        commands,
+        "info",
+        info,
+        "Print versions, bundled models and backends.",
+        "kpextract info --json",
+    )
 
 
 def info(as_json: bool) -> int:
-    """Versions, bundled models and backends."""
+    """Print versions, bundled models and backends."""
     models: dict[str, dict[str, str]] = {}
     for name in bundled_models():
         found = find_model(name)

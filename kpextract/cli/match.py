@@ -28,7 +28,11 @@ MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`
 
 def add_parser(commands: Any) -> None:
     command = add_command(
-        commands, "match", match_photos, "kpextract match a.jpg b.jpg --draw m.png"
+        commands,
+        "match",
+        match_photos,
+        "Match two photos and count the matches that agree on one homography.",
+        "kpextract match a.jpg b.jpg --draw m.png",
     )
     command.add_argument("photo0", type=Path, metavar="A")
     command.add_argument("photo1", type=Path, metavar="B")
