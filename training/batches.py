@@ -8,15 +8,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training import parallel
-from training.boxes import make_boxed_pairs
 from training.config import TrainConfig
 from training.correspondence import Correspondence, Homographies, Occluded, Stacked
+from training.depth.boxes import make_boxed_pairs
+from training.depth.layers import make_layered_pairs
 from training.homography import Size, WarpRanges
-from training.layers import make_layered_pairs
 from training.light import relight
 from training.pairs import make_views
 from training.photometric import PhotometricRanges, augment
-from training.scene_pairs import Scenes, draw_scene_pairs
+from training.real.scene_pairs import Scenes, draw_scene_pairs
 from training.truth import Tracks, Truth
 
 # A new network cannot use large turns yet: a run starts with a third of them.

@@ -12,9 +12,9 @@ from training.correspondence import Moved
 from training.metrics import EPSILON_CORRESPOND
 from training.neighbors import nearest_distances, redundant
 from training.network import DenseOutput, to_relative
+from training.real.scene_objective import track_terms
 from training.refinement import Refined
 from training.sampling import sample_descriptors, sample_map
-from training.scene_objective import track_terms
 from training.truth import Truth
 
 Terms = dict[str, Tensor]  # weighted terms by name, each the mean over the batch

@@ -6,7 +6,7 @@
 Finds SIFT points, matches all photos with one another and reconstructs cameras and
 points with pycolmap. The file holds the photos without lens distortion, their cameras,
 and where each point lies in every photo that shows it: also in photos that SIFT did not
-match with one another. `training.scene_pairs` draws pairs of views from it.
+match with one another. `training.real.scene_pairs` draws pairs of views from it.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from kpextract.errors import KpextractError
-from training.fixed_camera import fixed_camera_scene
-from training.reconstruction import reconstruct, to_scene
-from training.scene_file import Scene, write_scene
+from training.real.fixed_camera import fixed_camera_scene
+from training.real.reconstruction import reconstruct, to_scene
+from training.real.scene_file import Scene, write_scene
 
 MAX_SIDE = 640  # of a photo in the file, pixels
 

@@ -41,7 +41,7 @@ from training.device import choose_device, device_name, keep_freed_memory
 from training.network import CONFIGS, NetworkConfig, UnsuperPoint
 from training.objective import OBJECTIVES, WEIGHTS, choose_objective
 from training.provenance import checkout_commit, fingerprint
-from training.scene_pairs import load_scenes
+from training.real.scene_pairs import load_scenes
 from training.step import Siamese, train_step
 from training.validate import validate
 

@@ -31,7 +31,7 @@ from training.metrics import (
 )
 from training.network import UnsuperPoint
 from training.pairs import Pairs, make_pairs
-from training.scene_pairs import Scenes, draw_scene_pairs, load_scenes
+from training.real.scene_pairs import Scenes, draw_scene_pairs, load_scenes
 
 SEED = 20190709  # of the held-out pairs; training draws from small seeds
 KEYPOINTS = 300  # budget at 240x320, as in the paper's table

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from training.bending import Bend, BendRanges, make_bent_pairs, sample_bends
+from training.depth.bending import Bend, BendRanges, make_bent_pairs, sample_bends
 from training.homography import WarpRanges
 from training.sampling import sample_map
 

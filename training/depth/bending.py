@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.depth import DepthPairs, dense_maps, join, pair_up, pixel_centers
+from training.depth.maps import DepthPairs, dense_maps, join, pair_up, pixel_centers
+from training.depth.textures import Textures, pick
 from training.homography import (
     Size,
     WarpRanges,
@@ -16,7 +17,6 @@ from training.homography import (
     warp_points,
 )
 from training.pairs import STRENGTHS
-from training.textures import Textures, pick
 
 CHUNK = 4  # pairs rendered at once: what a processor's cache holds
 STEPS = 10  # of the inversion: at a slope of 0.45 they leave 0.45^10 of the shift

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.cameras import intrinsics
+from training.depth.cameras import intrinsics
+from training.depth.shapes import sample_outlines
 from training.homography import Size, sample_crops
-from training.shapes import sample_outlines
 
 GRAZING = 0.25  # cosine between a plane's normal and the ray to its middle, at least
 

@@ -5,12 +5,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.box_scenes import Boxes, BoxRanges, Light, sample_boxes, sample_light
-from training.boxes import make_boxed_pairs, render
-from training.cameras import CameraRanges, Cameras, intrinsics, sample_cameras
-from training.depth import borders
+from training.depth.box_scenes import (
+    Boxes,
+    BoxRanges,
+    Light,
+    sample_boxes,
+    sample_light,
+)
+from training.depth.boxes import make_boxed_pairs, render
+from training.depth.cameras import CameraRanges, Cameras, intrinsics, sample_cameras
+from training.depth.maps import borders
+from training.depth.textures import Textures
 from training.sampling import sample_map
-from training.textures import Textures
 
 SIZE = (48, 64)
 # One even light, and photos that are magnified: colors then tell the place.

@@ -3,13 +3,13 @@ import dataclasses
 import pytest
 import torch
 
-from training.cameras import CameraRanges, Cameras, intrinsics
-from training.depth import borders
-from training.layers import make_layered_pairs, render, see
-from training.planes import PlaneRanges, Planes
+from training.depth.cameras import CameraRanges, Cameras, intrinsics
+from training.depth.layers import make_layered_pairs, render, see
+from training.depth.maps import borders
+from training.depth.planes import PlaneRanges, Planes
+from training.depth.shapes import FIELD
+from training.depth.textures import Textures
 from training.sampling import sample_map
-from training.shapes import FIELD
-from training.textures import Textures
 
 SIZE = (48, 64)
 PLAIN = PlaneRanges(photo_scale=(0.4, 0.7))

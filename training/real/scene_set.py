@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.scene_file import Scene, SceneFileError, read_scene
+from training.real.scene_file import Scene, SceneFileError, read_scene
 
 MIN_COMMON = 32  # tracks of a pair of photos
 MAX_COMMON = 1024  # kept of them

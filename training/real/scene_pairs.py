@@ -15,8 +15,8 @@ from training.homography import (
     warp_images,
     warp_points,
 )
-from training.scene_file import SIDE_MULTIPLE
-from training.scene_set import Scenes, load_scenes
+from training.real.scene_file import SIDE_MULTIPLE
+from training.real.scene_set import Scenes, load_scenes
 
 __all__ = ["ScenePairs", "SceneRanges", "Scenes", "draw_scene_pairs", "load_scenes"]
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from training.network import DenseOutput, to_pixels
-from training.scene_objective import track_terms
+from training.real.scene_objective import track_terms
 from training.truth import Tracks
 
 # Pure translation along x: every epipolar line is its own row, x' F x = y - y'.

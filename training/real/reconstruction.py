@@ -9,8 +9,8 @@ import numpy as np
 
 from kpextract.errors import InvalidImageError, KpextractError, MissingPackageError
 from training.data import list_photos
-from training.scene_file import SIDE_MULTIPLE, Scene
-from training.scene_tracks import project, project_tracks, thin_out
+from training.real.scene_file import SIDE_MULTIPLE, Scene
+from training.real.scene_tracks import project, project_tracks, thin_out
 
 if TYPE_CHECKING:
     import pycolmap

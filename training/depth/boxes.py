@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.box_scenes import (
+from training.depth.box_scenes import (
     Boxes,
     BoxRanges,
     Light,
@@ -21,8 +21,8 @@ from training.box_scenes import (
     sample_light,
     turned,
 )
-from training.cameras import CameraRanges, Cameras, sample_cameras
-from training.depth import (
+from training.depth.cameras import CameraRanges, Cameras, sample_cameras
+from training.depth.maps import (
     DepthPairs,
     at_nearest,
     borders,
@@ -31,8 +31,8 @@ from training.depth import (
     pair_up,
     pixel_centers,
 )
+from training.depth.textures import Textures, pick
 from training.homography import Size
-from training.textures import Textures, pick
 
 CHUNK = 2  # scenes rendered at once: what a processor's cache holds
 SUN_BGR = (0.88, 1.0, 1.06)  # sunlight is warmer than the light of the sky

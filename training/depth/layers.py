@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.cameras import CameraRanges, Cameras, intrinsics, sample_cameras
-from training.depth import (
+from training.depth.cameras import CameraRanges, Cameras, intrinsics, sample_cameras
+from training.depth.maps import (
     DepthPairs,
     at_nearest,
     borders,
@@ -21,9 +21,9 @@ from training.depth import (
     pair_up,
     pixel_centers,
 )
+from training.depth.planes import PlaneRanges, Planes, sample_planes
+from training.depth.textures import Textures, pick
 from training.homography import Size
-from training.planes import PlaneRanges, Planes, sample_planes
-from training.textures import Textures, pick
 
 CHUNK = 4  # scenes rendered at once: what a processor's cache holds
 LEAST_FACING = 0.3  # of a background's inverse depth at its middle, in the corners

@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 
 from kpextract.errors import InvalidImageError
-from training.reconstruction import (
+from training.real.reconstruction import (
     ReconstructionError,
     reconstruct,
     to_scene,
 )
-from training.scene_file import read_scene
-from training.scene_tracks import project
+from training.real.scene_file import read_scene
+from training.real.scene_tracks import project
 from training.scenes import main
 
 pycolmap = pytest.importorskip("pycolmap")

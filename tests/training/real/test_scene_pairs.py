@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from training.sampling import sample_map
-from training.scene_file import Scene, SceneFileError, write_scene
-from training.scene_pairs import TRACKS, SceneRanges, draw_scene_pairs, load_scenes
-from training.scene_set import (
+from training.real.scene_file import Scene, SceneFileError, write_scene
+from training.real.scene_pairs import TRACKS, SceneRanges, draw_scene_pairs, load_scenes
+from training.real.scene_set import (
     MIN_COMMON,
     Scenes,
     fundamental_matrices,
 )
-from training.scene_tracks import project
+from training.real.scene_tracks import project
+from training.sampling import sample_map
 
 SIZE = (24, 32)
 INTRINSICS = np.array([[150.0, 0, 64], [0, 150, 48], [0, 0, 1]])

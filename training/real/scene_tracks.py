@@ -8,7 +8,7 @@ direction and distance, shows the point and those around it together.
 
 import numpy as np
 
-from training.scene_file import Scene
+from training.real.scene_file import Scene
 
 MIN_LENGTH = 3  # observations of a point that is projected
 NEIGHBORS = 4  # found around the projection

@@ -1,7 +1,7 @@
 import numpy as np
 
-from training.scene_file import Scene
-from training.scene_tracks import project, project_tracks, thin_out
+from training.real.scene_file import Scene
+from training.real.scene_tracks import project, project_tracks, thin_out
 
 INTRINSICS = np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.cameras import Cameras
+from training.depth.cameras import Cameras
 from training.homography import Size
 
 CLEARANCE = 0.15  # between a camera and a wall; the scene's middle is at distance 1

@@ -2,7 +2,11 @@ import cv2
 import numpy as np
 import pytest
 
-from training.fixed_camera import MovedCameraError, aligned_pairs, fixed_camera_scene
+from training.real.fixed_camera import (
+    MovedCameraError,
+    aligned_pairs,
+    fixed_camera_scene,
+)
 
 
 def place(seed=0, shift=0):

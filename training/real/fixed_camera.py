@@ -15,7 +15,7 @@ from kpextract.errors import KpextractError
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 from training.data import list_photos
-from training.scene_file import SIDE_MULTIPLE, Scene
+from training.real.scene_file import SIDE_MULTIPLE, Scene
 
 SIFT_POINTS = 2000  # per photo
 MAX_RATIO = 0.8  # of the distances to the best and the second-best descriptor
