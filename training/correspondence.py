@@ -62,14 +62,17 @@ class DenseMaps:
     def __call__(self, points: Tensor) -> Moved:
         """Move the points; see `Correspondence`.
 
-        Bilinear between pixels, so a point counts as visible only if all four pixels
-        around it are, and as lost if one of them is.
+        Targets are interpolated between pixels, so a point counts as visible only if
+        all four pixels around it are, and as lost if one of them is. In the outer half
+        pixel there is nothing to interpolate: no point is visible there.
         """
         moved = sample_map(self.targets, points, stride=1)
         flags = torch.stack((self.visible, self.lost), dim=1).float()
         visible, lost = sample_map(flags, points.detach(), stride=1).unbind(-1)
         lost = lost > 0
-        return Moved(moved, (visible > 1 - 1e-4) & ~lost, lost)
+        last = points.new_tensor(self.targets.shape[:-3:-1]) - 1
+        between = ((points >= 0) & (points <= last)).all(dim=-1)
+        return Moved(moved, (visible > 1 - 1e-4) & between & ~lost, lost)
 
 
 class Stacked:

@@ -45,6 +45,16 @@ def test_between_a_good_and_a_lost_pixel_a_point_is_lost():
     assert moved.visible.tolist() == [[False, False, True, True]]
 
 
+def test_no_point_in_the_outer_half_pixel_of_a_dense_map_is_visible():
+    everywhere = torch.ones(1, 24, 32, dtype=torch.bool)
+    maps = DenseMaps(dense((0.0, 0.0)).targets, everywhere, ~everywhere)
+    inner = [[0.0, 0.0], [31.0, 23.0], [0.25, 22.75]]
+    outer = [[-0.25, 9.0], [31.25, 9.0], [9.0, -0.25], [9.0, 23.25]]
+    moved = maps(torch.tensor([inner + outer]))
+    assert moved.visible.tolist() == [3 * [True] + 4 * [False]]
+    assert not moved.lost.any()
+
+
 def test_stacked_kinds_keep_their_pairs_apart():
     points = torch.full((3, 1, 2), 8.0)
     stacked = Stacked([Homographies(SHIFT, SIZE), dense((1.0, -2.0), 2)], [1, 2])

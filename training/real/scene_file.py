@@ -46,6 +46,8 @@ class Scene:
     measured: np.ndarray
 
 
+# EOFError is what NumPy raises for an empty file.
+UNREADABLE = (OSError, EOFError, KeyError, ValueError, cv2.error, zipfile.BadZipFile)
 ARRAYS = ("intrinsics", "poses", "photo", "track", "points", "measured")
 
 
@@ -81,10 +83,12 @@ def read_scene(path: Path) -> Scene:
             raise ValueError(f"version {arrays['version']}, not {VERSION}")
         jpegs = np.split(arrays["jpegs"], arrays["ends"][:-1])
         photos = [cv2.imdecode(jpeg, cv2.IMREAD_COLOR) for jpeg in jpegs]
+        if any(photo is None for photo in photos):
+            raise ValueError("a photo is not a JPEG image")
         names = [str(name) for name in arrays["names"]]
         return Scene(names, photos, **{name: arrays[name] for name in ARRAYS})
-    except (OSError, KeyError, ValueError, cv2.error, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise SceneFileError(
-            f"{path} is not a scene that can be read ({error}). "
+            f"{path} is not a scene file that can be read ({error}). "
             "Make it with python -m training.scenes."
         ) from error

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.real.scene_file import Scene, SceneFileError, write_scene
+from training.real.scene_file import Scene, SceneFileError, read_scene, write_scene
 from training.real.scene_pairs import TRACKS, SceneRanges, draw_scene_pairs, load_scenes
 from training.real.scene_set import (
     MIN_COMMON,
@@ -182,7 +182,19 @@ def test_a_directory_without_scenes_is_named(tmp_path):
         load_scenes(tmp_path, torch.device("cpu"))
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no scene")
-    with pytest.raises(SceneFileError, match=r"broken\.npz is not a scene"):
+@pytest.mark.parametrize("content", [b"PK\x03\x04 no scene", b""])
+def test_a_corrupt_or_empty_file_is_named(tmp_path, content):
+    (tmp_path / "broken.npz").write_bytes(content)
+    with pytest.raises(SceneFileError, match=r"broken\.npz is not a scene file"):
         load_scenes(tmp_path, torch.device("cpu"))
+
+
+def test_a_scene_with_a_corrupt_photo_is_named(tmp_path):
+    path = tmp_path / "scene.npz"
+    write_scene(path, scene())
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["jpegs"][: arrays["ends"][0]] = 0
+    np.savez(path, **arrays)
+    with pytest.raises(SceneFileError, match="a photo is not a JPEG"):
+        read_scene(path)
