@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from training.depth.cameras import CameraRanges, Cameras, intrinsics
-from training.depth.layers import make_layered_pairs, render, see
+from training.depth.layers import make_layered_pairs, render
 from training.depth.maps import borders
 from training.depth.planes import PlaneRanges, Planes
 from training.depth.shapes import FIELD
 from training.depth.textures import Textures
+from training.depth.views import see
 from training.sampling import sample_map
 
 SIZE = (48, 64)
@@ -20,7 +21,7 @@ def generator(seed=0):
 
 
 def waves(count=6, size=(48, 64), period=32):
-    """Photos whose colors tell where they are: 25 grey levels per pixel at most."""
+    """Photos whose colors tell where they are: 25 gray levels per pixel at most."""
     x = (torch.arange(size[1]).expand(size) + 0.5) * (2 * torch.pi / period)
     y = (torch.arange(size[0])[:, None].expand(size) + 0.5) * (2 * torch.pi / period)
     flat = [torch.full(size, number / count) for number in range(count)]
