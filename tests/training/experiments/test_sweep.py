@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from training import train
+from training import arguments
 from training.config import TrainConfig, TrainingError
 from training.experiments import ablation, architecture
 from training.experiments.sweep import sweep
@@ -32,7 +32,7 @@ def test_the_options_of_a_row_make_its_config(row):
     changes = ablation.ROWS[row]
     config = TrainConfig(steps=7, **changes)
     words = f"--data x --steps 7 {ablation.command_options(changes)}".split()
-    options = vars(train._parser().parse_args(words))
+    options = vars(arguments.parse(None, words))
     for name in ("network", "loss_weights"):
         assert dict(options[name]) == getattr(config, name)
     for name in ("recipe", "seed", "ramp", "finish", "steps"):
