@@ -50,7 +50,7 @@ def test_the_cache_is_uint8_bgr_of_one_size(tmp_path):
 
 def test_a_photo_fills_the_cache_without_distortion(tmp_path):
     image = np.zeros((30, 60, 3), np.uint8)
-    image[10:20, 25:35] = 255  # a centred square
+    image[10:20, 25:35] = 255  # a centered square
     cv2.imwrite(str(tmp_path / "square.png"), image)
     photo = read_filling(tmp_path / "square.png", (60, 60))
     white = np.argwhere(photo[:, :, 0] > 127)

@@ -45,7 +45,7 @@ def test_inside_counts_the_outer_half_pixel():
 def test_strength_zero_is_the_plain_crop():
     crop = torch.tensor([[50.0, 40.0, 1.5]])
     homography = sample_homographies(crop, (21, 31), WarpRanges(), 0.0, generator())
-    # log_scale's range is not centred on zero, but strength scales it away.
+    # log_scale's range is not centered on zero, but strength scales it away.
     points = warp_points(homography, torch.tensor([[[15.0, 10.0], [16.0, 10.0]]]))
     expected = torch.tensor([[[50.0, 40.0], [51.5, 40.0]]])
     torch.testing.assert_close(points, expected, rtol=0, atol=1e-3)

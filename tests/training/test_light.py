@@ -161,9 +161,9 @@ def shift(before, after):
     """(x, y) in pixels by which an image moved, from the phase of its spectrum."""
     views = []
     for image in (before, after):
-        grey = image.mean(dim=0).numpy()
+        gray = image.mean(dim=0).numpy()
         # Details alone: borders of shadows and blurs of light are no movement.
-        detail = grey - cv2.GaussianBlur(grey, (0, 0), 4)
+        detail = gray - cv2.GaussianBlur(gray, (0, 0), 4)
         views.append(detail / (np.abs(detail).mean() + 1e-6))
     window = cv2.createHanningWindow(views[0].shape[::-1], cv2.CV_32F)
     return cv2.phaseCorrelate(*views, window)[0]
@@ -244,7 +244,7 @@ def test_resolution_is_lost():
     torch.testing.assert_close(lost, torch.full_like(lost, 0.5), rtol=0, atol=0.02)
 
 
-def test_fog_is_a_veil_of_one_grey():
+def test_fog_is_a_veil_of_one_gray():
     black, white = change("fog", flat(0.0)), change("fog", flat(1.0))
     # What is left of the contrast is what the veil lets through.
     through = white - black
@@ -343,9 +343,9 @@ def test_rain_shows_as_streaks():
     assert 0.003 < bright < 0.3
 
 
-def test_foliage_leaves_grey_alone_and_keeps_the_luma_of_green():
-    grey = texture().mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
-    torch.testing.assert_close(change("foliage", grey), grey)
+def test_foliage_leaves_gray_alone_and_keeps_the_luma_of_green():
+    gray = texture().mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
+    torch.testing.assert_close(change("foliage", gray), gray)
     green = torch.tensor([0.1, 0.4, 0.2]).reshape(1, 3, 1, 1) * torch.ones(32, 3, *SIZE)
     turned = change("foliage", green)[:, :, 0, 0]
     luma = turned @ torch.tensor(LUMA_BGR)

@@ -71,7 +71,7 @@ def test_usp_loss_by_hand():
     assert losses.usp_loss(distances, scores0, scores1, ALL).tolist() == [-0.5]
 
 
-def test_usp_loss_centres_on_the_mean_of_each_image():
+def test_usp_loss_centers_on_the_mean_of_each_image():
     distances = tensor([[1, 2, 3], [11, 12, 13]])
     scores = tensor([[1, 0.5, 0], [1, 0.5, 0]])
     mask = torch.ones(2, 3, dtype=torch.bool)
@@ -100,15 +100,15 @@ def test_uniformity_loss_is_zero_for_an_even_spread_in_any_order():
     assert losses.uniformity_loss(even).tolist() == [0]
 
 
-def test_uniformity_loss_of_points_at_the_centre_by_hand():
+def test_uniformity_loss_of_points_at_the_center_by_hand():
     # Targets 0, 0.5, 1: 0.25 + 0 + 0.25 an axis.
-    centre = torch.full((1, 3, 2), 0.5, dtype=torch.float64)
-    assert losses.uniformity_loss(centre).tolist() == [1.0]
+    center = torch.full((1, 3, 2), 0.5, dtype=torch.float64)
+    assert losses.uniformity_loss(center).tolist() == [1.0]
 
 
-def test_uniformity_mean_of_many_centred_points_is_a_twelfth():
-    centre = torch.full((1, 1200, 2), 0.5, dtype=torch.float64)
-    mean = losses.uniformity_loss(centre).item() / 1200 / 2
+def test_uniformity_mean_of_many_centered_points_is_a_twelfth():
+    center = torch.full((1, 1200, 2), 0.5, dtype=torch.float64)
+    mean = losses.uniformity_loss(center).item() / 1200 / 2
     assert mean == pytest.approx(1 / 12, rel=2e-3)
 
 

@@ -48,7 +48,7 @@ def test_gradient_is_finite_where_points_coincide_and_far_outside():
 
 def test_redundant_marks_the_one_of_two_near_points_that_is_farther_from_home():
     relative = torch.full((1, 2, 2, 4), 0.5)
-    relative[0, :, 0, 1] = torch.tensor([1.3, 0.5])  # 1.6 px from its neighbour
+    relative[0, :, 0, 1] = torch.tensor([1.3, 0.5])  # 1.6 px from its neighbor
     offsets = (relative - 0.5).abs().amax(dim=1, keepdim=True)
     marked = redundant(to_pixels(relative), offsets, 3.0).reshape(2, 4)
     assert marked.nonzero().tolist() == [[0, 1]]

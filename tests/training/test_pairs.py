@@ -15,7 +15,7 @@ OFF = PhotometricRanges(
     log_gamma=0,
     color_gain=0,
     shading=0,
-    grey=0,
+    gray=0,
     blur=0,
     noise=0,
 )
@@ -110,12 +110,12 @@ def test_blur_keeps_the_mean_and_lowers_the_contrast():
     assert (blurred.std(dim=(2, 3)) < 0.6 * images.std(dim=(2, 3))).all()
 
 
-def test_grey_is_the_luma_of_bgr():
+def test_gray_is_the_luma_of_bgr():
     blue = torch.zeros(1, 3, 16, 16)
     blue[:, 0] = 1
-    ranges = PhotometricRanges(**(vars(OFF) | {"grey": 1}))
-    grey = augment(blue, ranges, generator())
-    torch.testing.assert_close(grey, torch.full_like(grey, LUMA_BGR[0]))
+    ranges = PhotometricRanges(**(vars(OFF) | {"gray": 1}))
+    gray = augment(blue, ranges, generator())
+    torch.testing.assert_close(gray, torch.full_like(gray, LUMA_BGR[0]))
 
 
 def only(**ranges):
