@@ -128,7 +128,7 @@ def _draw_views(
     share: float,
     generator: torch.Generator,
 ) -> _Views:
-    """Draw the views of a step before their light changes; arguments as for `draw_batch`."""
+    """Draw the views of a step in their own light; arguments as for `draw_batch`."""
     photos, scenes = sources
     (height, width), batch = config.view_size, config.batch
     if share >= 1 - config.finish:

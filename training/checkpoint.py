@@ -128,6 +128,6 @@ def load_weights(path: Path) -> tuple[UnsuperPoint, dict[str, Any]]:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"{path} is not a weights file of training.train ({reason}). Give a "
+            f"{path} does not hold weights of training.train ({reason}). Give a "
             ".safetensors file that it wrote."
         ) from error
