@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.geometry import Pose
 from benchmarks.scene_pair import Calibrated, PairsError, Picture, ScenePair
-from training.scene_file import Scene, SceneFileError, read_scene
+from training.real.scene_file import Scene, SceneFileError, read_scene
 
 PAIRS = 60  # of a scene at most, spread evenly over all that qualify
 MIN_COMMON = 32  # tracks

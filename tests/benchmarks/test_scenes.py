@@ -5,7 +5,7 @@ import pytest
 from benchmarks.pairs import read_pairs
 from benchmarks.scene_pair import Calibrated, PairsError
 from benchmarks.scenes import median_parallax, relative_pose
-from training.scene_file import Scene, write_scene
+from training.real.scene_file import Scene, write_scene
 
 CAMERA = np.array([[90, 0, 49.5], [0, 90, 39.5], [0, 0, 1.0]])
 

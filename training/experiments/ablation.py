@@ -1,10 +1,10 @@
-"""What is each part of the training worth?
+"""Measure what each part of the training contributes.
 
     python -m training.experiments.ablation --data photos/ --held-out val/ \\
         --out runs/ablation
 
-One short equal training a row, measured on held-out photos. Prints a table in which
-each row has the options of `python -m training.train` that make it, and writes
+Trains one short run of equal length per row and measures it on held-out photos. Prints
+a table that names each row's options of `python -m training.train`, and writes
 ablation.json to --results.
 """
 
@@ -16,10 +16,10 @@ from benchmarks.machine import write_result
 from training.config import TrainConfig
 from training.experiments.sweep import FIGURES, Figures, cells, headings, parse, sweep
 
-# The paper's descriptor losses in the place of ours; the weights are the paper's
-# balance as means.
+# The paper's descriptor losses instead of ours; the weights match the paper's balance
+# for means.
 HINGE = {"contrastive": 0.0, "descriptor": 2.1, "decorrelation": 2.8}
-# Changes to TrainConfig, by what the row asks.
+# Overrides of TrainConfig by the name of the row.
 ROWS: dict[str, dict[str, Any]] = {
     "default": {},
     "default, other seed": {"seed": 1},
@@ -43,7 +43,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def command_options(changes: dict[str, Any]) -> str:
-    """The changes as options of `python -m training.train`."""
+    """Format the overrides as options of `python -m training.train`."""
     words = []
     for name, value in changes.items():
         words.append("--" + name.replace("_", "-"))
@@ -55,7 +55,7 @@ def command_options(changes: dict[str, Any]) -> str:
 
 
 def table(results: dict[str, Figures]) -> str:
-    """Markdown, in the order of `ROWS`."""
+    """Format the results as Markdown, in the order of `ROWS`."""
     head = ["row", "options", *headings(FIGURES)]
     rows = []
     for name, figures in results.items():
@@ -66,7 +66,7 @@ def table(results: dict[str, Figures]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module docstring."""
     options = parse("training.experiments.ablation", __doc__, arguments)
     configs = {
         name: TrainConfig(steps=options.steps, validations=1, **changes)

@@ -1,8 +1,8 @@
-"""Rooms and streets of textured boxes under a sun that moves between the views.
+"""Render rooms of textured boxes under a sun that moves between the views.
 
-Both viewpoint and light change as geometry says: each pixel's ray meets a box (slabs:
-Kay and Kajiya, Ray Tracing Complex Scenes, 1986), the face is shaded by Lambert's law,
-and a ray toward the sun tells whether another box shadows it.
+Viewpoint and light both change consistently with the geometry: each pixel's ray is
+intersected with the boxes (slab method: Kay and Kajiya, Ray Tracing Complex Scenes,
+1986), faces are shaded by Lambert's law, and rays toward the sun cast shadows.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.box_scenes import (
+from training.depth.box_scenes import (
     Boxes,
     BoxRanges,
     Light,
@@ -21,8 +21,8 @@ from training.box_scenes import (
     sample_light,
     turned,
 )
-from training.cameras import CameraRanges, Cameras, sample_cameras
-from training.depth import (
+from training.depth.cameras import CameraRanges, Cameras, sample_cameras
+from training.depth.maps import (
     DepthPairs,
     at_nearest,
     borders,
@@ -31,16 +31,16 @@ from training.depth import (
     pair_up,
     pixel_centers,
 )
+from training.depth.textures import Textures, pick
 from training.homography import Size
-from training.textures import Textures, pick
 
-CHUNK = 2  # scenes rendered at once: what a processor's cache holds
-SUN_BGR = (0.88, 1.0, 1.06)  # sunlight is warmer than the light of the sky
+CHUNK = 2  # scenes rendered at once, to fit the processor's cache
+SUN_BGR = (0.88, 1.0, 1.06)  # sunlight is warmer than skylight
 ORBIT = CameraRanges(orbit=44, roll_std=12, turn=6, log_zoom=(-0.3, 0.4))
 
 
 class _Hit(NamedTuple):
-    """What rays (2, B, N) meet.
+    """Intersections of (2, B, N) rays.
 
     box, face: int64. point, normal: (3, 2, B, N) in the world. local: (3, 2, B, N),
     the point in the frame of its box.
@@ -61,16 +61,16 @@ def make_boxed_pairs(
     boxes: BoxRanges | None = None,
     cameras: CameraRanges = ORBIT,
 ) -> DepthPairs:
-    """Render `count` random scenes of boxes twice, each view in a light of its own.
+    """Render two views of `count` random scenes of boxes, each in its own light.
 
     Args:
-        photos: (N, 3, H, W) uint8 BGR, H and W multiples of 8, on the device where the
-            work is done; the scenes draw their photos from all of them.
+        photos: (N, 3, H, W) uint8 BGR, H and W are multiples of 8, on the device that
+            renders; the scenes draw their photos from all of them.
         size: (height, width) of the views.
         generator: on the same device; fixes the result.
-        count: of scenes.
-        boxes: how scenes are built and lit.
-        cameras: how the cameras move.
+        count: number of scenes.
+        boxes: ranges of layout and light.
+        cameras: ranges of the cameras.
     """
     boxes = boxes or BoxRanges()
     textures = Textures(pick(photos, max(count, 8), generator))
@@ -108,7 +108,7 @@ def _make(
 def render(
     boxes: Boxes, cameras: Cameras, light: Light, textures: Textures, size: Size
 ) -> DepthPairs:
-    """Trace both views, shade them, and follow each pixel into the other."""
+    """Trace and shade both views, and map each pixel into the other."""
     pixels = pixel_centers(size, boxes.yaw.device)
     unproject = cameras.rotation.mT @ torch.linalg.inv(cameras.intrinsics)
     rays = (unproject.float() @ pixels).movedim(2, 0)
@@ -128,7 +128,7 @@ def render(
     fronts = ((there - hit.point) * hit.normal).sum(dim=0) > 0
     surfaces = hit.box.flatten(0, 1)
     other = hit.box.flip(0).flatten(0, 1).unflatten(1, size)
-    # A convex box hides of itself just the faces that look away.
+    # A convex box occludes only those of its own faces that point away.
     same = at_nearest(other, targets.transpose(0, 1)) == surfaces
     maps = dense_maps(
         targets,
@@ -140,7 +140,7 @@ def render(
 
 
 def _trace(boxes: Boxes, center: Tensor, rays: Tensor) -> _Hit:
-    """Return what rays from (3, 2, B, 1) camera centers meet; rays are (3, 2, B, N)."""
+    """Intersect (3, 2, B, N) rays from (3, 2, B, 1) camera centers with the boxes."""
     box = torch.zeros(rays.shape[1:], dtype=torch.int64, device=rays.device)
     best = _slabs(boxes, 0, center, rays)[1]
     for index in _present(boxes):
@@ -153,7 +153,7 @@ def _trace(boxes: Boxes, center: Tensor, rays: Tensor) -> _Hit:
 
 
 def _present(boxes: Boxes) -> list[int]:
-    """Return the numbers of the blocks that any scene has."""
+    """Return the indices of blocks that exist in any scene."""
     there = (boxes.half[:, 1:, 0] > 0).any(dim=0)
     return (1 + torch.nonzero(there)[:, 0]).tolist()
 
@@ -161,7 +161,7 @@ def _present(boxes: Boxes) -> list[int]:
 def _slabs(
     boxes: Boxes, index: int, origin: Tensor, direction: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return where rays enter and leave the boxes `index`, in lengths of `direction`.
+    """Return entry and exit of rays through boxes `index`, in units of `direction`.
 
     Args:
         boxes: of B scenes.
@@ -177,7 +177,7 @@ def _slabs(
     for axis, (begin, along) in enumerate(
         zip(start, (x, direction[1], z), strict=True)
     ):
-        inverse = (1 / along).clamp(-1e9, 1e9)  # of rays along a face
+        inverse = (1 / along).clamp(-1e9, 1e9)  # finite for rays along a face
         middle, reach = -begin * inverse, half[:, axis] * inverse.abs()
         near.append(middle - reach)
         far.append(middle + reach)
@@ -188,7 +188,7 @@ def _slabs(
 
 
 def _face(boxes: Boxes, box: Tensor, point: Tensor, center: Tensor) -> _Hit:
-    """Return the faces on which points of the surfaces of boxes lie."""
+    """Find the faces of points on the surfaces of boxes."""
     scenes = torch.arange(len(boxes.yaw), device=box.device)[:, None]
     rows = (scenes * boxes.yaw.shape[1] + box).flatten()
 
@@ -208,7 +208,7 @@ def _face(boxes: Boxes, box: Tensor, point: Tensor, center: Tensor) -> _Hit:
     axis = torch.where(is_x, 0, torch.where(is_y, 1, 2))
     across = torch.where(is_x, local[0], torch.where(is_y, local[1], local[2]))
     face = 2 * axis + (across > 0)
-    # Blocks are seen from outside, the room from inside.
+    # Normals point out of blocks and into the room.
     sign = torch.where((across > 0) == (box > 0), 1.0, -1.0)
     none = torch.zeros_like(sign)
     is_z = ~is_x & ~is_y
@@ -225,7 +225,7 @@ def _face(boxes: Boxes, box: Tensor, point: Tensor, center: Tensor) -> _Hit:
 def _albedo(
     boxes: Boxes, cameras: Cameras, hit: _Hit, center: Tensor, textures: Textures
 ) -> Tensor:
-    """Return (2 B, 3, N) colors of the photos on the faces."""
+    """Sample the (2 B, 3, N) colors of the photos on the faces."""
     count, number = boxes.yaw.shape
     scenes = torch.arange(count, device=hit.box.device)[:, None]
     rows = ((scenes * number + hit.box) * 6 + hit.face).flatten()
@@ -234,14 +234,14 @@ def _albedo(
         return values.flatten().index_select(0, rows).view(hit.box.shape)
 
     detail = of_face(boxes.detail)
-    # Photos stand upright on what is upright.
+    # Photos are upright on vertical faces.
     along = torch.where(hit.face < 2, hit.local[2], hit.local[0])
     up = torch.where((hit.face == 2) | (hit.face == 3), hit.local[2], hit.local[1])
     ray = hit.point - center
     away = (ray * ray).sum(dim=0).sqrt()
     cosine = -(ray * hit.normal).sum(dim=0) / away
-    # Between the widths of the footprint along and across the slant: the wider one
-    # alone would blur the ground, the narrower alias it.
+    # Between the footprint's widths along and across the slant: the larger alone would
+    # blur the ground, the smaller would alias.
     root = cosine.clamp(min=0.05).sqrt()
     spread = 1 / (root * root.sqrt())
     focal = cameras.intrinsics[..., 0, 0].float()[..., None]
@@ -255,9 +255,9 @@ def _albedo(
 
 
 def _shade(boxes: Boxes, light: Light, hit: _Hit, size: Size) -> Tensor:
-    """Return (2 B, 3, N) light on faces: the sky's, and the sun's outside of shadows.
+    """Compute the (2 B, 3, N) light on faces: skylight, and sunlight outside shadows.
 
-    The camera sets its exposure by the mean of it.
+    The exposure is normalized by the mean light of the view.
     """
     sun = light.sun.movedim(2, 0)[..., None]
     slant = (hit.normal * sun).sum(dim=0).clamp(min=0)
@@ -266,7 +266,7 @@ def _shade(boxes: Boxes, light: Light, hit: _Hit, size: Size) -> Tensor:
     for index in _present(boxes):
         near, far = _slabs(boxes, index, start, sun)
         lit = torch.where((near < far) & (far > 0), 0.0, lit)
-    # The sun is a disk: the edges of its shadows are not sharp.
+    # The sun is a disk, so its shadows have soft edges.
     lit = F.avg_pool2d(
         lit.unflatten(2, size), 3, stride=1, padding=1, count_include_pad=False
     ).flatten(2)
@@ -278,7 +278,7 @@ def _shade(boxes: Boxes, light: Light, hit: _Hit, size: Size) -> Tensor:
 
 
 def _smooth_edges(images: Tensor, number: Tensor, size: Size) -> Tensor:
-    """Return (2 B, 3, H, W) images, blurred by a pixel where faces meet."""
+    """Soften the edges of faces; return (2 B, 3, H, W) images."""
     images = images.unflatten(2, size)
     faces = number.flatten(0, 1).unflatten(1, size).to(torch.int16)
     edge = torch.zeros_like(faces, dtype=torch.bool)

@@ -3,13 +3,14 @@ import dataclasses
 import pytest
 import torch
 
-from training.cameras import CameraRanges, Cameras, intrinsics
-from training.depth import borders
-from training.layers import make_layered_pairs, render, see
-from training.planes import PlaneRanges, Planes
+from training.depth.cameras import CameraRanges, Cameras, intrinsics
+from training.depth.layers import make_layered_pairs, render
+from training.depth.maps import borders
+from training.depth.planes import PlaneRanges, Planes
+from training.depth.shapes import FIELD
+from training.depth.textures import Textures
+from training.depth.views import see
 from training.sampling import sample_map
-from training.shapes import FIELD
-from training.textures import Textures
 
 SIZE = (48, 64)
 PLAIN = PlaneRanges(photo_scale=(0.4, 0.7))
@@ -20,7 +21,7 @@ def generator(seed=0):
 
 
 def waves(count=6, size=(48, 64), period=32):
-    """Photos whose colors tell where they are: 25 grey levels per pixel at most."""
+    """Make photos whose colors encode position: at most 25 gray levels per pixel."""
     x = (torch.arange(size[1]).expand(size) + 0.5) * (2 * torch.pi / period)
     y = (torch.arange(size[0])[:, None].expand(size) + 0.5) * (2 * torch.pi / period)
     flat = [torch.full(size, number / count) for number in range(count)]
@@ -29,7 +30,7 @@ def waves(count=6, size=(48, 64), period=32):
 
 
 def followed(images, dense_map, other, back):
-    """Colors of visible pixels, and of their targets where no edge mixes colors."""
+    """Return colors of visible pixels and of their targets, away from edges."""
     points = torch.nonzero(torch.ones(SIZE)).flip(1).float().expand(len(images), -1, 2)
     there = dense_map(points)
     both = there.visible & back(there.points).visible
@@ -51,7 +52,7 @@ def test_the_target_of_a_visible_pixel_has_its_color(seed):
 
 
 def two_cards(shift):
-    """A background at depth 2, a square card at depth 1, a second camera to the right.
+    """Set a card at depth 1 before a background at depth 2; camera 1 is to the right.
 
     The outline ends at 0.5, so the card covers 16 < x < 48 and 8 < y < 40 of the first
     view, and its pixels move by 32 shift, those of the background by half of it.
@@ -81,7 +82,7 @@ def two_cards(shift):
     return render(planes, see(planes, cameras, reference), textures, SIZE)
 
 
-def test_near_things_move_and_hide_as_computed_by_hand():
+def test_parallax_and_occlusion_by_hand():
     pairs = two_cards(shift=0.5)  # the card moves by 16 pixels, the rest by 8
     x = torch.arange(64.0)
     row = pairs.images0[0, 0, 24]
@@ -146,13 +147,15 @@ def test_the_generator_fixes_the_pairs():
     assert not torch.equal(first.images1, other.images1)
 
 
-def test_number_of_planes_is_as_asked():
+def test_the_number_of_planes_is_in_range():
     alone = dataclasses.replace(PLAIN, planes=(2, 2), inverse_depth=(2, 2))
     still = CameraRanges(orbit=0, roll_std=0, turn=0, log_zoom=(0, 0), shift=0)
     pairs = make_layered_pairs(waves(), SIZE, generator(), 8, alone, still)
-    for red in pairs.images0[:, 2]:  # tells the photo, but where an edge mixes two
+    for red in pairs.images0[
+        :, 2
+    ]:  # identifies the photo, except where an edge mixes two
         counts = (red * 6).unique(return_counts=True)[1]
         assert 1 <= (counts > 150).sum() <= 2
-    # The views are one and the same, so nothing is hidden but what borders lose.
+    # The views are identical, so nothing is lost except at borders.
     assert torch.equal(pairs.images0, pairs.images1)
     assert not (~pairs.map0to1.visible & ~pairs.map0to1.lost).any()

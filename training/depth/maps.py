@@ -1,4 +1,4 @@
-"""Pairs of views of scenes with depth, and what their surfaces say of each pixel."""
+"""Pairs of views of scenes with depth, and the dense maps between them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from torch import Tensor
 from training.correspondence import DenseMaps
 from training.homography import Size, inside
 
-BORDER = 2  # pixels around an edge of depth where no point is repeatable
+BORDER = 2  # pixels around a depth edge within which no point is repeatable
 
 
 class DepthPairs(NamedTuple):
     """B pairs of views of scenes with depth.
 
     images0, images1: (B, 3, H, W) float32 BGR in [0, 1].
-    map0to1, map1to0: where each pixel lies in the other view.
+    map0to1, map1to0: the location of each pixel in the other view.
     """
 
     images0: Tensor
@@ -26,7 +26,7 @@ class DepthPairs(NamedTuple):
 
 
 def pixel_centers(size: Size, device: torch.device) -> Tensor:
-    """Return (3, H * W) float32 homogeneous pixels x, y, 1, row by row."""
+    """Return (3, H * W) float32 homogeneous pixels (x, y, 1), row by row."""
     height, width = size
     y, x = torch.meshgrid(
         torch.arange(height, dtype=torch.float32, device=device),
@@ -37,12 +37,12 @@ def pixel_centers(size: Size, device: torch.device) -> Tensor:
 
 
 def borders(surfaces: Tensor) -> Tensor:
-    """Return (B, H, W) bool: is another surface within `BORDER` pixels?
+    """Return (B, H, W) bool, True within `BORDER` pixels of another surface.
 
     Args:
-        surfaces: (B, H, W) the number of the surface that each pixel shows.
+        surfaces: (B, H, W) index of the surface that each pixel shows.
     """
-    most = least = surfaces.to(torch.int16)  # a quarter of the memory to move
+    most = least = surfaces.to(torch.int16)  # a quarter of the memory traffic
     for axis in (1, 2):
         most = _sliding(torch.maximum, most, axis)
         least = _sliding(torch.minimum, least, axis)
@@ -52,7 +52,7 @@ def borders(surfaces: Tensor) -> Tensor:
 def _sliding(
     extreme: Callable[[Tensor, Tensor], Tensor], values: Tensor, axis: int
 ) -> Tensor:
-    """Return the extreme of the entries within `BORDER` along an axis."""
+    """Return the extremum over entries within `BORDER` along an axis."""
     found = values.clone()
     length = values.shape[axis]
     for offset in range(1, BORDER + 1):
@@ -70,7 +70,7 @@ def _sliding(
 def at_nearest(values: Tensor, points: Tensor) -> Tensor:
     """Return (B, N) entries of (B, H, W) at the pixels nearest to (2, B, N) x and y.
 
-    Points beyond the border take the nearest entry inside.
+    Points outside take the nearest entry inside.
     """
     height, width = values.shape[1:]
     x = points[0].round().clamp(0, width - 1).long()
@@ -81,20 +81,20 @@ def at_nearest(values: Tensor, points: Tensor) -> Tensor:
 def dense_maps(
     targets: Tensor, in_front: Tensor, same: Tensor, border: Tensor
 ) -> DenseMaps:
-    """Return the maps of B views from what is known at each pixel.
+    """Build the maps of B views from per-pixel targets and flags.
 
     Args:
         targets: (B, 2, H * W) x and y in pixels of the other view.
-        in_front: (B, H * W) bool, the target lies in front of the other camera.
-        same: (B, H * W) bool, the other view shows the same surface at the target.
-        border: (B, H, W) bool, an edge of depth is near in this view.
+        in_front: (B, H * W) bool, True if the target is in front of the other camera.
+        same: (B, H * W) bool, True if the other view shows the same surface there.
+        border: (B, H, W) bool, True near a depth edge of this view.
     """
     size = border.shape[1:]
     framed = inside(targets.mT, size) & in_front
     border = border.flatten(1)
     visible = framed & same & ~border
     lost = (framed & ~same) | border
-    # Far targets are kept out of the arithmetic of their neighbors' interpolation.
+    # Clamped, so that far targets do not overflow when interpolated with neighbors.
     reach = 4 * max(size)
     finite = targets.nan_to_num(reach, reach, -reach).clamp(-reach, reach)
     return DenseMaps(
@@ -105,14 +105,14 @@ def dense_maps(
 
 
 def pair_up(images: Tensor, maps: DenseMaps) -> DepthPairs:
-    """Return pairs from (2 B, 3, H, W) views and their maps, all first views first."""
+    """Split (2 B, 3, H, W) views and their maps into pairs; first views come first."""
     parts = (maps.targets, maps.visible, maps.lost)
     first, second = zip(*(part.chunk(2) for part in parts), strict=True)
     return DepthPairs(*images.chunk(2), DenseMaps(*first), DenseMaps(*second))
 
 
 def join(parts: Sequence[DepthPairs]) -> DepthPairs:
-    """Return the pairs of several batches as one."""
+    """Concatenate several batches of pairs."""
 
     def joined(maps: Sequence[DenseMaps]) -> DenseMaps:
         return DenseMaps(

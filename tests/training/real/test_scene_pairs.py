@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from training.sampling import sample_map
-from training.scene_file import Scene, SceneFileError, write_scene
-from training.scene_pairs import TRACKS, SceneRanges, draw_scene_pairs, load_scenes
-from training.scene_set import (
+from training.real.scene_file import Scene, SceneFileError, read_scene, write_scene
+from training.real.scene_pairs import TRACKS, SceneRanges, draw_scene_pairs, load_scenes
+from training.real.scene_set import (
     MIN_COMMON,
     Scenes,
     fundamental_matrices,
 )
-from training.scene_tracks import project
+from training.real.scene_tracks import project
+from training.sampling import sample_map
 
 SIZE = (24, 32)
 INTRINSICS = np.array([[150.0, 0, 64], [0, 150, 48], [0, 0, 1]])
@@ -21,14 +21,14 @@ def generator(seed=0):
 
 
 def pose(angle, x):
-    """A camera moved by x to the right and turned about its vertical axis."""
+    """Return a camera moved by x to the right and turned about its vertical axis."""
     cosine, sine = np.cos(angle), np.sin(angle)
     rotation = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
     return np.column_stack((rotation, -rotation @ (x, 0.0, 0.0)))
 
 
 def scene(poses=None, points=120):
-    """Photos whose blue is their x and whose green is their y, and known cameras."""
+    """Make photos with x as blue and y as green, and known cameras."""
     poses = np.array(
         poses or [pose(0, 0), pose(0.1, 0.8), pose(-0.1, -0.7)], np.float64
     )
@@ -56,7 +56,7 @@ def scene(poses=None, points=120):
 
 
 def load(tmp_path, *scenes):
-    """The scenes as the file has them, but with photos that no JPEG has touched."""
+    """Load scenes from a file, with photos free of JPEG artifacts."""
     for index, one in enumerate(scenes):
         write_scene(tmp_path / f"{index}.npz", one)
     loaded = load_scenes(tmp_path, torch.device("cpu"))
@@ -72,7 +72,7 @@ def draw(scenes, seed=0, count=16, **ranges):
 
 
 def in_photos(pairs):
-    """(B, N, 2) the pixel of the photo that each view shows at its points."""
+    """Return the (B, N, 2) pixels of the photo that each view shows at its points."""
     views = (pairs.images0, pairs.points0), (pairs.images1, pairs.points1)
     return [sample_map(view[:, :2] * 255, points, 1) for view, points in views]
 
@@ -85,7 +85,7 @@ def test_points_of_both_views_show_one_track(tmp_path):
     tracks = [one.track[one.photo == photo] for photo in range(3)]
     everything = np.concatenate(observations)
     names = np.concatenate(tracks)
-    # A point at the border of its view, where sampling repeats it, is less exact.
+    # Points at the border of a view, where sampling repeats it, are less exact.
     inner = pairs.mask.clone()
     for points in (pairs.points0, pairs.points1):
         inner &= ((points >= 0) & (points <= torch.tensor([31.0, 23.0]))).all(dim=-1)
@@ -113,7 +113,7 @@ def test_epipolar_lines_pass_through_the_points(tmp_path):
     assert distance[pairs.mask].median() > 0.5
 
 
-def test_the_fundamental_matrix_of_a_sideways_move_asks_for_equal_rows():
+def test_the_fundamental_matrix_of_a_sideways_move_requires_equal_rows():
     matrix = fundamental_matrices(
         np.tile(np.eye(3), (2, 1, 1)),
         np.array([pose(0, 0), pose(0, 1)]),
@@ -160,7 +160,7 @@ def test_a_fixed_camera_has_points_and_no_fundamental_matrix(tmp_path):
     assert pairs.mask.any(dim=1).all()
 
 
-def test_scenes_are_drawn_by_the_root_of_their_number_of_photos(tmp_path):
+def test_scenes_are_drawn_by_the_square_root_of_their_size(tmp_path):
     poses = [pose(0.02 * index, 0.2 * index) for index in range(6)]
     scenes = load(tmp_path, scene(poses), scene(poses[:2]))
     assert len(scenes.pairs) == 15 + 1
@@ -168,7 +168,7 @@ def test_scenes_are_drawn_by_the_root_of_their_number_of_photos(tmp_path):
     assert share == pytest.approx(2**0.5 / (2**0.5 + 6**0.5))
 
 
-def test_pairs_with_few_common_points_are_left_out(tmp_path):
+def test_pairs_with_few_common_points_are_skipped(tmp_path):
     one = scene()
     few = (one.photo != 2) | (one.track < MIN_COMMON - 1)
     names = ("photo", "track", "points", "measured")
@@ -178,11 +178,23 @@ def test_pairs_with_few_common_points_are_left_out(tmp_path):
 
 
 def test_a_directory_without_scenes_is_named(tmp_path):
-    with pytest.raises(SceneFileError, match="holds 0 scenes"):
+    with pytest.raises(SceneFileError, match="contains 0 scenes"):
         load_scenes(tmp_path, torch.device("cpu"))
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no scene")
-    with pytest.raises(SceneFileError, match=r"broken\.npz is not a scene"):
+@pytest.mark.parametrize("content", [b"PK\x03\x04 no scene", b""])
+def test_a_corrupt_or_empty_file_is_named(tmp_path, content):
+    (tmp_path / "broken.npz").write_bytes(content)
+    with pytest.raises(SceneFileError, match=r"broken\.npz is not a scene file"):
         load_scenes(tmp_path, torch.device("cpu"))
+
+
+def test_a_scene_with_a_corrupt_photo_is_named(tmp_path):
+    path = tmp_path / "scene.npz"
+    write_scene(path, scene())
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["jpegs"][: arrays["ends"][0]] = 0
+    np.savez(path, **arrays)
+    with pytest.raises(SceneFileError, match="a photo is not a JPEG"):
+        read_scene(path)

@@ -1,4 +1,4 @@
-"""Random outlines as grids of signed distance: polygons, pairs of them, soft shapes."""
+"""Random outlines as signed-distance grids: polygons, unions and soft shapes."""
 
 import math
 
@@ -7,22 +7,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FIELD = 64  # side of a grid
-CORNERS = (3, 8)  # of a polygon: from, to (exclusive)
-SOFT = 0.45  # share of outlines that are soft
-PAIRED = 0.5  # share of polygons that are the union of two
-RIM = 0.9  # no outline reaches beyond it
-OUTSIDE = -1e4  # distance in the outermost entries, which stand for all beyond
+CORNERS = (3, 8)  # range of a polygon's corners, end exclusive
+SOFT = 0.45  # fraction of soft outlines
+PAIRED = 0.5  # fraction of polygons that are a union of two
+RIM = 0.9  # limit of every outline
+OUTSIDE = -1e4  # distance in the border entries, which extend to infinity
 
 
 def sample_outlines(extents: Tensor, generator: torch.Generator) -> Tensor:
-    """Return (M, FIELD, FIELD) distances to an outline, positive inside.
+    """Draw (M, FIELD, FIELD) signed distances to outlines, positive inside.
 
-    A grid covers the square [-1, 1] x [-1, 1], its entries in the middles of cells; it
-    may be continued by its border, which lies far outside.
+    A grid covers the square [-1, 1] x [-1, 1], with entries at cell centers; it may be
+    extended by its border, which lies far outside.
 
     Args:
-        extents: (M, 2) half width and half height that the square stands for; the
-            distances have their unit.
+        extents: (M, 2) half width and half height of the square, in the unit of the
+            distances.
         generator: on the device of `extents`; fixes the result.
     """
     count, device = len(extents), extents.device
@@ -44,7 +44,7 @@ def sample_outlines(extents: Tensor, generator: torch.Generator) -> Tensor:
 def _polygons(
     x: Tensor, y: Tensor, count: int, shift: float, generator: torch.Generator
 ) -> Tensor:
-    """Return (count, FIELD, FIELD): positive inside random convex polygons."""
+    """Draw (count, FIELD, FIELD) fields, positive inside random convex polygons."""
     device, most = x.device, CORNERS[1] - 1
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -65,7 +65,7 @@ def _polygons(
 
 
 def _soft(x: Tensor, y: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return (count, FIELD, FIELD): positive inside blobs of smooth noise."""
+    """Draw (count, FIELD, FIELD) fields, positive inside blobs of smooth noise."""
     device = x.device
     coarse = torch.randn(count, 1, 7, 7, generator=generator, device=device)
     noise = F.interpolate(coarse, (FIELD, FIELD), mode="bicubic", align_corners=False)
@@ -74,11 +74,11 @@ def _soft(x: Tensor, y: Tensor, count: int, generator: torch.Generator) -> Tenso
 
 
 def _as_distance(field: Tensor, extents: Tensor) -> Tensor:
-    """Return about the distance to the zero line: the value over the slope."""
+    """Approximate the distance to the zero level set by value over slope."""
     step = 2 / FIELD
     slopes = torch.gradient(field, spacing=step, dim=(2, 1))
     squares = [
         (slope / extents[:, axis, None, None]) ** 2 for axis, slope in enumerate(slopes)
     ]
-    least = 0.3 / extents.amax(dim=1)[:, None, None]  # flat spots have no slope
+    least = 0.3 / extents.amax(dim=1)[:, None, None]  # where the field is flat
     return field / torch.maximum((squares[0] + squares[1]).sqrt(), least)

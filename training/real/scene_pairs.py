@@ -1,4 +1,4 @@
-"""Pairs of views of real places, with the points that both views show."""
+"""Draw pairs of views of real places, with the points that both views show."""
 
 import math
 from dataclasses import dataclass
@@ -15,36 +15,36 @@ from training.homography import (
     warp_images,
     warp_points,
 )
-from training.scene_file import SIDE_MULTIPLE
-from training.scene_set import Scenes, load_scenes
+from training.real.scene_file import SIDE_MULTIPLE
+from training.real.scene_set import Scenes, load_scenes
 
 __all__ = ["ScenePairs", "SceneRanges", "Scenes", "draw_scene_pairs", "load_scenes"]
 
-TRACKS = 256  # of a pair of views
+TRACKS = 256  # maximum per pair of views
 WINDOWS_AT_ONCE = 4
-TRIES = 8  # pairs of views drawn for one that is kept, the one with the most tracks
+TRIES = 8  # candidates per pair of views; the one with the most tracks is kept
 
 
 @dataclass(frozen=True)
 class SceneRanges:
-    """How views are cut out of the photos."""
+    """Ranges of the crops that become views."""
 
     zoom: tuple[float, float] = (0.6, 2.5)  # photo pixels per view pixel, log-uniform
-    log_scale: float = 0.7  # of view 1 over view 0, on top of the scene's, uniform
-    rotation: float = 20.0  # degrees, each view, uniform
-    any_turn: float = 0.2  # share of pairs whose view 1 is turned by any angle
-    shift: float = 0.2  # of the view's center from the track, share of its sides
+    log_scale: float = 0.7  # maximum of view 1 relative to view 0, uniform
+    rotation: float = 20.0  # maximum per view, degrees, uniform
+    any_turn: float = 0.2  # fraction of pairs with view 1 at any angle
+    shift: float = 0.2  # maximum of the center from the track, relative to the sides
 
 
 class ScenePairs(NamedTuple):
     """B pairs of views of real places.
 
-    images0, images1: (B, 3, H, W) float32 BGR in [0, 1], light as it was.
+    images0, images1: (B, 3, H, W) float32 BGR in [0, 1], in the photos' own light.
     points0, points1: (B, N, 2) float32 pixels of the views; row n of both is one point.
-    mask: (B, N) bool, is row n a point? Else it is (0, 0).
-    fundamental: (B, 3, 3) float32 of Frobenius norm 1, points of view 0 to epipolar
-        lines in view 1: x1^T F x0 = 0; zeros where not known.
-    has_fundamental: (B,) bool.
+    mask: (B, N) bool, True for points; the other rows are (0, 0).
+    fundamental: (B, 3, 3) float32 of Frobenius norm 1, maps points of view 0 to
+        epipolar lines in view 1, x1^T F x0 = 0; zeros if unknown.
+    has_fundamental: (B,) bool, True if known.
     """
 
     images0: Tensor
@@ -66,11 +66,11 @@ def draw_scene_pairs(
     """Draw pairs of views around a point that both photos show.
 
     Args:
-        scenes: on the device where the work is done.
-        count: of pairs.
+        scenes: on the device that does the work.
+        count: number of pairs.
         size: (height, width) of the views.
         generator: on the same device; fixes the result.
-        ranges: of zoom and rotation; views never reach beyond their photo.
+        ranges: of the crops; views always lie inside their photo.
     """
     chosen = torch.multinomial(scenes.weights, count, True, generator=generator)
     swap = torch.rand(count, generator=generator, device=chosen.device) < 0.5
@@ -98,7 +98,7 @@ def draw_scene_pairs(
 def _lines(
     fundamental: Tensor, swap: Tensor, to_photos: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return (B, 3, 3) fundamental matrices of the views, and where they are known."""
+    """Return (B, 3, 3) fundamental matrices of the views, and (B,) bool if known."""
     turned = torch.where(swap[:, None, None], fundamental.transpose(1, 2), fundamental)
     first, second = to_photos.double().unbind(1)
     lines = second.transpose(1, 2) @ turned @ first
@@ -110,7 +110,7 @@ def _lines(
 def _gather_tracks(
     scenes: Scenes, chosen: Tensor, swap: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the tracks of some pairs, (B, 2, T, 2), and which are there, (B, T)."""
+    """Gather the (B, 2, T, 2) tracks of pairs, and a (B, T) mask of valid ones."""
     starts, ends = scenes.starts[chosen], scenes.starts[chosen + 1]
     steps = torch.arange(int((ends - starts).max()), device=chosen.device)
     rows = starts[:, None] + steps
@@ -121,7 +121,7 @@ def _gather_tracks(
 
 
 def _into_views(to_photos: Tensor, tracks: Tensor) -> Tensor:
-    """Move (B, 2, T, 2) pixels of photos into views by (B, 2, 3, 3) view to photo."""
+    """Warp (B, 2, T, 2) pixels of photos into views; the matrices are view to photo."""
     moved = warp_points(
         torch.linalg.inv(to_photos.double()).flatten(0, 1),
         tracks.double().flatten(0, 1),
@@ -130,17 +130,17 @@ def _into_views(to_photos: Tensor, tracks: Tensor) -> Tensor:
 
 
 def _cut_out(photos: Tensor, index: Tensor, to_photo: Tensor, size: Size) -> Tensor:
-    """Return (B, 3, H, W) float32 views in [0, 1] of the photos that `index` names.
+    """Warp the photos at `index` into (B, 3, H, W) float32 views in [0, 1].
 
-    Only the window around a view becomes float32, views of like size together: whole
-    photos would take most of the time.
+    Only the window around each view is converted to float32, views of similar size
+    together: converting whole photos would dominate the time.
     """
     corners = warp_points(
         to_photo, corner_points(size, photos.device).expand(len(index), 4, 2)
     )
     low, high = corners.amin(dim=1), corners.amax(dim=1) + 1
     canvas = torch.tensor(photos.shape[:-3:-1], device=photos.device)
-    # Windows start and end at a multiple of what warp_images may shrink photos by.
+    # Windows are aligned to the factor by which warp_images may shrink photos.
     start = (low / SIDE_MULTIPLE).floor().clamp(min=0).long() * SIDE_MULTIPLE
     end = (high / SIDE_MULTIPLE).ceil().long() * SIDE_MULTIPLE
     views = photos.new_empty((len(index), 3, *size), dtype=torch.float32)
@@ -168,7 +168,7 @@ def _choose_views(
     generator: torch.Generator,
     ranges: SceneRanges,
 ) -> Tensor:
-    """Return (B, 2, 3, 3) similarities, view to photo: the best of a few tries."""
+    """Draw (B, 2, 3, 3) similarities, view to photo, the best of `TRIES`."""
     tries = [
         _try_views(sizes, tracks, present, size, generator, ranges)
         for _ in range(TRIES)
@@ -190,7 +190,7 @@ def _try_views(
     generator: torch.Generator,
     ranges: SceneRanges,
 ) -> Tensor:
-    """Return (B, 2, 3, 3) similarities, view to photo, around one track per pair."""
+    """Draw (B, 2, 3, 3) similarities, view to photo, around one track per pair."""
     count, device = len(tracks), tracks.device
 
     def uniform(*shape: int) -> Tensor:  # in [-1, 1)
@@ -210,7 +210,7 @@ def _try_views(
     cosine, sine = angle.cos(), angle.sin()
     turn = torch.stack((cosine, -sine, sine, cosine), dim=-1).unflatten(-1, (2, 2))
     sides = torch.tensor(size[::-1], device=device, dtype=torch.float32)
-    # Half the sides of the upright box around the view, at zoom 1 and then at its own.
+    # Half the sides of the bounding box of the view, at zoom 1, then at its own zoom.
     box = (turn.abs() @ sides) / 2
     limits = sizes.flip(-1)
     zoom = torch.minimum(zoom, (limits / (2 * box)).amin(dim=-1))
@@ -222,7 +222,7 @@ def _try_views(
 
 
 def _similarities(linear: Tensor, center: Tensor, middle: Tensor) -> Tensor:
-    """Return (B, 2, 3, 3) maps x -> linear x + t that move `middle` to `center`."""
+    """Return (B, 2, 3, 3) maps x -> linear x + t that take `middle` to `center`."""
     offset = center - linear @ middle
     rows = torch.cat((linear, offset[..., None]), dim=-1)
     last = rows.new_tensor([0.0, 0.0, 1.0]).expand(*rows.shape[:2], 1, 3)

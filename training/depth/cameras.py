@@ -1,7 +1,7 @@
-"""Pairs of pinhole cameras that look at one scene, batched on any device.
+"""Pairs of pinhole cameras that view one scene, batched on any device.
 
-World points are (x right, y down, z forward) in the frame of a reference camera that
-stands between the two; a camera sees X at K R (X - C).
+World points are (x right, y down, z forward) in the frame of a reference camera between
+the two; a camera projects X to K R (X - C).
 """
 
 import math
@@ -17,21 +17,21 @@ from training.pairs import STRENGTHS
 
 @dataclass(frozen=True)
 class CameraRanges:
-    """How far the cameras of a pair move from the reference."""
+    """Ranges of the cameras' motion from the reference."""
 
-    focal: tuple[float, float] = (0.9, 1.4)  # of the reference, in widths of the view
-    orbit: float = 25.0  # degrees around the scene, uniform; half of it up and down
+    focal: tuple[float, float] = (0.9, 1.4)  # of the reference, in view widths
+    orbit: float = 25.0  # degrees around the scene, uniform; half of it vertically
     roll_std: float = 30.0  # degrees, normal
-    turn: float = 4.0  # degrees, aimed beside the scene's middle, uniform
+    turn: float = 4.0  # degrees of aim off the scene's center, uniform
     log_zoom: tuple[float, float] = (-0.4, 0.5)  # of the focal length, uniform
-    shift: float = 0.12  # of the distance to the scene's middle, each axis, uniform
+    shift: float = 0.12  # per axis, relative to the scene's distance, uniform
 
 
 class Cameras(NamedTuple):
     """V views of B scenes.
 
     intrinsics: (V, B, 3, 3). rotation: (V, B, 3, 3), world to camera.
-    center: (V, B, 3). All float64: homographies are made of their differences.
+    center: (V, B, 3). All float64, since homographies depend on their differences.
     """
 
     intrinsics: Tensor
@@ -42,7 +42,7 @@ class Cameras(NamedTuple):
 def intrinsics(focal: Tensor, size: Size) -> Tensor:
     """Return (..., 3, 3) float64 matrices from focal lengths in pixels.
 
-    The principal point is the middle of the image.
+    The principal point is the center of the image.
     """
     matrix = torch.zeros(*focal.shape, 3, 3, dtype=torch.float64, device=focal.device)
     matrix[..., 0, 0] = matrix[..., 1, 1] = focal.double()
@@ -52,7 +52,7 @@ def intrinsics(focal: Tensor, size: Size) -> Tensor:
 
 
 def rotations(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
-    """Return (..., 3, 3) rotations about y, then x, then z; angles in radians."""
+    """Return (..., 3, 3) rotations about y, then x, then z, from radians."""
 
     def about(axis: int, angle: Tensor) -> Tensor:
         first, second = (axis + 1) % 3, (axis + 2) % 3
@@ -76,11 +76,10 @@ def sample_cameras(
     """Draw two cameras per scene; the first stays nearer to the reference.
 
     Args:
-        middle: (B,) distance along the reference's axis of the point that both
-            cameras look at.
+        middle: (B,) distance of the common target along the reference's axis.
         focal: (B,) focal length of the reference, pixels.
         size: (height, width) of the views.
-        ranges: how far they move.
+        ranges: of the cameras' motion.
         generator: on the device of `middle`; fixes the result.
     """
     count, device = len(middle), middle.device

@@ -5,12 +5,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.box_scenes import Boxes, BoxRanges, Light, sample_boxes, sample_light
-from training.boxes import make_boxed_pairs, render
-from training.cameras import CameraRanges, Cameras, intrinsics, sample_cameras
-from training.depth import borders
+from training.depth.box_scenes import (
+    Boxes,
+    BoxRanges,
+    Light,
+    sample_boxes,
+    sample_light,
+)
+from training.depth.boxes import make_boxed_pairs, render
+from training.depth.cameras import CameraRanges, Cameras, intrinsics, sample_cameras
+from training.depth.maps import borders
+from training.depth.textures import Textures
 from training.sampling import sample_map
-from training.textures import Textures
 
 SIZE = (48, 64)
 # One even light, and photos that are magnified: colors then tell the place.
@@ -24,7 +30,7 @@ def generator(seed=0):
 
 
 def waves(count=6, size=(96, 128), period=32):
-    """Photos whose colors tell where they are, even around their borders."""
+    """Make photos whose colors encode position, even across their borders."""
     x = (torch.arange(size[1]).expand(size) + 0.5) * (2 * torch.pi / period)
     y = (torch.arange(size[0])[:, None].expand(size) + 0.5) * (2 * torch.pi / period)
     flat = [torch.full(size, number / count) for number in range(count)]
@@ -42,12 +48,12 @@ def test_the_target_of_a_visible_pixel_has_its_color(seed):
         assert both.float().mean() > 0.15
         error = pairs[one].flatten(2).mT - sample_map(pairs[other], moved.points, 1)
         error = error.abs().amax(dim=-1)[both]
-        # Where faces meet, the images are smoothed.
+        # Images are smoothed at the edges of faces.
         assert error.median() < 0.015
         assert error.quantile(0.9) < 0.05
 
 
-def test_sun_and_shadows_change_the_light_and_no_correspondence():
+def test_sun_and_shadows_change_the_light_but_no_correspondence():
     dull, sunny = (
         make_boxed_pairs(waves(), SIZE, generator(), 6, BoxRanges(sun=(sun, sun)))
         for sun in (0, 1)
@@ -60,11 +66,11 @@ def test_sun_and_shadows_change_the_light_and_no_correspondence():
 
 
 def blocks_scene(blocks, sun, shift=0.0):
-    """White boxes in a room 8 wide, 4 high, 8 deep, seen from its middle.
+    """Set white boxes in a room 8 wide, 4 high, 8 deep, seen from its center.
 
     Args:
         blocks: (center, half) of each.
-        sun: unit vector toward it; it is as strong as the sky.
+        sun: unit vector toward the sun, which is as strong as the sky.
         shift: of the second camera to the right.
     """
     number = len(blocks) + 1
@@ -93,13 +99,13 @@ def test_points_move_by_focal_length_times_shift_over_depth():
     block = ((0.0, 0, 2.5), (0.5, 0.5, 0.5))  # its front is at depth 2
     pairs = blocks_scene([block], (0.0, -1, 0), shift=0.5)
     targets, visible = pairs.map0to1.targets[0], pairs.map0to1.visible[0]
-    # The front covers 32 * 0.5 / 2 = 8 pixels either side of the middle, 31.5.
+    # The front covers 32 * 0.5 / 2 = 8 pixels on either side of the center, 31.5.
     x = torch.arange(64.0)
     front = (x > 31.5 - 8) & (x < 31.5 + 8)
     expected = torch.where(front, x - 32 * 0.5 / 2, x - 32 * 0.5 / 4)
     torch.testing.assert_close(targets[0, 24], expected, rtol=0, atol=1e-3)
     torch.testing.assert_close(targets[1, 24], torch.full((64,), 24.0))
-    # The wall behind at 24 - 8 to 40 - 8 is hidden after its shift by 4.
+    # The wall behind it, at 24 - 8 to 40 - 8, is occluded after its shift by 4.
     hidden = (x - 4 > 15.5) & (x - 4 < 31.5) & ~front
     border = borders(front[None, None].expand(1, 48, 64))[0, 24]
     assert pairs.map0to1.lost[0, 24].tolist() == (hidden | border).tolist()
@@ -125,7 +131,7 @@ def test_a_block_casts_its_shadow_where_the_sun_is_hidden():
 
 
 def in_box(boxes, scene, index, points):
-    """Shares of the half sides at which (N, 3) points lie, float64."""
+    """Return (N, 3) float64 points relative to the half sides of their box."""
     offset = points - boxes.center[scene, index].double().numpy()
     angle = float(boxes.yaw[scene, index])
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -135,7 +141,7 @@ def in_box(boxes, scene, index, points):
 
 
 def is_hidden(boxes, scene, start, end):
-    """Does a block hold a point of the segment? Found by stepping along it."""
+    """Step along a segment and tell whether a block contains a point of it."""
     points = start + np.linspace(0, 1, 3000)[:-1, None] * (end - start)
     number = boxes.yaw.shape[1]
     return any(
@@ -145,7 +151,7 @@ def is_hidden(boxes, scene, start, end):
 
 
 def triangulate(cameras, scene, pixels):
-    """The point nearest to the rays of one pixel of each view, and its distance."""
+    """Return the point nearest to the rays of a pixel pair, and its distance."""
     system, values = [], []
     for view, pixel in enumerate(pixels):
         rotation = cameras.rotation[view, scene].numpy()
@@ -162,8 +168,8 @@ def triangulate(cameras, scene, pixels):
 
 
 def some_pixels(dense_map, number):
-    """Scenes, pixels and visibility: visible ones, and lost ones off every border."""
-    # Borders are lost without being hidden; they are four pixels wide, or more where
+    """Return scenes, pixels and visibility, without pixels lost on borders."""
+    # Borders are lost without being occluded; they are four pixels wide, or more where
     # some meet.
     off = 1 - F.max_pool2d(1 - dense_map.lost[:, None].float(), 9, 1, 4)[:, 0]
     random = np.random.default_rng(0)
@@ -175,7 +181,7 @@ def some_pixels(dense_map, number):
                 yield scene, (x, y), shown
 
 
-def test_what_a_view_hides_is_what_stands_in_the_way():
+def test_lost_points_are_those_that_a_box_occludes():
     focal, count = torch.full((8,), 160.0), 8
     size = (120, 160)
     apart = CameraRanges(orbit=30, roll_std=20, shift=0)
@@ -205,7 +211,7 @@ def test_what_a_view_hides_is_what_stands_in_the_way():
         truth.append(not is_hidden(boxes, scene, second, point))
     told, truth = np.array(told), np.array(truth)
     assert 0.1 < told.mean() < 0.9
-    assert (told == truth).mean() > 0.97  # the rest lies where borders meet
+    assert (told == truth).mean() > 0.97  # the rest is where borders meet
 
 
 def test_the_generator_fixes_the_pairs():

@@ -1,25 +1,25 @@
-"""Where the points of a reconstruction lie in photos in which SIFT did not find them.
+"""Project reconstructed points into photos in which SIFT missed them.
 
-SIFT finds a point only in views that are much alike. The cameras tell where it lies in
-all others, provided that nothing hides it there. That is assumed only if the points
-that SIFT did find around it are as far away, and if another photo, not too different in
-direction and distance, shows the point and those around it together.
+SIFT finds a point only in similar views. The cameras give its location in all others,
+provided that it is not occluded there. It counts as visible only if the points that
+SIFT found around it have the same depth, and if another photo of similar direction and
+distance shows the point together with those neighbors.
 """
 
 import numpy as np
 
-from training.scene_file import Scene
+from training.real.scene_file import Scene
 
-MIN_LENGTH = 3  # observations of a point that is projected
-NEIGHBORS = 4  # found around the projection
-NEIGHBOR_RADIUS = 32.0  # px
-MIN_SHARED = 3  # neighbors that a photo shows together with the point
-DEPTH_TOLERANCE = 0.02  # outside the neighbors' range of depth, relative
-DEPTH_RANGE = 1.2  # of the neighbors, largest over smallest: more is a border of depth
-MAX_TURN = 40.0  # degrees between the new ray and the nearest of the observers' rays
-MAX_ZOOM = 2.5  # between the new distance and the nearest of the observers'
-SPACING = 3  # px, cells with one observation each
-CHUNK = 2048  # projections compared with all found points at a time
+MIN_LENGTH = 3  # observations that a projected point must have
+NEIGHBORS = 4  # detected points around the projection
+NEIGHBOR_RADIUS = 32.0  # pixels
+MIN_SHARED = 3  # neighbors that another photo must show together with the point
+DEPTH_TOLERANCE = 0.02  # relative, beyond the neighbors' depth range
+DEPTH_RANGE = 1.2  # maximum over minimum depth of the neighbors: more is a depth edge
+MAX_TURN = 40.0  # degrees between the new ray and the closest observer's ray
+MAX_ZOOM = 2.5  # ratio between the new distance and the closest observer's
+SPACING = 3  # side of a cell with one observation, pixels
+CHUNK = 2048  # projections compared with all detected points at a time
 
 
 def project(
@@ -33,7 +33,7 @@ def project(
         world: (N, 3).
 
     Returns:
-        (N, 2) pixels and (N,) depths; pixels have no meaning where the depth is not
+        (N, 2) pixels and (N,) depths; pixels are undefined where the depth is not
         positive.
     """
     camera = world @ pose[:, :3].T + pose[:, 3]
@@ -43,11 +43,11 @@ def project(
 
 
 def project_tracks(scene: Scene, world: np.ndarray) -> Scene:
-    """Add the projections that are sure.
+    """Add the projections of points that are certainly visible.
 
     Args:
         scene: with observations of points of `world` only.
-        world: (T, 3), row t is track t.
+        world: (T, 3) points; row t is track t.
     """
     added = [
         _sure_projections(scene, world, index) for index in range(len(scene.names))
@@ -72,7 +72,7 @@ def project_tracks(scene: Scene, world: np.ndarray) -> Scene:
 def _sure_projections(
     scene: Scene, world: np.ndarray, index: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the tracks, and their pixels, that photo `index` shows without doubt."""
+    """Return the missed tracks, and their pixels, that photo `index` surely shows."""
     pixels, depth = project(scene.intrinsics[index], scene.poses[index], world)
     height, width = scene.photos[index].shape[:2]
     inside = (depth > 0) & (pixels >= 0).all(axis=1)
@@ -100,9 +100,9 @@ def _sure_projections(
 
 
 def _seen_alike(scene: Scene, world: np.ndarray, index: int) -> np.ndarray:
-    """(M, T) bool, do photos look at points much as photo `index` does?
+    """Return (M, T) bool, True where a photo views a point like photo `index` does.
 
-    The angle between the rays and the ratio of the distances decide.
+    The criteria are the angle between the rays and the ratio of the distances.
     """
     rotations = scene.poses[:, :, :3]
     centers = -np.einsum("mji,mj->mi", rotations, scene.poses[:, :, 3])
@@ -114,14 +114,15 @@ def _seen_alike(scene: Scene, world: np.ndarray, index: int) -> np.ndarray:
 
 
 def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, NEIGHBORS) rows of the others nearest to each point, in no order."""
+    """Return (N, NEIGHBORS) rows of the nearest others to each point, unordered."""
     points, others = points.astype(np.float32), others.astype(np.float32)
-    squares = (others**2).sum(axis=1) - 2 * points @ others.T  # less each point's own
+    # Squared distances, up to each point's own square.
+    squares = (others**2).sum(axis=1) - 2 * points @ others.T
     return np.argpartition(squares, NEIGHBORS - 1, axis=1)[:, :NEIGHBORS]
 
 
 def _at_depth(depth: np.ndarray, neighbors: np.ndarray) -> np.ndarray:
-    """(N,) bool, is a depth one of its (N, NEIGHBORS) neighbors' surface?"""
+    """Return (N,) bool, True where a depth fits its (N, NEIGHBORS) neighbors."""
     low, high = neighbors.min(axis=1), neighbors.max(axis=1)
     return (
         (high <= DEPTH_RANGE * low)
@@ -131,9 +132,9 @@ def _at_depth(depth: np.ndarray, neighbors: np.ndarray) -> np.ndarray:
 
 
 def thin_out(scene: Scene) -> Scene:
-    """Keep one observation per cell of 3x3 pixels of each photo.
+    """Keep one observation per 3x3-pixel cell of each photo.
 
-    Found ones go before projections, then those of points that more photos show.
+    Detections take precedence over projections, then longer tracks over shorter ones.
     """
     lengths = np.bincount(scene.track)[scene.track]
     order = np.lexsort((scene.track, -lengths, ~scene.measured))

@@ -1,4 +1,4 @@
-"""All scenes in memory, and the pairs of photos that share points."""
+"""Load scenes and find the pairs of photos that share points."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.scene_file import Scene, SceneFileError, read_scene
+from training.real.scene_file import Scene, SceneFileError, read_scene
 
-MIN_COMMON = 32  # tracks of a pair of photos
-MAX_COMMON = 1024  # kept of them
-MIN_PARALLAX = 1.0  # degrees, median: below it the fundamental matrix is not known
+MIN_COMMON = 32  # tracks that a pair of photos must share
+MAX_COMMON = 1024  # tracks kept per pair
+MIN_PARALLAX = 1.0  # median, degrees: below it the fundamental matrix is unknown
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,13 @@ class Scenes:
     photos: (M, 3, H, W) uint8 BGR, each in the top-left corner of its canvas.
     sizes: (M, 2) float32 height and width of each photo.
     pairs: (P, 2) int64 photos.
-    weights: (P,) float32 how often a pair is drawn; a scene counts by the square root
-        of its number of photos.
-    fundamental: (P, 3, 3) float64, pixels of the first photo to lines in the second.
+    weights: (P,) float32 sampling weights; the total of a scene is the square root of
+        its number of photos.
+    fundamental: (P, 3, 3) float64, map pixels of the first photo to lines in the
+        second.
     parallax: (P,) float32 median angle between the rays to one point, degrees.
     points: (K, 2, 2) float32 tracks of all pairs, pixels of the first and second photo.
-    starts: (P + 1,) int64, the tracks of pair p are starts[p] to starts[p + 1].
+    starts: (P + 1,) int64; pair p has the tracks starts[p] to starts[p + 1].
     """
 
     photos: Tensor
@@ -43,7 +44,7 @@ class Scenes:
 def fundamental_matrices(
     intrinsics: np.ndarray, poses: np.ndarray, pairs: np.ndarray
 ) -> np.ndarray:
-    """Return (P, 3, 3) fundamental matrices: x1^T F x0 = 0.
+    """Compute (P, 3, 3) fundamental matrices, x1^T F x0 = 0.
 
     F = K1^-T [t]x R K0^-1 with R, t from camera 0 to camera 1 (Hartley and Zisserman,
     Multiple View Geometry, 2nd edition, equation 9.2).
@@ -67,10 +68,10 @@ def fundamental_matrices(
 
 
 def load_scenes(folder: Path, device: torch.device) -> Scenes:
-    """Load all .npz files of a directory, with all pairs of photos that share points.
+    """Load all .npz files of a directory and the pairs of photos that share points.
 
     Raises:
-        SceneFileError: there is no such file, one is not a scene, or no pair shares
+        SceneFileError: there is no file, a file is not a scene, or no pair shares
             enough points.
     """
     paths = sorted(folder.glob("*.npz"))
@@ -78,7 +79,7 @@ def load_scenes(folder: Path, device: torch.device) -> Scenes:
     parts = [_find_pairs(scene) for scene in scenes]
     if not any(len(part.pairs) for part in parts):
         raise SceneFileError(
-            f"{folder} holds {len(paths)} scenes, none with two photos that share "
+            f"{folder} contains {len(paths)} scenes, none with two photos that share "
             f"{MIN_COMMON} points. Make scenes with python -m training.scenes."
         )
     first = np.cumsum([0] + [len(scene.photos) for scene in scenes])
@@ -89,7 +90,7 @@ def load_scenes(folder: Path, device: torch.device) -> Scenes:
     for row, photo, missing in zip(
         canvas, photos, sides.max(axis=0) - sides, strict=True
     ):
-        # Repeated borders: bilinear sampling reaches half a pixel beyond the photo.
+        # Repeat the border: bilinear sampling reaches half a pixel beyond the photo.
         row[:] = np.pad(photo, ((0, missing[0]), (0, missing[1]), (0, 0)), "edge")
     arrays = Scenes(
         torch.from_numpy(canvas).permute(0, 3, 1, 2),
@@ -109,7 +110,7 @@ def _join(arrays: list[np.ndarray]) -> Tensor:
 
 
 class _Pairs(NamedTuple):
-    """The pairs of one scene; `counts` are numbers of tracks, the rest as in Scenes."""
+    """Pairs of one scene; `counts` are track numbers, the rest is as in `Scenes`."""
 
     pairs: np.ndarray
     weights: np.ndarray
@@ -127,7 +128,7 @@ def _find_pairs(scene: Scene) -> _Pairs:
     common = np.triu(seen @ seen.T, 1)
     pairs = np.argwhere(common >= MIN_COMMON)
     rays = _world_rays(scene)
-    generator = np.random.default_rng(0)  # which tracks of a pair are kept
+    generator = np.random.default_rng(0)  # picks the tracks to keep
     points, parallax = [np.empty((0, 2, 2), np.float32)], []
     for first, second in pairs:
         both = np.flatnonzero(seen[first] * seen[second])
@@ -151,7 +152,7 @@ def _find_pairs(scene: Scene) -> _Pairs:
 
 
 def _world_rays(scene: Scene) -> np.ndarray:
-    """(K, 3) unit vectors from the camera to the point of each observation."""
+    """Return (K, 3) unit vectors from the camera to the point of each observation."""
     homogeneous = np.pad(scene.points, ((0, 0), (0, 1)), constant_values=1)
     back = scene.poses[:, :, :3].transpose(0, 2, 1) @ np.linalg.inv(scene.intrinsics)
     rays = np.einsum("kij,kj->ki", back[scene.photo], homogeneous)

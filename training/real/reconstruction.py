@@ -1,4 +1,4 @@
-"""Structure from motion by pycolmap, and its model as a scene."""
+"""Structure from motion with pycolmap, and conversion of its model to a scene."""
 
 from pathlib import Path
 from types import ModuleType
@@ -9,35 +9,35 @@ import numpy as np
 
 from kpextract.errors import InvalidImageError, KpextractError, MissingPackageError
 from training.data import list_photos
-from training.scene_file import SIDE_MULTIPLE, Scene
-from training.scene_tracks import project, project_tracks, thin_out
+from training.real.scene_file import SIDE_MULTIPLE, Scene
+from training.real.scene_tracks import project, project_tracks, thin_out
 
 if TYPE_CHECKING:
     import pycolmap
 
-SIFT_SIDE = 1600  # of a photo that SIFT sees at most, pixels
+SIFT_SIDE = 1600  # maximum side of a photo for SIFT, pixels
 SIFT_POINTS = 4096  # per photo
-MIN_PHOTOS = 3  # of a model
+MIN_PHOTOS = 3  # per model
 MAX_MODELS = 5
-START_TRIALS = 20  # pairs of photos that a model is tried to start from
-MAX_ERROR = 1.5  # px of the scene's photo, between an observation and its point
+START_TRIALS = 20  # initial pairs of photos to try
+MAX_ERROR = 1.5  # reprojection error in the scene's photo, pixels
 
 
 class ReconstructionError(KpextractError):
-    """Photos that structure from motion cannot bring together."""
+    """Raised when structure from motion cannot register the photos."""
 
 
 def reconstruct(
     photos: Path, work: Path, threads: int, masks: Path | None = None
 ) -> "pycolmap.Reconstruction":
-    """Reconstruct cameras and points, of the largest part that hangs together.
+    """Reconstruct cameras and points of the largest connected set of photos.
 
     Args:
-        photos: directory of JPEG or PNG files; subdirectories count.
+        photos: directory of JPEG or PNG files, searched recursively.
         work: existing directory for the database and the models.
-        threads: at most, -1 for all; the result can differ between runs unless it is 1.
-        masks: directory with NAME.EXT.png for each NAME.EXT, black where SIFT is not to
-            look.
+        threads: maximum number, -1 for all; only 1 gives reproducible results.
+        masks: directory with NAME.EXT.png for each NAME.EXT, black where SIFT detects
+            nothing.
 
     Raises:
         MissingPackageError: pycolmap is not installed.
@@ -54,15 +54,14 @@ def reconstruct(
     mapping.num_threads, mapping.random_seed = threads, 0
     mapping.min_model_size, mapping.max_num_models = MIN_PHOTOS, MAX_MODELS
     mapping.init_num_trials = START_TRIALS
-    # Takes minutes per photo on photos that hardly overlap, and rarely adds one.
+    # It takes minutes per photo with little overlap, and rarely registers one.
     mapping.structure_less_registration_fallback = False
     mapping.extract_colors = False
     models = pycolmap.incremental_mapping(database, photos, work, mapping)
     if not models:
         raise ReconstructionError(
-            f"no {MIN_PHOTOS} of the {len(names)} photos in {photos} could be brought "
-            "together. Give photos of one rigid place, each overlapping the next by "
-            "half or more."
+            f"could not register {MIN_PHOTOS} of the {len(names)} photos in {photos}. "
+            "Give photos of one rigid place, each overlapping the next by half or more."
         )
     return max(models.values(), key=lambda model: model.num_reg_images())
 
@@ -103,14 +102,15 @@ def _find_and_match(
 
 
 def to_scene(model: "pycolmap.Reconstruction", photos: Path, max_side: int) -> Scene:
-    """Turn a model and its photos into a scene.
+    """Convert a model and its photos to a scene.
 
     Args:
+        model: the reconstruction.
         photos: the directory that was reconstructed.
-        max_side: of the scene's photos, pixels; photos are never enlarged.
+        max_side: longer side of the scene's photos, pixels; they are never enlarged.
 
     Raises:
-        InvalidImageError: a photo is not what it was when it was reconstructed.
+        InvalidImageError: a photo is unreadable or has changed size.
     """
     ids = sorted(model.point3D_ids())
     rows = {point: row for row, point in enumerate(ids)}
@@ -133,7 +133,7 @@ def to_scene(model: "pycolmap.Reconstruction", photos: Path, max_side: int) -> S
 
 
 class _View(NamedTuple):
-    """One photo of a model without distortion, and the points found in it."""
+    """One undistorted photo of a model, and the points observed in it."""
 
     photo: np.ndarray
     intrinsics: np.ndarray
@@ -152,7 +152,7 @@ def _undistorted(
     photo = _read_unturned(photos / image.name)
     if photo.shape[:2] != (image.camera.height, image.camera.width):
         raise InvalidImageError(
-            f"{image.name} is {photo.shape[1]}x{photo.shape[0]} pixels and was "
+            f"{image.name} is {photo.shape[1]}x{photo.shape[0]} pixels but was "
             f"{image.camera.width}x{image.camera.height} when it was reconstructed."
         )
     photo, intrinsics = undistort(photo, image.camera, max_side)
@@ -171,17 +171,17 @@ def _undistorted(
 def undistort(
     photo: np.ndarray, camera: "pycolmap.Camera", max_side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Resample a photo as a pinhole camera sees it, without blank borders.
+    """Resample a photo to a pinhole camera, without blank borders.
 
     Args:
         photo: (H, W, 3) uint8.
         camera: of the photo.
-        max_side: of the result, pixels.
+        max_side: longer side of the result, pixels.
 
     Returns:
-        The photo, sides multiples of 4, and its (3, 3) float64 calibration matrix;
-        (0, 0) is the center of the top-left pixel, where COLMAP's cameras have
-        (0.5, 0.5).
+        The photo, with sides that are multiples of 4, and its (3, 3) float64
+        calibration matrix; (0, 0) is the center of the top-left pixel, which is
+        (0.5, 0.5) in COLMAP.
     """
     pycolmap = _import_pycolmap()
     pinhole = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
@@ -204,7 +204,7 @@ def undistort(
 
 
 def _read_unturned(path: Path) -> np.ndarray:
-    """Read a photo as COLMAP does, without turning it by its EXIF orientation."""
+    """Read a photo like COLMAP, ignoring its EXIF orientation."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     photo = cv2.imdecode(np.fromfile(path, np.uint8), flags)
     if photo is None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from training.network import DenseOutput, to_pixels
-from training.scene_objective import track_terms
+from training.real.scene_objective import track_terms
 from training.truth import Tracks
 
 # Pure translation along x: every epipolar line is its own row, x' F x = y - y'.
@@ -16,7 +16,7 @@ def make_output(descriptors, logits=None):
 
 
 def make_descriptors():
-    """48 orthogonal descriptors, one per cell."""
+    """Make 48 orthogonal descriptors, one per cell."""
     return torch.eye(48).reshape(1, 48, 6, 8)
 
 
@@ -26,7 +26,7 @@ def make_tracks(cells0, cells1):
     return Tracks(points[cells0][None], points[cells1][None], mask, ROWS)
 
 
-def test_tracks_that_find_themselves_cost_nothing():
+def test_tracks_that_retrieve_themselves_cost_nothing():
     output = make_output(make_descriptors())
     cells = torch.tensor([9, 20, 30])
     right = track_terms(output, output, make_tracks(cells, cells))["tracks"]
@@ -46,7 +46,7 @@ def test_masked_tracks_do_not_count():
     assert terms["tracks"].item() < 0.01
 
 
-def test_a_point_whose_match_leaves_its_line_learns_to_score_low():
+def test_a_point_with_a_match_off_its_line_learns_to_score_low():
     descriptors = make_descriptors()
     # Cells 17 and 18 match along their row, 25 and 33 match into each other's rows.
     permutation = torch.arange(48)
@@ -63,10 +63,10 @@ def test_a_point_whose_match_leaves_its_line_learns_to_score_low():
     assert gradient[33] > 0
     assert gradient[17] < 0
     assert gradient[18] < 0
-    assert gradient[47] == 0  # far from every track: nothing is known of it
+    assert gradient[47] == 0  # far from every track, so unknown
 
 
-def test_the_last_pairs_of_a_batch_learn_from_their_tracks_alone():
+def test_the_last_pairs_of_a_batch_learn_from_tracks_only():
     from training.objective import WEIGHTS, Views, default_objective
     from training.truth import Truth
 

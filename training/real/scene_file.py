@@ -1,4 +1,4 @@
-"""The file of one scene: its photos, cameras and tracks."""
+"""Read and write scene files: photos, cameras and tracks of one place."""
 
 import zipfile
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ SIDE_MULTIPLE = 4  # training.homography.warp_images halves photos twice
 
 
 class SceneFileError(KpextractError):
-    """A file of a scene that is missing, corrupt or of another version."""
+    """Raised when a scene file is missing, corrupt or of another version."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """M photos of one place without lens distortion, and K observations of its points.
+    """M undistorted photos of one place, and K observations of its points.
 
-    names: of the photos, M.
+    names: M file names of the photos.
     photos: M arrays, (H, W, 3) uint8 BGR; H and W are multiples of 4 and may differ.
     intrinsics: (M, 3, 3) float64 calibration matrices; (0, 0) is the center of the
         top-left pixel.
     poses: (M, 3, 4) float64 rotation and translation from the world to each camera;
         the unit of length is arbitrary, photos without a common track may have
         different worlds, and equal poses mean a fixed camera.
-    photo: (K,) int32, which photo an observation is in.
-    track: (K,) int32, which point it shows; a photo has each point at most once.
+    photo: (K,) int32, photo of each observation.
+    track: (K,) int32, point of each observation, at most once per photo.
     points: (K, 2) float32 pixels of the photo.
-    measured: (K,) bool, found in this photo; else projected into it from other photos.
+    measured: (K,) bool, True if detected in this photo, False if projected into it.
     """
 
     names: list[str]
@@ -46,11 +46,13 @@ class Scene:
     measured: np.ndarray
 
 
+# EOFError is what NumPy raises for an empty file.
+UNREADABLE = (OSError, EOFError, KeyError, ValueError, cv2.error, zipfile.BadZipFile)
 ARRAYS = ("intrinsics", "poses", "photo", "track", "points", "measured")
 
 
 def write_scene(path: Path, scene: Scene) -> None:
-    """Write a scene as .npz, its photos as JPEG.
+    """Write a scene as .npz, with its photos as JPEG.
 
     Raises:
         FileNotFoundError: the directory of `path` does not exist.
@@ -69,7 +71,7 @@ def write_scene(path: Path, scene: Scene) -> None:
 
 
 def read_scene(path: Path) -> Scene:
-    """Read what `write_scene` wrote.
+    """Read a scene that `write_scene` wrote.
 
     Raises:
         SceneFileError: the file is missing, corrupt or of another version.
@@ -81,10 +83,12 @@ def read_scene(path: Path) -> Scene:
             raise ValueError(f"version {arrays['version']}, not {VERSION}")
         jpegs = np.split(arrays["jpegs"], arrays["ends"][:-1])
         photos = [cv2.imdecode(jpeg, cv2.IMREAD_COLOR) for jpeg in jpegs]
+        if any(photo is None for photo in photos):
+            raise ValueError("a photo is not a JPEG image")
         names = [str(name) for name in arrays["names"]]
         return Scene(names, photos, **{name: arrays[name] for name in ARRAYS})
-    except (OSError, KeyError, ValueError, cv2.error, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise SceneFileError(
-            f"{path} is not a scene that can be read ({error}). "
+            f"{path} is not a scene file that can be read ({error}). "
             "Make it with python -m training.scenes."
         ) from error

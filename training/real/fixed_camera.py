@@ -1,9 +1,8 @@
-"""Scenes of a fixed camera: light and season change, points do not move.
+"""Make scenes of a fixed camera: light and season change, points do not move.
 
-SIFT tells whether the camera moved: two photos are aligned if enough points are found
-in both, and lie at the same pixel of both. Hours and seasons may differ too much for
-that, so alignment is carried from photo to photo. Tracks are the corners of all photos,
-each at the same pixel of every photo.
+Two photos are aligned if SIFT finds enough matches between them, at the same pixels of
+both. Photos of different hours and seasons may not match at all, so alignment is
+transitive. Tracks are the corners of all photos, each at the same pixel in every photo.
 """
 
 from pathlib import Path
@@ -15,31 +14,31 @@ from kpextract.errors import KpextractError
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 from training.data import list_photos
-from training.scene_file import SIDE_MULTIPLE, Scene
+from training.real.scene_file import SIDE_MULTIPLE, Scene
 
 SIFT_POINTS = 2000  # per photo
-MAX_RATIO = 0.8  # of the distances to the best and the second-best descriptor
-MAX_MOVE = 3.0  # px, of a match that speaks for a fixed camera
-MIN_MATCHES = 20  # of two aligned photos
-MAX_OFFSET = 1.0  # px, median over the matches of two aligned photos
+MAX_RATIO = 0.8  # of the distances to the best and second-best descriptor
+MAX_MOVE = 3.0  # maximum displacement of a match that counts, pixels
+MIN_MATCHES = 20  # between two aligned photos
+MAX_OFFSET = 1.0  # maximum median displacement between aligned photos, pixels
 CORNERS = 400  # per photo
-SPACING = 6.0  # px between the corners of one photo
+SPACING = 6.0  # minimum distance between corners, pixels
 
 
 class MovedCameraError(KpextractError):
-    """Photos that no fixed camera took."""
+    """Raised when no two photos are from one fixed camera."""
 
 
 def fixed_camera_scene(photos: Path, max_side: int) -> Scene:
-    """Make a scene of the largest group of photos that one unmoved camera took.
+    """Make a scene of the largest group of aligned photos.
 
     Args:
         photos: directory of JPEG or PNG files of one size.
-        max_side: of the scene's photos, pixels; photos are never enlarged.
+        max_side: longer side of the scene's photos, pixels; they are never enlarged.
 
     Raises:
         InvalidImageError: a photo cannot be read.
-        MovedCameraError: no two photos are of one size and aligned.
+        MovedCameraError: no two photos have the same size and are aligned.
         NoPhotosError: there are no photos.
     """
     paths = list_photos(photos)
@@ -48,7 +47,7 @@ def fixed_camera_scene(photos: Path, max_side: int) -> Scene:
     if len(rows) < 2:
         raise MovedCameraError(
             f"no two of the {len(paths)} photos in {photos} are aligned within "
-            f"{MAX_OFFSET} px. Leave --fixed-camera away if the camera moved."
+            f"{MAX_OFFSET} px. Omit --fixed-camera if the camera moved."
         )
     points = _corners([images[row] for row in rows])
     tracks = np.arange(len(points), dtype=np.int32)
@@ -65,10 +64,10 @@ def fixed_camera_scene(photos: Path, max_side: int) -> Scene:
 
 
 def aligned_pairs(images: list[np.ndarray]) -> np.ndarray:
-    """(M, M) bool, do SIFT's matches show that the camera did not move in between?
+    """Return (M, M) bool, True for pairs that SIFT matches show to be aligned.
 
     Args:
-        images: M arrays, (H, W, 3) uint8 BGR; those of different size are not aligned.
+        images: M arrays, (H, W, 3) uint8 BGR; different sizes are never aligned.
     """
     sift = cv2.SIFT_create(SIFT_POINTS)
     found = [sift.detectAndCompute(image, None) for image in images]
@@ -84,7 +83,7 @@ def aligned_pairs(images: list[np.ndarray]) -> np.ndarray:
 
 
 def _moves(first: tuple, second: tuple) -> np.ndarray:
-    """(N,) px, how far the matches of two photos move."""
+    """Return the (N,) displacements of the matches of two photos, in pixels."""
     if min(len(first[0]), len(second[0])) < 2:
         return np.empty(0)
     matches = cv2.BFMatcher().knnMatch(first[1], second[1], k=2)
@@ -100,7 +99,7 @@ def _moves(first: tuple, second: tuple) -> np.ndarray:
 
 
 def _largest_group(aligned: np.ndarray) -> np.ndarray:
-    """Rows of the largest group that hangs together."""
+    """Return the rows of the largest connected group."""
     reach = aligned.copy()
     while (wider := (reach @ reach)).sum() > reach.sum():
         reach = wider
@@ -108,7 +107,7 @@ def _largest_group(aligned: np.ndarray) -> np.ndarray:
 
 
 def _corners(images: list[np.ndarray]) -> np.ndarray:
-    """(N, 2) float32 corners of any of the photos, none twice."""
+    """Find the (N, 2) float32 corners of all photos, without duplicates."""
     points = np.empty((0, 2), np.float32)
     for image in images:
         gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)

@@ -1,4 +1,4 @@
-"""Pairs of views of photos on cloth: one flat, one bent by a smooth random field."""
+"""Render pairs of views of photos, one flat, one bent by a smooth random field."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.depth import DepthPairs, dense_maps, join, pair_up, pixel_centers
+from training.depth.maps import DepthPairs, dense_maps, join, pair_up, pixel_centers
+from training.depth.textures import Textures, pick
 from training.homography import (
     Size,
     WarpRanges,
@@ -16,24 +17,23 @@ from training.homography import (
     warp_points,
 )
 from training.pairs import STRENGTHS
-from training.textures import Textures, pick
 
-CHUNK = 4  # pairs rendered at once: what a processor's cache holds
-STEPS = 10  # of the inversion: at a slope of 0.45 they leave 0.45^10 of the shift
+CHUNK = 4  # pairs rendered at once, to fit the processor's cache
+STEPS = 10  # of the inversion: a slope of 0.45 leaves 0.45^10 of the shift
 
 
 @dataclass(frozen=True)
 class BendRanges:
-    """How views are bent."""
+    """Ranges of the bending of a view."""
 
     waves: int = 4
-    length: tuple[float, float] = (0.5, 2.0)  # of a wave, in widths, log-uniform
-    # Relative stretch, at most, uniform. Below 1 nothing folds over.
+    length: tuple[float, float] = (0.5, 2.0)  # of a wave, in view widths, log-uniform
+    # Maximum relative stretch, uniform. Below 1, nothing folds over.
     slope: tuple[float, float] = (0.15, 0.45)
 
 
 class Bend(NamedTuple):
-    """A field of displacement per pair: the sum of K plane waves.
+    """A displacement field per pair, the sum of K plane waves.
 
     frequency: (B, K, 2) radians per pixel. phase: (B, K). shift: (B, K, 2) pixels.
     """
@@ -50,7 +50,7 @@ class Bend(NamedTuple):
     def invert(self, points: Tensor) -> Tensor:
         """Return the (B, N, 2) points that the field moves to `points`.
 
-        A fixed-point iteration: it contracts by the slope of the field.
+        The fixed-point iteration contracts by the slope of the field.
         """
         found = points
         for _ in range(STEPS):
@@ -71,7 +71,7 @@ def sample_bends(
     number = 2 * math.pi / torch.exp(uniform(low, high, ranges.waves, 1))
     across, along = (uniform(-math.pi, math.pi, ranges.waves, 1) for _ in range(2))
     frequency = number * torch.cat((torch.cos(across), torch.sin(across)), dim=2)
-    # Each wave has a share of the slope, which is its shift times its frequency.
+    # Each wave gets a share of the slope, which is its shift times its frequency.
     share = uniform(0.1, 1, ranges.waves, 1)
     share = share / share.sum(dim=1, keepdim=True) * uniform(*ranges.slope, 1, 1)
     direction = torch.cat((torch.cos(along), torch.sin(along)), dim=2)
@@ -87,16 +87,16 @@ def make_bent_pairs(
     bends: BendRanges | None = None,
     warp: WarpRanges | None = None,
 ) -> DepthPairs:
-    """Render two views of each of `count` photos; the second is bent, too.
+    """Render two views of each of `count` photos; the second one is bent.
 
     Args:
-        photos: (N, 3, H, W) uint8 BGR, H and W multiples of 8, on the device where the
-            work is done; `count` of them are drawn.
+        photos: (N, 3, H, W) uint8 BGR, H and W are multiples of 8, on the device that
+            renders; `count` of them are drawn.
         size: (height, width) of the views.
         generator: on the same device; fixes the result.
-        count: of pairs.
-        bends: how far the second view is bent.
-        warp: how far both views move.
+        count: number of pairs.
+        bends: ranges of the bending of the second view.
+        warp: ranges of the motion of both views.
     """
     bends, warp = bends or BendRanges(), warp or WarpRanges()
     chunk = CHUNK if photos.device.type == "cpu" else count
@@ -116,14 +116,14 @@ def make_bent_pairs(
 def render(
     flat: Tensor, bent: Tensor, bend: Bend, textures: Textures, size: Size
 ) -> DepthPairs:
-    """Render one photo per pair, and follow each pixel into the other view.
+    """Render one photo per pair, and map each pixel into the other view.
 
     Args:
-        flat, bent: (B, 3, 3), pixels of the first view to the photo, and displaced
-            pixels of the second.
-        bend: displaces the second's.
+        flat, bent: (B, 3, 3), map pixels of the first view, and displaced pixels of the
+            second, to the photo.
+        bend: displacement of the second view.
         textures: B photos.
-        size: of the views.
+        size: (height, width) of the views.
     """
     count = len(flat)
     pixels = pixel_centers(size, flat.device)[:2].T.expand(count, -1, 2)
@@ -144,7 +144,7 @@ def render(
 
 
 def _color(to_photo: Tensor, points: Tensor, textures: Textures) -> Tensor:
-    """Return (B, 3, N) colors of photo b at (B, N, 2) points moved onto it."""
+    """Sample (B, 3, N) colors of photo b at (B, N, 2) points warped onto it."""
     count, number = points.shape[:2]
     photo = torch.arange(count, device=points.device).repeat_interleave(number)
     x, y = warp_points(to_photo, points).flatten(0, 1).T

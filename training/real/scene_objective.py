@@ -1,4 +1,4 @@
-"""Terms of real scenes, where only some points are known: tracks and epipolar lines."""
+"""Loss terms of real scenes, from sparse tracks and epipolar lines."""
 
 import torch
 from torch import Tensor
@@ -10,20 +10,20 @@ from training.sampling import sample_descriptors
 from training.truth import Tracks
 
 TEMPERATURE = 0.1  # of the cosine in the softmax
-NEAR = 6.0  # pixels: points so near the right one are no negatives
-ON_LINE = 3.0  # pixels from the epipolar line: a match may be right
-COVERED = 24.0  # pixels from a track: the other view shows a point so near
+NEAR = 6.0  # pixels: points closer to the correct one are not negatives
+ON_LINE = 3.0  # maximum distance of a plausible match from its line, pixels
+COVERED = 24.0  # pixels: points closer to a track are visible in the other view
 
 
 def track_terms(
     output0: DenseOutput, output1: DenseOutput, tracks: Tracks
 ) -> dict[str, Tensor]:
-    """(T,) terms of T pairs of photos of one scene.
+    """Return the (T,) terms of T pairs of views that share tracks.
 
-    tracks: each track must find its own place in the other photo among all cells'
-        points there.
-    epipolar: a point near the tracks whose best match leaves its epipolar line is wrong
-        and should score low; the scores alone learn from it.
+    tracks: each track must retrieve its own location in the other view among the points
+        of all cells.
+    epipolar: a point near the tracks whose best match is off its epipolar line is wrong
+        and should score low; only the scores learn from it.
     """
     sides = (
         (output0, tracks.points0, output1, tracks.points1),
@@ -44,7 +44,7 @@ def _sample(output: DenseOutput, points: Tensor) -> Tensor:
 
 
 def _cells(output: DenseOutput) -> Tensor:
-    """(B, M, 2) positions of all cells, without gradient."""
+    """Return (B, M, 2) positions of all cells, without gradient."""
     return output.positions.detach().flatten(2).transpose(1, 2)
 
 
@@ -55,7 +55,7 @@ def _find_tracks(
     points1: Tensor,
     mask: Tensor,
 ) -> Tensor:
-    """(T,) mean cross-entropy of each track's place in view 1 against all cells."""
+    """Return (T,) mean cross-entropies of the tracks in view 1 against all cells."""
     cells1 = _cells(output1)
     scaled = _sample(output0, points0) / TEMPERATURE
     right = (scaled * _sample(output1, points1)).sum(dim=-1)
@@ -74,7 +74,7 @@ def _score_by_lines(
     fundamental: Tensor,
     mask: Tensor,
 ) -> Tensor:
-    """(T,) mean centered product of scores and wrongness, as in `losses.usp_loss`."""
+    """Return (T,) means of `losses.usp_loss`, with a wrong match as the cost."""
     cells0 = _cells(output0)
     with torch.no_grad():
         tracked = points0.masked_fill(~mask[..., None], torch.inf)
@@ -92,8 +92,8 @@ def _best_matches(
     """Find each point's nearest descriptor in view 1.
 
     Returns:
-        distance: (T, M) pixels of that point from the epipolar line.
-        mutual: (T, M) bool, the match also holds the other way.
+        distance: (T, M) distances of that point from the epipolar line, pixels.
+        mutual: (T, M) bool, True if the match is a mutual nearest neighbor.
     """
     cells1 = _cells(output1)
     similarity = _sample(output0, cells0) @ _sample(output1, cells1).transpose(1, 2)

@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 
 from kpextract.errors import InvalidImageError
-from training.reconstruction import (
+from training.real.reconstruction import (
     ReconstructionError,
     reconstruct,
     to_scene,
 )
-from training.scene_file import read_scene
-from training.scene_tracks import project
+from training.real.scene_file import read_scene
+from training.real.scene_tracks import project
 from training.scenes import main
 
 pycolmap = pytest.importorskip("pycolmap")
@@ -29,7 +29,7 @@ def world():
 
 
 def model(shifts=(-0.2, 0.0, 0.2)):
-    """Three cameras beside one another that see the same points."""
+    """Make three cameras side by side that see the same points."""
     result = pycolmap.Reconstruction()
     result.add_camera_with_trivial_rig(camera())
     points = [result.add_point3D(xyz, pycolmap.Track()) for xyz in world()]
@@ -49,10 +49,12 @@ def model(shifts=(-0.2, 0.0, 0.2)):
 
 
 def dots(shift):
-    """A distorted photo with a bright dot at each point."""
+    """Draw a distorted photo with a bright dot at each point."""
     photo = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    for u, v in camera().img_from_cam(world() - (shift, 0, 0)) - 0.5:  # COLMAP to ours
+    for u, v in (
+        camera().img_from_cam(world() - (shift, 0, 0)) - 0.5
+    ):  # COLMAP to our frame
         photo += np.exp(-((x - u) ** 2 + (y - v) ** 2) / 4)[..., None]
     return (photo.clip(0, 1) * 255).astype(np.uint8)
 
@@ -63,7 +65,7 @@ def write_photos(folder, shifts=(-0.2, 0.0, 0.2)):
 
 
 def centroid(photo, point):
-    """Sub-pixel center of the dot at a point."""
+    """Return the sub-pixel center of the dot at a point."""
     x, y = np.rint(point).astype(int)
     window = photo[y - 3 : y + 4, x - 3 : x + 4, 0].astype(np.float64)
     rows, columns = np.mgrid[y - 3 : y + 4, x - 3 : x + 4]
@@ -71,7 +73,7 @@ def centroid(photo, point):
 
 
 @pytest.mark.parametrize("max_side", [640, 200])
-def test_tracks_of_the_scene_lie_on_what_its_photos_show(tmp_path, max_side):
+def test_tracks_of_the_scene_lie_on_the_dots_in_its_photos(tmp_path, max_side):
     write_photos(tmp_path)
     scene = to_scene(model(), tmp_path, max_side)
     assert scene.names == ["1.png", "2.png", "3.png"]
@@ -92,18 +94,18 @@ def test_tracks_of_the_scene_lie_on_what_its_photos_show(tmp_path, max_side):
 def test_a_photo_of_another_size_is_named(tmp_path):
     write_photos(tmp_path)
     cv2.imwrite(str(tmp_path / "2.png"), np.zeros((100, 100, 3), np.uint8))
-    with pytest.raises(InvalidImageError, match=r"2\.png is 100x100 pixels and was"):
+    with pytest.raises(InvalidImageError, match=r"2\.png is 100x100 pixels but was"):
         to_scene(model(), tmp_path, 640)
 
 
-def test_photos_without_anything_in_common_are_refused(tmp_path):
+def test_photos_without_overlap_are_rejected(tmp_path):
     photos, work = tmp_path / "photos", tmp_path / "work"
     photos.mkdir()
     work.mkdir()
     for index in range(3):
         noise = np.random.default_rng(index).integers(0, 255, (64, 64, 3), np.uint8)
         cv2.imwrite(str(photos / f"{index}.png"), noise)
-    with pytest.raises(ReconstructionError, match="no 3 of the 3 photos"):
+    with pytest.raises(ReconstructionError, match="could not register 3 of the 3"):
         reconstruct(photos, work, threads=1)
 
 
@@ -122,8 +124,8 @@ def test_the_command_writes_a_scene_of_a_fixed_camera(tmp_path, capsys):
     assert read_scene(out).names == ["1.png", "2.png"]
 
 
-def test_the_command_says_what_is_wrong(tmp_path, capsys):
+def test_the_command_reports_what_is_wrong(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     arguments = ["--photos", str(tmp_path / "empty"), "--out", str(tmp_path / "a.npz")]
     assert main(arguments) == 2
-    assert "holds no .jpeg, .jpg, .png file" in capsys.readouterr().err
+    assert "contains no .jpeg, .jpg, .png file" in capsys.readouterr().err

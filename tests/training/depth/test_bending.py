@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from training.bending import Bend, BendRanges, make_bent_pairs, sample_bends
+from training.depth.bending import Bend, BendRanges, make_bent_pairs, sample_bends
 from training.homography import WarpRanges
 from training.sampling import sample_map
 
@@ -15,7 +15,7 @@ def generator(seed=0):
 
 
 def waves(count=6, size=(96, 128), period=64):
-    """Photos whose colors tell where they are, even around their borders."""
+    """Make photos whose colors encode position, even across their borders."""
     x = (torch.arange(size[1]).expand(size) + 0.5) * (2 * torch.pi / period)
     y = (torch.arange(size[0])[:, None].expand(size) + 0.5) * (2 * torch.pi / period)
     flat = [torch.full(size, number / count) for number in range(count)]

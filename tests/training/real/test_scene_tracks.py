@@ -1,24 +1,24 @@
 import numpy as np
 
-from training.scene_file import Scene
-from training.scene_tracks import project, project_tracks, thin_out
+from training.real.scene_file import Scene
+from training.real.scene_tracks import project, project_tracks, thin_out
 
 INTRINSICS = np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])
 
 
 def camera(x):
-    """A pose at (x, 0, 0) that looks along z."""
+    """Return a pose at (x, 0, 0) that looks along z."""
     return np.column_stack((np.eye(3), (-x, 0.0, 0.0)))
 
 
 def wall(z, low=-1.0, high=1.0):
-    """Points on a grid of the plane at depth z; x from low to high."""
+    """Return grid points on the plane at depth z, with x from low to high."""
     x, y = np.meshgrid(np.linspace(low, high, 21), np.linspace(-0.6, 0.6, 13))
     return np.stack((x, y, np.full_like(x, z)), axis=-1).reshape(-1, 3)
 
 
 def scene(world, cameras, found):
-    """The points of `found`, a bool for each camera and point, are observations."""
+    """Make a scene whose observations are the True entries of `found`."""
     photo, track = np.nonzero(found)
     poses = np.array([camera(x) for x in cameras])
     points = [
@@ -39,7 +39,7 @@ def scene(world, cameras, found):
 
 
 def projections(result, photo):
-    """The tracks that were added to a photo, as a set."""
+    """Return the set of tracks that were added to a photo."""
     return set(result.track[(result.photo == photo) & ~result.measured])
 
 
@@ -50,7 +50,7 @@ def test_a_point_projects_by_hand():
     np.testing.assert_allclose(depth, [2])
 
 
-def test_a_point_that_was_missed_amid_its_neighbors_is_projected():
+def test_a_point_missed_among_its_neighbors_is_projected():
     world = wall(3)
     found = np.ones((4, len(world)), bool)
     missed = 6 * 21 + 10  # the middle of the wall
@@ -62,7 +62,7 @@ def test_a_point_that_was_missed_amid_its_neighbors_is_projected():
     np.testing.assert_allclose(result.points[row], [[130, 120]], atol=1e-4)
 
 
-def test_a_point_of_two_photos_only_is_not_projected():
+def test_a_point_seen_in_only_two_photos_is_not_projected():
     world = wall(3)
     found = np.ones((4, len(world)), bool)
     found[2:, 6 * 21 + 10] = False
@@ -71,7 +71,7 @@ def test_a_point_of_two_photos_only_is_not_projected():
 
 
 def test_a_point_behind_a_wall_is_not_projected():
-    # The near wall hides a part of the far one from the last camera.
+    # The near wall occludes part of the far one from the last camera.
     far, near = wall(4), wall(2, -0.4, 0.0)
     world = np.concatenate((far, near))
     found = np.ones((4, len(world)), bool)
@@ -84,8 +84,8 @@ def test_a_point_behind_a_wall_is_not_projected():
     assert not projections(result, 3) & set(np.flatnonzero(hidden))
 
 
-def test_a_point_at_its_neighbors_depth_that_nobody_sees_with_them_is_not_projected():
-    # Two sides of a thin board: three cameras saw the back, two others the front.
+def test_a_point_that_no_photo_shows_with_its_neighbors_is_not_projected():
+    # Two sides of a thin board: three cameras see the back, two others the front.
     front, back = wall(3), wall(3.02)
     world = np.concatenate((front, back))
     found = np.zeros((5, len(world)), bool)
@@ -96,7 +96,7 @@ def test_a_point_at_its_neighbors_depth_that_nobody_sees_with_them_is_not_projec
     assert not projections(result, 4)
 
 
-def test_a_point_is_not_projected_into_a_view_from_elsewhere():
+def test_a_point_is_not_projected_into_a_view_from_another_direction():
     world = wall(3)
     found = np.ones((4, len(world)), bool)
     missed = 6 * 21 + 10
@@ -111,7 +111,7 @@ def test_a_point_is_not_projected_into_a_view_from_elsewhere():
     assert missed not in projections(project_tracks(elsewhere, world), 3)
 
 
-def test_one_observation_per_cell_is_kept_the_found_one_first():
+def test_one_observation_per_cell_is_kept_detections_first():
     whole = Scene(
         ["a.jpg", "b.jpg"],
         [np.zeros((240, 320, 3), np.uint8)] * 2,

@@ -1,18 +1,16 @@
-"""Scenes of planes: photos cut out and set up at several depths, seen by two cameras.
+"""Render scenes of planes: photo cut-outs at several depths, seen by two cameras.
 
-They have the parallax, the occlusion and the borders of depth of real scenes, and exact
-correspondence without labels: each plane moves by a homography of its own, the one that
-a plane n X = d induces (Hartley and Zisserman, Multiple View Geometry, section 13.1).
+They have the parallax, occlusions and depth edges of real scenes, and exact
+correspondences without labels: each plane moves by the homography that a plane n X = d
+induces (Hartley and Zisserman, Multiple View Geometry, section 13.1).
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.cameras import CameraRanges, Cameras, intrinsics, sample_cameras
-from training.depth import (
+from training.depth.cameras import CameraRanges, intrinsics, sample_cameras
+from training.depth.maps import (
     DepthPairs,
     at_nearest,
     borders,
@@ -21,31 +19,12 @@ from training.depth import (
     pair_up,
     pixel_centers,
 )
+from training.depth.planes import PlaneRanges, Planes, sample_planes
+from training.depth.textures import Textures, pick
+from training.depth.views import Seen, face_backgrounds, see
 from training.homography import Size
-from training.planes import PlaneRanges, Planes, sample_planes
-from training.textures import Textures, pick
 
-CHUNK = 4  # scenes rendered at once: what a processor's cache holds
-LEAST_FACING = 0.3  # of a background's inverse depth at its middle, in the corners
-
-
-class Seen(NamedTuple):
-    """M planes as two views have them.
-
-    to_photo, to_outline, to_other: (2, M, 3, 3) float32 from pixels of the view, to the
-        photo, to the square of the outline, to pixels of the other view. Their third
-        rows are positive for points in front of the camera in question.
-    inverse_depth: (2, M, 3) float32, linear in homogeneous pixels of the view.
-    faces: (2, M) bool, the view sees the side of the plane that the reference sees.
-    to_reference: (2, M) float32, root of the determinant of view to reference.
-    """
-
-    to_photo: Tensor
-    to_outline: Tensor
-    to_other: Tensor
-    inverse_depth: Tensor
-    faces: Tensor
-    to_reference: Tensor
+CHUNK = 4  # scenes rendered at once, to fit the processor's cache
 
 
 def make_layered_pairs(
@@ -59,16 +38,16 @@ def make_layered_pairs(
     """Render two views of each of `count` random scenes of planes.
 
     Args:
-        photos: (N, 3, H, W) uint8 BGR, H and W multiples of 8, on the device where the
-            work is done; the scenes draw their photos from all of them.
+        photos: (N, 3, H, W) uint8 BGR, H and W are multiples of 8, on the device that
+            renders; the scenes draw their photos from all of them.
         size: (height, width) of the views.
         generator: on the same device; fixes the result.
-        count: of scenes.
-        planes: how the planes lie.
-        cameras: how the cameras move.
+        count: number of scenes.
+        planes: ranges of the planes.
+        cameras: ranges of the cameras.
     """
     planes, cameras = planes or PlaneRanges(), cameras or CameraRanges()
-    # Scenes share photos: a pair costs the smaller copies of one photo, not of four.
+    # Scenes share photos, so a pair costs the pyramid of one photo, not of four.
     textures = Textures(pick(photos, max(count, planes.planes[1]), generator))
     chunk = CHUNK if photos.device.type == "cpu" else count
     return join(
@@ -91,7 +70,7 @@ def _make(
     draw = torch.rand(2, count, generator=generator, device=generator.device)
     low, high = camera_ranges.focal
     focal = size[1] * (low + (high - low) * draw[0])
-    middle = 1 / (1 + draw[1])  # both look between the cut-outs and the background
+    middle = 1 / (1 + draw[1])  # cameras aim between cut-outs and background
     planes = sample_planes(
         focal, size, textures.count, textures.size, plane_ranges, generator
     )
@@ -100,76 +79,8 @@ def _make(
     return render(planes, see(planes, cameras, intrinsics(focal, size)), textures, size)
 
 
-def face_backgrounds(planes: Planes, cameras: Cameras, size: Size) -> Planes:
-    """Turn those backgrounds to both views that one would see past, or nearly."""
-    count = planes.counts[0]
-    right, bottom = size[1] - 1, size[0] - 1
-    device = planes.normal.device
-    corners = torch.tensor(
-        [[0, right, 0, right], [0, 0, bottom, bottom], [1, 1, 1, 1]],
-        dtype=torch.float64,
-        device=device,
-    )
-    normal, distance = planes.normal[:count], planes.distance[:count]
-    inverse, faces = _inverse_depth(normal, distance, cameras)
-    shares = (inverse[:, :, None] @ corners)[:, :, 0]
-    flat = shares.amin(dim=2) > LEAST_FACING * shares.amax(dim=2)
-    good = (flat & faces).all(dim=0)[:, None]
-    axes = cameras.rotation[:, :, 2].sum(dim=0)
-    axes = axes / axes.norm(dim=1, keepdim=True)
-    normal = torch.where(good, normal, axes)
-    # The plane still meets the reference's axis at depth 1.
-    distance = torch.where(good[:, 0], distance, axes[:, 2])
-    return planes._replace(
-        normal=torch.cat((normal, planes.normal[count:])),
-        distance=torch.cat((distance, planes.distance[count:])),
-    )
-
-
-def _inverse_depth(
-    normal: Tensor, distance: Tensor, cameras: Cameras
-) -> tuple[Tensor, Tensor]:
-    """Return (2, M, 3) inverse depth per homogeneous pixel, and (2, M) whether > 0.
-
-    A plane behind whose back a camera stands has d < 0 there.
-    """
-    there = (cameras.rotation @ normal[..., None])[..., 0]
-    beyond = distance - (normal * cameras.center).sum(dim=-1)
-    faces = beyond > 1e-3
-    beyond = torch.where(faces, beyond, 1.0)
-    rows = torch.linalg.solve(cameras.intrinsics.mT, there / beyond[..., None])
-    return rows, faces
-
-
-def see(planes: Planes, cameras: Cameras, reference: Tensor) -> Seen:
-    """Return how both cameras of each scene see its planes.
-
-    Args:
-        planes: M planes of B scenes.
-        cameras: two per scene.
-        reference: (B, 3, 3) intrinsics of the reference cameras.
-    """
-    of_plane = Cameras(*(part[:, planes.scene] for part in cameras))
-    inverse, faces = _inverse_depth(planes.normal, planes.distance, of_plane)
-    # X = R' K^-1 p z + C with z = 1 / (inverse p), R' the transpose, for all p at once.
-    unproject = of_plane.rotation.mT @ torch.linalg.inv(of_plane.intrinsics)
-    world = unproject + of_plane.center[..., None] * inverse[:, :, None]
-    other = Cameras(*(part.flip(0) for part in of_plane))
-    to_reference = reference[planes.scene] @ world
-    between = world - other.center[..., None] * inverse[:, :, None]
-    to_other = other.intrinsics @ other.rotation @ between
-    return Seen(
-        (planes.to_photo @ to_reference).float(),
-        (planes.to_outline @ to_reference).float(),
-        to_other.float(),
-        inverse.float(),
-        faces,
-        torch.linalg.det(to_reference).abs().sqrt().float(),
-    )
-
-
 def render(planes: Planes, seen: Seen, textures: Textures, size: Size) -> DepthPairs:
-    """Compose the planes by depth in both views, and follow each pixel to the other."""
+    """Compose the planes by depth in both views, and map each pixel to the other."""
     pixels = pixel_centers(size, planes.photo.device)
     top, behind, alpha, there = _compose(planes, seen, pixels, size)
     views = 2 * planes.counts[0]
@@ -177,7 +88,7 @@ def render(planes: Planes, seen: Seen, textures: Textures, size: Size) -> DepthP
         planes.counts
     )
 
-    def rows(numbers: Tensor) -> Tensor:  # of tables that hold both views
+    def rows(numbers: Tensor) -> Tensor:  # rows of tables that stack both views
         return (second_view + numbers).flatten()
 
     everywhere = pixels.repeat(1, views)
@@ -203,10 +114,10 @@ def render(planes: Planes, seen: Seen, textures: Textures, size: Size) -> DepthP
 def _compose(
     planes: Planes, seen: Seen, pixels: Tensor, size: Size
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return each pixel's nearest plane, the next, the nearest's cover, is one there?
+    """Find the nearest plane per pixel, the next, the nearest's alpha, and presence.
 
-    All are (2, B, N). The next is found only where the nearest covers a part. Only
-    cameras that look more than a right angle apart see past a background.
+    All are (2, B, N). The next plane is found only where alpha is below 1. Only cameras
+    that aim more than a right angle apart see past a background.
     """
     count = planes.counts[0]
     best = seen.inverse_depth[:, :count] @ pixels
@@ -229,9 +140,9 @@ def _compose(
 def _cut_out(
     planes: Planes, seen: Seen, rows: slice, pixels: Tensor, size: Size
 ) -> tuple[Tensor, Tensor]:
-    """Return (2, P, N) inverse depths of cut-outs, -1 where they are not, and cover."""
+    """Return (2, P, N) inverse depths of cut-outs, -1 where absent, and alpha."""
     count = planes.counts[0]
-    # Matrices of the two views and P planes in one product with all pixels.
+    # One product of all pixels with the matrices of both views and P planes.
     product = torch.cat(
         (seen.to_outline[:, rows], seen.inverse_depth[:, rows, None]), 2
     )
@@ -244,7 +155,7 @@ def _cut_out(
         padding_mode="border",
         align_corners=False,
     ).reshape(ratio.shape)
-    # Pixels of the view per pixel of the reference, by the root of the areas.
+    # Pixels of the view per pixel of the reference, from the ratio of areas.
     magnification = ratio * ratio.sqrt() / seen.to_reference[:, rows, None]
     cover = (0.5 + distance * magnification).clamp(0, 1)
     there = (cover > 0) & seen.faces[:, rows, None]
@@ -252,7 +163,7 @@ def _cut_out(
 
 
 def _next(planes: Planes, depths: list[Tensor], top: Tensor, where: Tensor) -> Tensor:
-    """Return (2, B, N): the nearest plane but `top` at pixels `where`, else `top`.
+    """Return (2, B, N) nearest planes behind `top` at pixels `where`, else `top`.
 
     Args:
         planes: of B scenes.
@@ -279,15 +190,15 @@ def _next(planes: Planes, depths: list[Tensor], top: Tensor, where: Tensor) -> T
 def _move(
     matrices: Tensor, rows: Tensor, pixels: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the three (N,) products of pixels with one matrix each.
+    """Multiply each pixel by a matrix of its own; return (N,) x, y and depth.
 
     Args:
         matrices: (T, 3, 3).
-        rows: (N,) which of them.
-        pixels: (3, N) homogeneous, the last row 1.
+        rows: (N,) matrix of each pixel.
+        pixels: (3, N) homogeneous, with last row 1.
     """
     table = matrices.flatten(1).T.contiguous()
-    # One column at a time: rows of nine would be read with a stride.
+    # One column at a time: gathering rows of nine would be strided.
     entries = [column.index_select(0, rows) for column in table]
     x, y, depth = (
         entries[row] * pixels[0] + entries[row + 1] * pixels[1] + entries[row + 2]
@@ -299,17 +210,17 @@ def _move(
 def _color(
     planes: Planes, seen: Seen, textures: Textures, rows: Tensor, pixels: Tensor
 ) -> Tensor:
-    """Return (3, N) colors of the photos that planes carry, at pixels of their views.
+    """Sample (3, N) colors of the planes' photos at pixels of their views.
 
     Args:
         planes, seen: M planes in two views.
         textures: their photos.
-        rows: (N,) view * M + plane.
+        rows: (N,) view * M + plane of each pixel.
         pixels: (3, N) homogeneous.
     """
     matrices = seen.to_photo.flatten(0, 1)
     x, y, depth = _move(matrices, rows, pixels)
-    depth = depth.clamp(min=1e-6)  # where no plane is, any color will do
+    depth = depth.clamp(min=1e-6)  # without a plane, any color will do
     area = torch.linalg.det(matrices.double()).abs().sqrt().float()
     footprint = area.index_select(0, rows) / (depth * depth.sqrt())
     photo = planes.photo.repeat(2).index_select(0, rows)

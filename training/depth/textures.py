@@ -1,4 +1,4 @@
-"""Colors of many photos at arbitrary points, without the aliasing of small copies."""
+"""Sample many photos at arbitrary points, without aliasing."""
 
 import math
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEVELS = 4  # each half the side of the one before
+LEVELS = 4  # of the pyramid, each half the side of the previous one
 
 
 class Textures:
-    """A few photos and their smaller copies, sampled by photo, point and footprint.
+    """Image pyramids of a few photos, sampled by photo, point and footprint.
 
-    All photos of a level lie below one another in one image, so that points of any
-    number of photos are sampled by one call.
+    The photos of a level are stacked vertically in one image, so that one call samples
+    points of any number of photos.
     """
 
     def __init__(self, photos: Tensor):
-        """Take (P, 3, H, W) uint8; H and W are multiples of 8, so levels stay exact."""
+        """Take (P, 3, H, W) uint8 photos; H and W are multiples of 8."""
         count, _, self.height, self.width = photos.shape
         self.count, self.size = count, (self.height, self.width)
         stacked = photos.permute(1, 0, 2, 3).float().div_(255).flatten(1, 2)[None]
@@ -26,13 +26,12 @@ class Textures:
             self.levels.append(F.avg_pool2d(self.levels[-1], 2))
 
     def sample(self, index: Tensor, x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
-        """Return (3, N) colors, bilinear; beyond its border a photo is mirrored.
+        """Return (3, N) colors, bilinearly; a photo is mirrored beyond its border.
 
         Args:
-            index: (N,) which photo.
+            index: (N,) photo of each point.
             x, y: (N,) points in pixels of the photo.
-            footprint: (N,) photo pixels that one pixel of the view spans; the level
-                whose pixels are nearest to it is read.
+            footprint: (N,) photo pixels per pixel of the view; it selects the level.
         """
         x = mirror(x, self.width)
         y = mirror(y, self.height)
@@ -51,9 +50,9 @@ class Textures:
         return colors
 
     def _grid(self, index: Tensor, x: Tensor, y: Tensor, shrink: int) -> Tensor:
-        """Return (N, 2) points of a level's image in the units of grid_sample."""
+        """Convert points to (N, 2) grid_sample coordinates of a level's image."""
         width, height = self.width // shrink, self.height // shrink
-        # Outer half pixels would reach into the photo above, below, or into nothing.
+        # Clamped: the outer half pixel would blend with the photo above or below.
         x = ((x + 0.5) / shrink).clamp(0.5, width - 0.5)
         y = ((y + 0.5) / shrink).clamp(0.5, height - 0.5)
         row = index * height + y
@@ -62,7 +61,7 @@ class Textures:
 
 
 def mirror(values: Tensor, side: int) -> Tensor:
-    """Fold coordinates into [-0.5, side - 0.5], as mirrors at both ends would."""
+    """Reflect coordinates into [-0.5, side - 0.5]."""
     period = 2 * side
     shifted = values + 0.5
     shifted = shifted - period * torch.floor(shifted / period)
