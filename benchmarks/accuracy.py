@@ -8,7 +8,6 @@ of 320x240 images with 300 points and of 640x480 images with 1000 points; sequen
 named i_* (illumination) and v_* (viewpoint) are averaged on their own too.
 """
 
-import argparse
 import itertools
 import sys
 from pathlib import Path
@@ -17,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, markdown
+from benchmarks import extractors, markdown, script
 from benchmarks.extractors import Candidate, open_candidate
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS, Setting, measure, stretch
-from kpextract import Features, KpextractError
+from kpextract import Features
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 from training.metrics import average
@@ -182,6 +181,11 @@ def summary(rows: Rows) -> Rows:
     }
 
 
+def part_table(result: dict[str, Any], setting: str, split: str = "all") -> str:
+    """Return the Markdown summary of one setting and split of a result."""
+    return table(summary(result["figures"][setting][split]))
+
+
 def report(result: dict[str, Any]) -> str:
     """A table for each setting and split of what `compare` returns."""
     return "\n\n".join(
@@ -191,26 +195,18 @@ def report(result: dict[str, Any]) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accuracy",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.accuracy", __doc__)
     parser.add_argument("folder", type=Path)
     extractors.add_arguments(parser)
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
-    try:
-        result = compare(options.extractors, options.folder, options.edgepoint2)
-    except (KpextractError, OSError) as error:
-        print(f"accuracy: {error}", file=sys.stderr)
-        return 1
+    result = compare(options.extractors, options.folder, options.edgepoint2)
     print(report(result))
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.accuracy.part_table")
 
 
 if __name__ == "__main__":

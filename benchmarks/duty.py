@@ -8,7 +8,6 @@ a fixed rate, and back to back (rate 0), with spinning and without, in turns:
 milliseconds of a call, and of processor time a frame, waiting included.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any
 
 import onnxruntime
 
-from benchmarks import markdown
+from benchmarks import markdown, script
 from benchmarks.machine import write_result
 from benchmarks.turns import summarize
 from kpextract.modelfile import find_model
@@ -104,13 +103,10 @@ def table(result: dict[str, Any]) -> str:
     return markdown.table(head, lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.duty",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.duty", __doc__)
     add = parser.add_argument
     add("--model", default="small", help="bundled name or path of an .onnx file")
     add("--rate", type=float, nargs="+", default=[0.0, 10.0], help="frames a second")
@@ -121,8 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     result = measure(options.model, options.rate, options.frames, options.rounds)
     print(table(result))
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.duty.table")
 
 
 if __name__ == "__main__":

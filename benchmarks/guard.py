@@ -14,9 +14,7 @@ what else runs on a small machine disturbs neither. benchmarks/limits.json says 
 high each ratio may be, and tests/benchmarks/test_guard.py holds it.
 """
 
-import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks import process, script
 from benchmarks.extractors import open_candidate
 from kpextract import Extractor
 from kpextract.decode import DenseMaps, decode
@@ -32,8 +31,7 @@ from kpextract.image import STRIDE, Frame
 from kpextract.system import timing
 
 LIMITS = Path(__file__).with_name("limits.json")
-ROOT = LIMITS.parents[1]
-PHOTO = ROOT / "examples" / "street-left.jpg"
+PHOTO = process.ROOT / "examples" / "street-left.jpg"
 MAX_KEYPOINTS = 1000
 SIZE, DIMENSION = (640, 480), 64  # of the photo in pixels, and of descriptors
 ROUNDS = 3
@@ -107,7 +105,7 @@ def ratios() -> dict[str, float]:
     """Each ratio, the median of the rounds.
 
     Raises:
-        subprocess.CalledProcessError: a process failed, and has said why.
+        FailedError: a process failed.
     """
     rounds = [one_round() for _ in range(ROUNDS)]
     return {name: float(np.median([r[name] for r in rounds])) for name in rounds[0]}
@@ -117,9 +115,7 @@ def one_round() -> dict[str, float]:
     """Each ratio, of processes that run one after another."""
     found: dict[str, float] = {}
     for who in MEASURES:
-        command = [sys.executable, "-m", "benchmarks.guard", who]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
-        found |= json.loads(done.stdout)
+        found |= json.loads(process.output("benchmarks.guard", who))
     detect, orb = found.pop("detect"), found.pop("ORB")
     return found | {"detect over ORB": detect / orb}
 
@@ -137,26 +133,23 @@ def exceeded(found: dict[str, float], limits: dict[str, Any]) -> list[str]:
     ]
 
 
+@script.command
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.guard",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.guard", __doc__)
     help_text = "only this one's milliseconds, as JSON, measured in this process"
     parser.add_argument("who", nargs="?", choices=MEASURES, help=help_text)
     who = parser.parse_args(arguments).who
-    if who is None:
-        found, limits = ratios(), json.loads(LIMITS.read_text())["ratios"]
-        for name, ratio in found.items():
-            print(f"{name}: {ratio:.3f}")
-        missed = exceeded(found, limits)
-        for sentence in missed:
-            print(sentence, file=sys.stderr)
-        return int(bool(missed))
-    print(json.dumps(MEASURES[who]()))
-    return 0
+    if who:
+        print(json.dumps(MEASURES[who]()))
+        return 0
+    found, limits = ratios(), json.loads(LIMITS.read_text())["ratios"]
+    for name, ratio in found.items():
+        print(f"{name}: {ratio:.3f}")
+    missed = exceeded(found, limits)
+    for sentence in missed:
+        print(sentence, file=sys.stderr)
+    return int(bool(missed))
 
 
 if __name__ == "__main__":

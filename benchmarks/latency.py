@@ -18,11 +18,11 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import plots, speed
+from benchmarks import plots, script, speed
 from benchmarks.extractors import is_peer, open_candidate
 from benchmarks.machine import write_result
 from benchmarks.turns import in_turns, summarize
-from kpextract import InvalidOptionError, KpextractError
+from kpextract import InvalidOptionError
 from kpextract.cli.arguments import size
 from kpextract.errors import UsageError
 from kpextract.photos import read_photo
@@ -131,11 +131,7 @@ def measure_one(job: Job, photo: Path, calls: int) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.latency",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.latency", __doc__)
     add = parser.add_argument
     add("photo", type=Path, nargs="?", default=PHOTO)
     which = parser.add_mutually_exclusive_group()
@@ -180,19 +176,16 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     options = _parser().parse_args(arguments)
-    try:
-        result = _run(options)
-        if options.out:
-            write_result(options.out, result)
-        if options.plot:
-            plots.draw(options.out)
-    except (KpextractError, OSError) as error:
-        print(f"latency: {error}", file=sys.stderr)
-        return 1
-    return 0
+    result = _run(options)
+    if options.out:
+        table = "benchmarks.speed.table" if options.extractors else None
+        write_result(options.out, result, table)
+    if options.plot:
+        plots.draw(options.out)
 
 
 if __name__ == "__main__":

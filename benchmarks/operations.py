@@ -13,7 +13,6 @@ DequantizeLinear). So no runtime that goes through memory between two convolutio
 be faster than the larger of operations / peak and bytes / bandwidth.
 """
 
-import argparse
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import NamedTuple
 import onnx
 from onnx import helper, shape_inference
 
+from benchmarks import script
 from kpextract.cli.arguments import size
 from kpextract.errors import KpextractError
 from kpextract.export.graph.metadata import parse_graph
@@ -226,13 +226,10 @@ def table(costs: list[Cost]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.operations",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.operations", __doc__)
     add = parser.add_argument
     add("model", help="bundled name or path of an .onnx file")
     add("--size", type=size, default=(640, 480), metavar="WxH", help="in pixels")
@@ -243,18 +240,13 @@ def main(arguments: list[str] | None = None) -> int:
     machine = (options.peak_tflops, options.bandwidth_gbs)
     if None in machine and machine != (None, None):
         parser.error("a floor needs both --peak-tflops and --bandwidth-gbs")
-    try:
-        found = find_model(options.model)
-        model = parse_graph(found.content, found.path)
-        costs = count(model, options.batch, options.size)
-    except KpextractError as error:
-        print(f"operations: {error}", file=sys.stderr)
-        return 1
+    found = find_model(options.model)
+    model = parse_graph(found.content, found.path)
+    costs = count(model, options.batch, options.size)
     print(table(costs))
     if None not in machine:
         least = floor(*total(costs), *machine)
         print(f"floor: {least.milliseconds:.4f} ms, set by {least.bound}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ The floor is the larger of operations over peak and bytes over bandwidth, counte
 network alone over it.
 """
 
-import argparse
 import sys
 import time
 from dataclasses import asdict
@@ -19,12 +18,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import markdown, operations
+from benchmarks import markdown, operations, script
 from benchmarks.machine import write_result
 from kpextract import Extractor
 from kpextract.backends import BACKENDS
 from kpextract.cli.arguments import size
-from kpextract.errors import KpextractError
 from kpextract.export.graph.metadata import parse_graph
 from kpextract.modelfile import find_model
 from kpextract.system.timing import STAGES, batch_of, measure
@@ -124,8 +122,12 @@ def report(result: dict[str, Any]) -> str:
     )
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: milliseconds by stage and in all, and how far from the floor."""
+def table(result: dict[str, Any]) -> str:
+    """Return Markdown: milliseconds by stage and in total, and the factor to the floor.
+
+    Args:
+        result: one result, or several as its "rows".
+    """
     names = ["network" if name == "inference" else name for name in STAGES]
     head = ["batch", *names, "image to features", "floor", "network / floor"]
     head += ["image to features / floor", "share of the matrix product", "images/s"]
@@ -140,18 +142,15 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['share_of_peak']:.1%}",
             f"{row['images_per_second']:.0f}",
         ]
-        for row in rows
+        for row in result.get("rows", [result])
     ]
     return markdown.table(head, lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peak",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.peak", __doc__)
     add = parser.add_argument
     add("model", help="bundled name or path of an .onnx file")
     add("--backend", choices=("auto", *BACKENDS), default="auto")
@@ -160,17 +159,12 @@ def main(arguments: list[str] | None = None) -> int:
     add("--calls", type=int, default=100)
     add("--out", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
-    try:
-        result = compare(
-            options.model, options.backend, options.size, options.batch, options.calls
-        )
-    except KpextractError as error:
-        print(f"peak: {error}", file=sys.stderr)
-        return 1
+    result = compare(
+        options.model, options.backend, options.size, options.batch, options.calls
+    )
     print(report(result))
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.peak.table")
 
 
 if __name__ == "__main__":

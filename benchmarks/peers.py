@@ -10,18 +10,16 @@ are drawn beside it. BRISK and AKAZE, which some builds of OpenCV lack, may be n
 too.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
-from benchmarks.accuracy import Rows, compare, table
+from benchmarks import accuracy, plots, script
+from benchmarks.accuracy import Rows, compare
 from benchmarks.latency import CALLS
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS
 from benchmarks.turns import in_turns, summarize
-from kpextract import KpextractError
 from kpextract.photos import read_photo
 
 EXTRACTORS = ["small", "small-int8", "base", "ORB", "SIFT", "XFeat", "ALIKED-T16"]
@@ -53,32 +51,30 @@ def rows(result: dict[str, Any]) -> Rows:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def table(result: dict[str, Any], part: str = "full") -> str:
+    """Return Markdown: the "full" table, or the columns of a "summary"."""
+    shown = {"full": rows, "summary": lambda r: accuracy.summary(rows(r))}[part]
+    return accuracy.table(shown(result))
+
+
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.peers", __doc__)
     parser.add_argument("folder", type=Path, help="sequences in HPatches' layout")
     parser.add_argument("--extractors", nargs="+", default=EXTRACTORS)
     parser.add_argument("--photo", type=Path, default=PHOTO, help="to measure time on")
     parser.add_argument("--calls", type=int, default=CALLS, help="to measure time")
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     options = parser.parse_args(arguments)
-    try:
-        read_photo(options.photo)  # a wrong name is told before the long work
-        result = compare(options.extractors, options.folder)
-        result["latency"] = measure_latency(
-            options.extractors, options.photo, options.calls
-        )
-    except (KpextractError, OSError) as error:
-        print(f"peers: {error}", file=sys.stderr)
-        return 1
-    print(table(rows(result)))
-    write_result(options.out, result)
+    read_photo(options.photo)  # fails on a wrong path before the long work
+    result = compare(options.extractors, options.folder)
+    result["latency"] = measure_latency(
+        options.extractors, options.photo, options.calls
+    )
+    print(table(result))
+    write_result(options.out, result, "benchmarks.peers.table")
     plots.draw(options.out)
-    return 0
 
 
 if __name__ == "__main__":

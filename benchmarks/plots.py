@@ -9,7 +9,6 @@ latency-accuracy.png, the accuracy that peers.json beside it has over its millis
 Of one of benchmarks.sweeps, sweeps-moves.png and sweeps-light.png, figures over levels.
 """
 
-import argparse
 import json
 import math
 import sys
@@ -17,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import script
 from benchmarks.conditions import CONDITIONS
 from benchmarks.protocol import MATCHING_THRESHOLDS, SETTINGS
-from kpextract.errors import KpextractError, UsageError
+from kpextract.errors import UsageError
 from kpextract.files import replacing
 
 if TYPE_CHECKING:
@@ -223,21 +223,13 @@ def _logarithmic(panel: "Axes", axis: str) -> None:
     ticks.minorticks_off()
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.plots",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.plots", __doc__)
     parser.add_argument("result", type=Path, help="JSON file of a benchmark")
-    try:
-        for picture in draw(parser.parse_args(arguments).result):
-            print(f"wrote {picture}")
-    except (KpextractError, OSError) as error:
-        print(f"plots: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for picture in draw(parser.parse_args(arguments).result):
+        print(f"wrote {picture}")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ of the loaded model. Prints the tables; the JSON file holds all, and a picture i
 beside it.
 """
 
-import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import markdown
+from benchmarks import markdown, process, script
 from benchmarks.machine import write_result
 from kpextract.files import replacing
 
@@ -51,15 +49,16 @@ def settings() -> dict[str, list[str]]:
 
 
 def measure(model: str, option: str, value: str) -> Point:
-    """One point, in a process of its own.
+    """Measure one point in a process of its own.
 
     Raises:
-        subprocess.CalledProcessError: it failed, and has said why.
+        FailedError: the process failed.
     """
-    command = [sys.executable, "-m", "benchmarks.scaling_point", model]
-    command += [f"--{option}", value]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    point = json.loads(done.stdout)
+    words = (model, f"--{option}", value)
+    try:
+        point = json.loads(process.output("benchmarks.scaling_point", *words))
+    except process.FailedError as error:
+        raise process.FailedError(f"{option} {value}: {error}") from error
     # At least what is shown: it goes into a logarithm.
     point["added_mib"] = max(0.1, round(point["peak_mib"] - point["loaded_mib"], 1))
     return {"value": value, "x": _amount(value)} | point
@@ -97,23 +96,23 @@ def summarize(option: str, points: list[Point]) -> dict[str, Any]:
     }
 
 
-def table(series: dict[str, Any]) -> str:
-    """Return Markdown: how each grows, then each point."""
+def report(result: dict[str, Any]) -> str:
+    """Return Markdown: the table of `table`, then each point."""
     points = [
         [
             f"{option} {point['value']}",
             f"{point['milliseconds']:.1f}",
             f"{point['peak_mib']:.0f}",
         ]
-        for option, one in series.items()
+        for option, one in result["series"].items()
         for point in one["points"]
     ]
     return "\n\n".join(
-        (growth(series), markdown.table(["varied", "ms a call", "peak MiB"], points))
+        (table(result), markdown.table(["varied", "ms a call", "peak MiB"], points))
     )
 
 
-def growth(series: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """Return Markdown: how time and memory grow with each option."""
     lines = [
         [
@@ -121,7 +120,7 @@ def growth(series: dict[str, Any]) -> str:
             " to ".join(one["range"]),
             *(power(one["exponents"][key]) for key in GROWING),
         ]
-        for option, one in series.items()
+        for option, one in result["series"].items()
     ]
     return markdown.table(["grows with", "from", *GROWING.values()], lines)
 
@@ -166,13 +165,10 @@ def _panel(panel: Any, option: str, one: dict[str, Any], key: str) -> None:
     panel.legend(loc="upper left")
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.scaling", __doc__)
     add = parser.add_argument
     add("--model", default="small", help="bundled name or path of an .onnx file")
     add("--out", type=Path, required=True, help="JSON file")
@@ -180,19 +176,15 @@ def main(arguments: list[str] | None = None) -> int:
     asked = [(name, value) for name, values in settings().items() for value in values]
     series: dict[str, list[Point]] = {}
     models = {}
-    try:
-        for option, value in tqdm(asked, unit="point"):
-            point = measure(options.model, option, value)
-            models[point.pop("model")] = point.pop("sha256")
-            series.setdefault(option, []).append(point)
-    except subprocess.CalledProcessError:
-        print(f"scaling: {option} {value} failed", file=sys.stderr)
-        return 1
+    for option, value in tqdm(asked, unit="point"):
+        point = measure(options.model, option, value)
+        models[point.pop("model")] = point.pop("sha256")
+        series.setdefault(option, []).append(point)
     summaries = {name: summarize(name, points) for name, points in series.items()}
-    print(table(summaries))
-    write_result(options.out, {"models": models, "series": summaries})
+    result = {"models": models, "series": summaries}
+    print(report(result))
+    write_result(options.out, result, "benchmarks.scaling.table")
     draw(options.out)
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Prints JSON. Alone in its process, since a process keeps the most memory that it
 had; benchmarks.scaling runs it for each of its points.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -14,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from kpextract import Extractor, KpextractError
+from benchmarks import script
+from kpextract import Extractor
 from kpextract.cli.arguments import size
 from kpextract.system.hardware import memory_mib
 
@@ -55,13 +55,10 @@ def peak_memory() -> float:
     return peak
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling_point",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.scaling_point", __doc__)
     add = parser.add_argument
     add("model", help="bundled name or path of an .onnx file")
     add("--size", type=size, default=(640, 480), metavar="WxH", help="in pixels")
@@ -69,16 +66,12 @@ def main(arguments: list[str] | None = None) -> int:
     add("--batch", type=int, default=1, help="images of a call")
     add("--threads", type=int, help="of a call; else the runtime's own choice")
     options = parser.parse_args(arguments)
-    try:
-        extractor = Extractor(
-            options.model,
-            backend="onnx-cpu",
-            max_keypoints=options.keypoints,
-            num_threads=options.threads,
-        )
-    except KpextractError as error:
-        print(f"scaling_point: {error}", file=sys.stderr)
-        return 1
+    extractor = Extractor(
+        options.model,
+        backend="onnx-cpu",
+        max_keypoints=options.keypoints,
+        num_threads=options.threads,
+    )
     width, height = options.size
     # Bytes at once: the texture of kpextract.system.timing passes through floats, whose
     # memory would hide that of the calls.
@@ -87,7 +80,6 @@ def main(arguments: list[str] | None = None) -> int:
     info = extractor.info
     facts = {"model": f"kpextract {info.model} {info.version}", "sha256": info.sha256}
     print(json.dumps(facts | measure(extractor, images)))
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ stream goes on for some minutes, over the file again and again, while memory is 
 once a second. Run nothing beside it.
 """
 
-import argparse
 import hashlib
 import itertools
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks import markdown
+from benchmarks import markdown, script
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
 from kpextract.system.hardware import memory_mib
@@ -157,13 +156,10 @@ def table(result: dict[str, Any]) -> str:
     return markdown.table(head, rows)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.streaming",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.streaming", __doc__)
     parser.add_argument("--video", type=Path, help="640x480 file; else one is made")
     parser.add_argument("--model", default="small")
     parser.add_argument("--max-keypoints", type=int, default=1000)
@@ -184,8 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, value in result.items():
         print(f"{name}: {value}")
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.streaming.table")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ a time getting harder. Draws x-moves.png and x-light.png beside the result.
 benchmarks/README.md describes the conditions and the figures.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, markdown, plots
+from benchmarks import extractors, markdown, plots, script
 from benchmarks.conditions import CONDITIONS, View
 from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import Interval, interval
 from benchmarks.machine import write_result
 from benchmarks.protocol import corner_error, mutual_neighbors, select, shrink
-from kpextract import Features, KpextractError
+from kpextract import Features
 from kpextract.image import to_uint8_bgr
-from kpextract.photos import UsageError, expand, read_photo
+from kpextract.photos import expand, read_photo
 from training.metrics import CORRECT, match_errors
 
 MAX_SIZE = 640  # pixels, longer side
@@ -161,13 +160,10 @@ def table(result: dict[str, Any]) -> str:
     return markdown.table(["extractor", *sweeps], lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.sweeps",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.sweeps", __doc__)
     parser.add_argument("folder", type=Path, help="folder of photos, not trained on")
     extractors.add_arguments(parser)
     parser.add_argument(
@@ -178,18 +174,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     options = parser.parse_args(arguments)
-    try:
-        candidates = open_candidates(
-            options.extractors, MAX_KEYPOINTS, options.edgepoint2
-        )
-        result = compare(candidates, options.folder, options.photos)
-    except (KpextractError, OSError, UsageError) as error:
-        print(f"sweeps: {error}", file=sys.stderr)
-        return 1
+    candidates = open_candidates(options.extractors, MAX_KEYPOINTS, options.edgepoint2)
+    result = compare(candidates, options.folder, options.photos)
     print(table(result))
-    write_result(options.out, result)
+    write_result(options.out, result, "benchmarks.sweeps.table")
     plots.draw(options.out)
-    return 0
 
 
 if __name__ == "__main__":

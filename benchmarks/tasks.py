@@ -9,7 +9,6 @@ a mean over pairs with the 95 % interval of a bootstrap over pairs. benchmarks/R
 describes the layouts of FOLDER and the protocol.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, geometry, markdown
+from benchmarks import extractors, geometry, markdown, script
 from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import interval, level
 from benchmarks.machine import write_result
 from benchmarks.pairs import read_pairs
 from benchmarks.protocol import corner_error, mutual_neighbors, select, shrink
 from benchmarks.scene_pair import Calibrated, Picture, ScenePair, count_kinds
-from kpextract import Features, KpextractError
+from kpextract import Features
 from training.metrics import CORRECT, warp_points
 
 MAX_SIZE = 640  # pixels, longer side
@@ -233,6 +232,11 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return markdown.table(head, lines)
 
 
+def kind_table(result: dict[str, Any], kind: str = "all") -> str:
+    """Return the Markdown table of one kind of pairs."""
+    return table(result["tasks"][kind])
+
+
 def report(result: dict[str, Any]) -> str:
     """Return a table for each kind of what `compare` returns."""
     return "\n\n".join(
@@ -241,13 +245,10 @@ def report(result: dict[str, Any]) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.tasks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.tasks", __doc__)
     parser.add_argument("folder", type=Path, help="folder of pairs with truth")
     extractors.add_arguments(parser)
     parser.add_argument(
@@ -265,20 +266,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="JSON file of the result")
     options = parser.parse_args(arguments)
-    try:
-        candidates = open_candidates(
-            options.extractors, options.max_keypoints, options.edgepoint2
-        )
-        result = compare(
-            candidates, options.folder, options.max_size, options.max_keypoints
-        )
-    except (KpextractError, OSError) as error:
-        print(f"tasks: {error}", file=sys.stderr)
-        return 1
+    candidates = open_candidates(
+        options.extractors, options.max_keypoints, options.edgepoint2
+    )
+    result = compare(
+        candidates, options.folder, options.max_size, options.max_keypoints
+    )
     print(report(result))
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.tasks.kind_table")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ convolutions, measured in the same run; of a step only its convolutions are coun
 work: three forward passes' worth (one forward, two backward) for each of the two views.
 """
 
-import argparse
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import markdown
+from benchmarks import markdown, script
 from benchmarks.machine import write_result
 from benchmarks.peak import matrix_rate, now
 from training.batches import Sources
@@ -111,13 +110,10 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training_speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.training_speed", __doc__)
     parser.add_argument("--model", choices=CONFIGS, default="small")
     parser.add_argument("--height", type=int, default=TrainConfig.height)
     parser.add_argument("--width", type=int, default=TrainConfig.width)
@@ -138,7 +134,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(report(result))
     if options.out:
         write_result(options.out, result)
-    return 0
 
 
 if __name__ == "__main__":

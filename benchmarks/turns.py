@@ -1,8 +1,6 @@
 """Extractors timed alone, each in a process of its own, which take turns."""
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -11,33 +9,23 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from kpextract.errors import KpextractError
+from benchmarks import process
 
 Job = TypeVar("Job", bound=Hashable)
 
 
-class FailedError(KpextractError):
-    """A process that failed; the message is its own."""
-
-
 def alone(*words: str | Path | int) -> dict[str, Any]:
-    """What benchmarks.latency finds of one extractor, in a process of its own.
+    """Run benchmarks.latency for one extractor in a process of its own.
 
     Args:
-        words: of its command line.
+        words: command-line arguments of benchmarks.latency.
 
     Raises:
-        FailedError: it failed.
+        FailedError: the process failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "latency.json"
-        command = [sys.executable, "-m", "benchmarks.latency", *map(str, words)]
-        done = subprocess.run(
-            [*command, "--out", str(out)], capture_output=True, text=True
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["ended without a word"]
-            raise FailedError(said[-1].removeprefix("latency: "))
+        process.output("benchmarks.latency", *words, "--out", out)
         return json.loads(out.read_text())
 
 

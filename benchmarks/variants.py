@@ -11,9 +11,7 @@ sums that cannot overflow, as on a GPU. Engines have not been run. Prints the ta
 JSON file holds the rest.
 """
 
-import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,11 +23,11 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from benchmarks import markdown
+from benchmarks import markdown, process, script
 from benchmarks.machine import write_result
 from benchmarks.rounding import rounded, unsaturated
 from benchmarks.turns import alone
-from kpextract import Extractor, KpextractError
+from kpextract import Extractor
 from kpextract.errors import UsageError
 from kpextract.export.graph.metadata import load_graph
 from kpextract.export.verify import Gate, compare
@@ -56,22 +54,13 @@ VARIANTS = {  # options of `kpextract export`
 Row = dict[str, Any]
 
 
-class CommandError(KpextractError):
-    """A command that failed; the message is its own."""
-
-
 def kpextract(*words: str | Path) -> dict[str, Any]:
-    """What a command of kpextract says in JSON.
+    """Run a kpextract command and return its JSON.
 
     Raises:
-        CommandError: it failed.
+        FailedError: the command failed.
     """
-    command = [sys.executable, "-m", "kpextract", *map(str, words), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"{words[0]} ended without a word"]
-        raise CommandError(said[-1].removeprefix("kpextract: "))
-    return json.loads(done.stdout)
+    return json.loads(process.output("kpextract", *words, "--json"))
 
 
 def read_frames(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
@@ -93,10 +82,9 @@ def examine(
     """Export, build, compare and time one variant.
 
     Raises:
-        CommandError: it cannot be exported. That it cannot be built is part of the
-            result.
-        FailedError: it cannot be timed.
-        KpextractError: it cannot be compared.
+        FailedError: the variant cannot be exported or timed. That it cannot be built is
+            part of the result.
+        KpextractError: the variant cannot be compared.
     """
     words = options.split()
     if "--int8" in words:
@@ -133,17 +121,17 @@ def _build(model: Path) -> dict[str, Any]:
     size = "{}x{}".format(*SIZE)
     try:
         facts = kpextract("build", model, "-o", out, "--size", size, "--force")
-    except CommandError as error:
+    except process.FailedError as error:
         return {"error": str(error)}
     return facts["tensorrt"] | {"bytes": out.stat().st_size}
 
 
-def table(rows: dict[str, Row]) -> str:
-    """Markdown, a variant a row."""
+def table(result: dict[str, Any]) -> str:
+    """Return Markdown with one row per variant."""
     head = ["variant", "`kpextract export`", "MB", "engine", "changed"]
     head += ["drift p99 (px)", "cosine p50", "gate", "CPU (ms)"]
     lines = []
-    for name, row in rows.items():
+    for name, row in result["rows"].items():
         figures = row["figures"]
         lines.append(
             [
@@ -167,39 +155,31 @@ def _engine(engine: dict[str, Any]) -> str:
     return f"{engine['bytes'] / 1e6:.2f} MB"
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.variants",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.variants", __doc__)
     add = parser.add_argument
     add("--model", default="small", help="bundled name or path of a dense .onnx file")
     add("--images", required=True, help="folder of photos of 640x480, to compare on")
     add("--calibrate", type=Path, required=True, help="folder of photos, for int8")
     add("--out", type=Path, required=True, help="JSON file")
     options = parser.parse_args(arguments)
-    try:
-        photos = expand([options.images])
-        info = Extractor(options.model, backend="onnx-cpu").info
-        rows = {}
-        with tempfile.TemporaryDirectory() as folder:
-            for name, words in tqdm(VARIANTS.items(), unit="variant"):
-                rows[name] = examine(
-                    options.model, words, photos, options.calibrate, Path(folder)
-                )
-    except (KpextractError, OSError) as error:
-        print(f"variants: {error}", file=sys.stderr)
-        return 1
-    print(table(rows))
+    photos = expand([options.images])
+    info = Extractor(options.model, backend="onnx-cpu").info
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, words in tqdm(VARIANTS.items(), unit="variant"):
+            rows[name] = examine(
+                options.model, words, photos, options.calibrate, Path(folder)
+            )
     result = {
         "models": {f"kpextract {info.model} {info.version}": info.sha256},
         "photos": len(photos),
         "rows": rows,
     }
-    write_result(options.out, result)
-    return 0
+    print(table(result))
+    write_result(options.out, result, "benchmarks.variants.table")
 
 
 if __name__ == "__main__":

@@ -66,9 +66,8 @@ def test_a_batch_of_one_extractor(photo_path, tmp_path):
 
 
 def test_the_matrix_prints_its_table_and_draws(
-    photo_path, root, tmp_path, monkeypatch, capsys, small
+    photo_path, root, tmp_path, capsys, small
 ):
-    monkeypatch.chdir(root)  # the processes that measure time find benchmarks here
     out = tmp_path / "latency.json"
     shutil.copy(root / "benchmarks" / "results" / "peers.json", tmp_path)
     arguments = ["--extractors", "ORB", "small", "--size", "640x480", "--batch", "1"]

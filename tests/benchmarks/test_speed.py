@@ -100,7 +100,11 @@ def test_a_table_is_made_when_there_is_a_result(results):
     assert tables.render(EMPTY) == EMPTY
     card = {"name": "NVIDIA H200", "driver": "550.54"}
     machine = {"cpu": "A", "cores": 2, "date": "2026-01-01", "commit": "c"}
-    result = RESULT | {"machine": machine | {"gpus": [card]}, "models": {"x": "a" * 64}}
+    result = RESULT | {
+        "machine": machine | {"gpus": [card]},
+        "table": "benchmarks.speed.table",
+        "models": {"x": "a" * 64},
+    }
     (results / "latency.json").write_text(json.dumps(result))
     made = tables.render(EMPTY)
     assert speed.table(result) in made
