@@ -1,4 +1,4 @@
-"""What a figure was measured with; goes into every result file."""
+"""Describe the machine that measured a result, and write result files."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ PACKAGES = (*hardware.PACKAGES, "kornia", "torch")
 
 
 def describe() -> dict[str, Any]:
-    """`kpextract.system.hardware.describe`, and the commit."""
+    """Return `kpextract.system.hardware.describe` with the commit."""
     return hardware.describe(PACKAGES) | {"commit": checkout_commit()}
 
 

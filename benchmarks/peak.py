@@ -1,13 +1,13 @@
-"""How close a model comes to what the device can do.
+"""Measure how close a model comes to the peak of the device.
 
     python -m benchmarks.peak base --size 640x480
     python -m benchmarks.peak small-fp16.onnx --batch 32 --backend onnx-cuda
 
 The peak is that of a large matrix product in the model's precision, the bandwidth that
 of a large copy (bytes read and written), both by PyTorch in the same run as the model.
-The floor is the larger of operations over peak and bytes over bandwidth, counted as
-`benchmarks.operations` does, with the whole call (host image to host features) and the
-network alone over it.
+The floor is the larger of operations / peak and bytes / bandwidth, counted as in
+`benchmarks.operations`. The whole call (host image to host features) and the network
+alone are given as multiples of it.
 """
 
 import sys
@@ -35,14 +35,14 @@ TYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def now(device: torch.device) -> float:
-    """Seconds, once the device has done all that it was told."""
+    """Return the clock in seconds, once the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP per second of a large matrix product, the best of `REPEATS`."""
+    """Measure the FLOP/s of a large matrix product, the best of `REPEATS`."""
     side = MATRIX[device.type]
     matrix = torch.rand(side, side, device=device, dtype=dtype)
     seconds = []
@@ -54,7 +54,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def copy_rate(device: torch.device) -> float:
-    """Bytes read and written per second by a large copy, the best of `REPEATS`."""
+    """Measure the bytes/s read and written by a copy, the best of `REPEATS`."""
     source = torch.ones(COPY[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     seconds = []
@@ -68,7 +68,7 @@ def copy_rate(device: torch.device) -> float:
 def compare(
     model: str, backend: str, image_size: tuple[int, int], batch: int, calls: int
 ) -> dict[str, Any]:
-    """All figures of one model at one size."""
+    """Measure one model at one size."""
     extractor = Extractor(model, backend=backend, max_keypoints=1000)
     on_cpu = extractor.info.backend == "onnx-cpu"
     device = torch.device("cpu") if on_cpu else choose_device()
@@ -102,7 +102,7 @@ def compare(
 
 
 def report(result: dict[str, Any]) -> str:
-    """The figures as text."""
+    """Return the figures as text."""
     info, (width, height) = result["extractor"], result["size"]
     return "\n".join(
         [
@@ -149,15 +149,18 @@ def table(result: dict[str, Any]) -> str:
 
 @script.command
 def main(arguments: list[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module's docstring."""
     parser = script.parser("benchmarks.peak", __doc__)
     add = parser.add_argument
     add("model", help="bundled name or path of an .onnx file")
-    add("--backend", choices=("auto", *BACKENDS), default="auto")
-    add("--size", type=size, default=(640, 480), metavar="WxH", help="in pixels")
-    add("--batch", type=int, default=1, help="images of a call")
-    add("--calls", type=int, default=100)
-    add("--out", type=Path, help="JSON file")
+    help_text = "backend (default: %(default)s)"
+    add("--backend", choices=("auto", *BACKENDS), default="auto", help=help_text)
+    help_text = "image size in pixels (default: 640x480)"
+    add("--size", type=size, default=(640, 480), metavar="WxH", help=help_text)
+    help_text = "images per call (default: %(default)s)"
+    add("--batch", type=int, default=1, help=help_text)
+    add("--calls", type=int, default=100, help="timed calls (default: %(default)s)")
+    add("--out", type=Path, help="JSON file for the result (default: none)")
     options = parser.parse_args(arguments)
     result = compare(
         options.model, options.backend, options.size, options.batch, options.calls

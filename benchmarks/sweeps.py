@@ -1,9 +1,9 @@
-"""How much turn, zoom, noise, blur, darkness and compression matches survive.
+"""Measure how much rotation, zoom, noise, blur, darkness and JPEG matches survive.
 
     python -m benchmarks.sweeps PHOTOS --extractors small ORB SIFT --out results/x.json
 
-Each photo is matched with a view of itself under a known homography, one condition at
-a time getting harder. Draws x-moves.png and x-light.png beside the result.
+Each photo is matched with views of itself under known homographies, with one condition
+at a time getting harder. Draws x-moves.png and x-light.png next to the result.
 benchmarks/README.md describes the conditions and the figures.
 """
 
@@ -35,10 +35,10 @@ Figures = dict[str, float]
 
 
 def choose_photos(folder: Path, count: int) -> list[np.ndarray]:
-    """Return that many photos of a folder, spread evenly over their sorted names.
+    """Return `count` photos of a folder, spread evenly over their sorted names.
 
     Raises:
-        UsageError: the folder has no photo.
+        UsageError: the folder has no photos.
         InvalidImageError: a photo cannot be read.
     """
     paths = expand([str(folder)])
@@ -48,7 +48,7 @@ def choose_photos(folder: Path, count: int) -> list[np.ndarray]:
 
 
 def measure(features0: Features, features1: Features, view: View, norm: int) -> Figures:
-    """Return the figures of a photo and its view, pixels of the coarser of the two."""
+    """Return the figures of a photo and its view, in pixels of the coarser image."""
     matches = mutual_neighbors(features0, features1, norm)
     errors = match_errors(features0, features1, matches, view.homography)
     correct = int((errors <= CORRECT * view.coarser).sum())
@@ -71,7 +71,7 @@ def measure_photo(
     """Return the figures of one photo in all conditions.
 
     Args:
-        beyond: another photo, of any size.
+        beyond: another photo of any size.
 
     Returns:
         (candidates, levels of all conditions, figures).
@@ -99,7 +99,7 @@ def compare(
     """Return the figures of all extractors in all conditions.
 
     Returns:
-        "folder" and "photos", how many; "models", the SHA-256 of each model; "levels"
+        "folder"; "photos", their number; "models", the SHA-256 of each model; "levels"
         by condition; and "sweeps" by condition, extractor and figure: "mean", "low" and
         "high", the ends of its interval over photos, each a list over levels.
 
@@ -145,7 +145,7 @@ def summarize(measured: np.ndarray) -> dict[str, dict[str, list[float]]]:
 def table(result: dict[str, Any]) -> str:
     """Return Markdown, one row per extractor: means over the levels of each condition.
 
-    A cell has the share of right homographies and the correct matches.
+    A cell holds the share of right homographies and the number of correct matches.
     """
     sweeps = result["sweeps"]
     labels = next(iter(sweeps.values()))
@@ -164,7 +164,7 @@ def table(result: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
     parser = script.parser("benchmarks.sweeps", __doc__)
-    parser.add_argument("folder", type=Path, help="folder of photos, not trained on")
+    parser.add_argument("folder", type=Path, help="folder of photos unseen in training")
     extractors.add_arguments(parser)
     parser.add_argument(
         "--photos",
@@ -172,7 +172,9 @@ def main(arguments: list[str] | None = None) -> None:
         default=PHOTOS,
         help="number of photos, spread over the folder (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="JSON file for the result"
+    )
     options = parser.parse_args(arguments)
     candidates = open_candidates(options.extractors, MAX_KEYPOINTS, options.edgepoint2)
     result = compare(candidates, options.folder, options.photos)

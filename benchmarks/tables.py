@@ -1,13 +1,13 @@
-"""The tables of the documents, from the committed results.
+"""Regenerate the tables of the documents from the committed results.
 
     python -m benchmarks.tables
 
-Rewrites, in each document, what stands between a line like
-<!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: where the figures
-come from, then the table. Setting and split (all, if none is named) choose the part of
-a file that holds several, shown with the columns of a summary. Files of
-benchmarks.peak that are named side by side, of one machine, make one table. What has
-not been measured yet is left as it stands, as long as that is no table.
+Rewrites, in each document, the text between a line like
+<!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: the table, then the
+provenance of the figures. A result names the function that makes its table; words after
+"|" are its further arguments, such as setting and split. Several files of
+benchmarks.peak from one machine make one table. A block whose result does not exist yet
+is left alone unless it holds a table.
 """
 
 import importlib
@@ -35,9 +35,9 @@ SHOWN_HASH = 12  # digits
 
 
 def provenance(result: dict[str, Any]) -> str:
-    """Hardware, date, commit and models of a result, one line."""
+    """Return hardware, date, commit and models of a result in one line."""
     machine = result["machine"]
-    shown = machine.get("instructions")  # older results do not say
+    shown = machine.get("instructions")  # missing in older results
     cpu = f"{machine['cpu']} ({' '.join(shown)})" if shown else machine["cpu"]
     facts = [f"{cpu}, {machine['cores']} cores"]
     for gpu in machine.get("gpus") or ():

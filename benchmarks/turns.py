@@ -1,4 +1,4 @@
-"""Extractors timed alone, each in a process of its own, which take turns."""
+"""Time extractors in alternating processes, one extractor per process."""
 
 import json
 import tempfile
@@ -32,12 +32,12 @@ def alone(*words: str | Path | int) -> dict[str, Any]:
 def in_turns(
     jobs: Mapping[Job, Sequence[str | Path | int]], rounds: int
 ) -> dict[Job, list[dict[str, Any]]]:
-    """What `alone` gives for the words of each job, once a round.
+    """Return the results of `alone` for the arguments of each job, one per round.
 
-    A machine that slows down slows all of them.
+    A machine that slows down slows all jobs alike.
 
     Raises:
-        FailedError: one failed.
+        FailedError: a process failed.
     """
     found: dict[Job, list[dict[str, Any]]] = {job: [] for job in jobs}
     with tqdm(total=rounds * len(jobs), unit="process", delay=1) as bar:
@@ -49,9 +49,9 @@ def in_turns(
 
 
 def summarize(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One extractor's turns as one: medians, and the milliseconds of each turn.
+    """Merge one extractor's turns: medians, and the milliseconds of each turn.
 
-    The machine is that of the result in which this goes.
+    The machine is left to the result that this becomes a part of.
     """
     whole = median(turns) | {"turns": [turn["milliseconds"] for turn in turns]}
     whole.pop("machine", None)
@@ -59,7 +59,7 @@ def summarize(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def median(values: Sequence[Any]) -> Any:
-    """Of numbers that lie in equal places of several results; the first of the rest."""
+    """Return the first result with each number replaced by its median over results."""
     first = values[0]
     if isinstance(first, dict):
         return {key: median([value[key] for value in values]) for key in first}

@@ -1,14 +1,14 @@
-"""What each variant of a model costs in size, accuracy and time, and who builds it.
+"""Measure the size, accuracy and time of each variant of a model, and build engines.
 
     python -m benchmarks.variants --images frames/ --calibrate photos/ \\
         --out benchmarks/results/variants.json
 
-Each variant is exported from the dense float32 model and then built into an engine for
-640x480 by TensorRT-RTX, which needs no GPU for that, or TensorRT. It is compared with
-the model it comes from on photos of 640x480 and timed, both with ONNX Runtime on the
-CPU; compared are float16 with each layer's result rounded, and int8 for TensorRT with
-sums that cannot overflow, as on a GPU. Engines have not been run. Prints the table; the
-JSON file holds the rest.
+Each variant is exported from the dense float32 model and built into an engine for
+640x480 by TensorRT-RTX, which needs no GPU to build, or TensorRT. On 640x480 photos, it
+is compared with its source model and timed, both with ONNX Runtime on the CPU. For the
+comparison, float16 rounds each layer's result and int8 for TensorRT sums without
+overflow, as on a GPU. Engines are not run. Prints the table; the JSON file holds the
+rest.
 """
 
 import json
@@ -33,9 +33,9 @@ from kpextract.export.graph.metadata import load_graph
 from kpextract.export.verify import Gate, compare
 from kpextract.photos import expand, read_photo
 
-PHOTO = Path("examples/street-left.jpg")  # to measure time on
+PHOTO = Path("examples/street-left.jpg")  # for timing
 SIZE = (640, 480)  # (width, height) in pixels
-MAX_KEYPOINTS = 1024  # budget where a variant has none of its own
+MAX_KEYPOINTS = 1024  # budget of variants that fix none
 FIXED = "--size 640x480 --batch 1"
 VARIANTS = {  # options of `kpextract export`
     "dense": "--kind dense",
@@ -51,6 +51,7 @@ VARIANTS = {  # options of `kpextract export`
     "sparse int8, for ONNX Runtime": f"{FIXED} --int8 onnxruntime",
     "sparse int8, for TensorRT": f"{FIXED} --int8 tensorrt",
 }
+MODEL_HELP = "bundled name or path of a dense .onnx file (default: small)"
 Row = dict[str, Any]
 
 
@@ -64,15 +65,15 @@ def kpextract(*words: str | Path) -> dict[str, Any]:
 
 
 def read_frames(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and pixels of each photo.
+    """Yield the name and pixels of each photo.
 
     Raises:
-        UsageError: one is not of 640x480, which some variants are fixed to.
+        UsageError: a photo is not 640x480, the fixed size of some variants.
     """
     for path in paths:
         image = read_photo(path)
         if image.shape[1::-1] != SIZE:
-            raise UsageError(f"{path} is not of {SIZE[0]}x{SIZE[1]} pixels. Resize it.")
+            raise UsageError(f"{path} is not {SIZE[0]}x{SIZE[1]} pixels. Resize it.")
         yield path.name, image
 
 
@@ -116,7 +117,7 @@ def examine(
 
 
 def _build(model: Path) -> dict[str, Any]:
-    """Who built the engine and its size; or why there is none."""
+    """Build an engine; return its builder and size, or the error."""
     out = model.with_suffix(".engine")
     size = "{}x{}".format(*SIZE)
     try:
@@ -151,19 +152,24 @@ def table(result: dict[str, Any]) -> str:
 
 def _engine(engine: dict[str, Any]) -> str:
     if "error" in engine:
-        return "refused"  # by whom and why is in the file
+        return "refused"  # the result file says by what and why
     return f"{engine['bytes'] / 1e6:.2f} MB"
 
 
 @script.command
 def main(arguments: list[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module's docstring."""
     parser = script.parser("benchmarks.variants", __doc__)
     add = parser.add_argument
-    add("--model", default="small", help="bundled name or path of a dense .onnx file")
-    add("--images", required=True, help="folder of photos of 640x480, to compare on")
-    add("--calibrate", type=Path, required=True, help="folder of photos, for int8")
-    add("--out", type=Path, required=True, help="JSON file")
+    add("--model", default="small", help=MODEL_HELP)
+    add("--images", required=True, help="folder of 640x480 photos for the comparison")
+    add(
+        "--calibrate",
+        type=Path,
+        required=True,
+        help="folder of int8 calibration photos",
+    )
+    add("--out", type=Path, required=True, help="JSON file for the result")
     options = parser.parse_args(arguments)
     photos = expand([options.images])
     info = Extractor(options.model, backend="onnx-cpu").info

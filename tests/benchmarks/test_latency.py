@@ -109,10 +109,10 @@ def in_this_process(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--extractor", "ORB", "--batch", "2"], "ORB takes one image a call"),
-        (["--batch", "1", "2"], "several values are for --extractors"),
-        (["--plot"], "--plot and several values are for --extractors"),
-        (["--extractors", "ORB", "--plot"], "--plot draws what --out holds"),
+        (["--extractor", "ORB", "--batch", "2"], "ORB takes one image per call"),
+        (["--batch", "1", "2"], "several values need --extractors"),
+        (["--plot"], "--plot and several values need --extractors"),
+        (["--extractors", "ORB", "--plot"], "--plot draws the file of --out"),
     ],
 )
 def test_what_does_not_go_together_is_told(arguments, message, photo_path, capsys):

@@ -89,7 +89,7 @@ def test_lines_of_superglue_are_read(folder):
     (pair,) = read_pairs(folder)
     check_pose(pair)
     (folder / "pairs.txt").write_text(line.format(1))
-    with pytest.raises(PairsError, match=r"line 1: .*turned"):
+    with pytest.raises(PairsError, match=r"line 1: .*rotated"):
         read_pairs(folder)
 
 
@@ -131,7 +131,7 @@ def test_a_folder_without_pairs_says_what_is_read(folder):
     [
         ({"image0": "c.png"}, r"pair 0: .* has no image c\.png"),
         ({"image0": None}, "image0"),
-        ({"K0": [[1, 0], [0, 1]]}, "25 numbers. It needs 30"),
+        ({"K0": [[1, 0], [0, 1]]}, "25 numbers. A pair needs 30"),
         ({"K0": "wide"}, "pair 0"),
         ({"K1": (2 * np.array(K1)).tolist()}, "last entry"),
         ({"R": np.ones((3, 3)).tolist()}, "R is not a rotation"),

@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import cv2
@@ -35,13 +36,24 @@ def test_both_ways_take_turns_and_the_ratio_is_of_neighbors(
     assert result["equal_features"]
 
 
-def test_seconds_a_frame_include_reading(video):
+def test_seconds_per_frame_include_reading(video, monkeypatch):
+    """Every look at the clock is a second later, and reading a frame looks twice."""
+    ticks = itertools.count()
+    monkeypatch.setattr(streaming.time, "perf_counter", lambda: next(ticks))
+    read = streaming.images
+
+    def images(path):
+        for image in read(path):
+            next(ticks), next(ticks)
+            yield image
+
+    monkeypatch.setattr(streaming, "images", images)
     seen = []
     seconds = streaming.seconds_per_frame(
         lambda frames: map(seen.append, frames), video
     )
     assert len(seen) == 6
-    assert 0 < seconds < 1
+    assert seconds == (2 * 6 + 1) / 6
 
 
 def test_features_that_differ_in_a_bit_are_noticed(extractor, video):
