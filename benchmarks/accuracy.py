@@ -205,7 +205,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = script.parser("benchmarks.accuracy", __doc__)
     parser.add_argument("folder", type=Path, help="folder of the sequences")
     extractors.add_arguments(parser)
-    parser.add_argument("--out", type=Path, help="JSON file for the result (default: none)")
+    help_text = "JSON file for the result (default: none)"
+    parser.add_argument("--out", type=Path, help=help_text)
     options = parser.parse_args(arguments)
     result = compare(options.extractors, options.folder, options.edgepoint2)
     print(report(result))

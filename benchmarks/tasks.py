@@ -264,7 +264,8 @@ def main(arguments: list[str] | None = None) -> None:
         default=MAX_KEYPOINTS,
         help="keypoints per image (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, help="JSON file for the result (default: none)")
+    help_text = "JSON file for the result (default: none)"
+    parser.add_argument("--out", type=Path, help=help_text)
     options = parser.parse_args(arguments)
     candidates = open_candidates(
         options.extractors, options.max_keypoints, options.edgepoint2

@@ -1,4 +1,4 @@
-"""What is asked of kpextract on a Jetson, and how its answers are read."""
+"""Commands for kpextract on a Jetson, and the parsing of their output."""
 
 import time
 from pathlib import Path

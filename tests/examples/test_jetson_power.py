@@ -1,4 +1,4 @@
-"""Power from recorded lines of tegrastats, and from a stand-in that prints them."""
+"""Power from recorded lines of tegrastats, and from a fake that prints them."""
 
 import os
 import signal
@@ -59,20 +59,22 @@ def test_a_sum_is_taken_within_each_sample():
     names = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0")
     values = ((1, 20, 300), (2, 10, 300), (3, 30, 100))
     samples = [power.Sample(dict(zip(names, v, strict=True)), {}) for v in values]
-    assert power.summarize(samples).total == 312  # 321, 312, 133; of medians it is 322
+    assert (
+        power.summarize(samples).total == 312
+    )  # 321, 312, 133; the sum of medians is 322
 
 
 def test_rails_of_a_board_that_nobody_knows_are_not_added_up():
     sample = power.Sample({"VDD_A": 1, "VDD_B": 2}, {})
     with pytest.raises(power.NoPowerError, match=r"rails: VDD_A, VDD_B\). Please rep"):
         power.summarize([sample])
-    with pytest.raises(power.NoPowerError, match="told nothing in time"):
+    with pytest.raises(power.NoPowerError, match="printed nothing in time"):
         power.summarize([])
 
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    """A folder that goes before the rest of PATH."""
+    """Make a folder and put it first in PATH."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     return tmp_path
 
@@ -90,7 +92,7 @@ def test_it_is_asked_while_the_block_runs_and_then_stopped(path):
     with power.tegrastats() as recording:
         wait_for_samples(recording)
         found = recording.power(since)
-        with pytest.raises(power.NoPowerError, match="told nothing in time"):
+        with pytest.raises(power.NoPowerError, match="printed nothing in time"):
             recording.power(time.monotonic() + 60)
     assert found.total == ORIN.milliwatts
     assert recording.process.returncode is not None
@@ -108,7 +110,7 @@ def test_it_is_stopped_however_the_block_ends(path, error):
 def test_ctrl_c_leaves_no_tegrastats_behind(path):
     program(path, "tegrastats", f"echo $$ > {path}/pid; " + printing(ORIN.line))
     script = (
-        # Also where this runs in the background of a shell, which ignores Ctrl-C.
+        # Also if this runs in the background of a shell, which ignores Ctrl-C.
         "import power, signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with power.tegrastats() as recording:\n"
@@ -147,9 +149,12 @@ def test_no_tegrastats_or_none_for_this_user(path):
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("echo 'tegrastats: needs root' >&2; exit 1", "told no power but 'tegrastats:"),
-        (printing("RAM 1/2MB CPU [1%@1] GR3D_FREQ 0%"), "told no power but 'RAM 1/2MB"),
-        ("exit 0", "told nothing in time"),
+        (
+            "echo 'tegrastats: needs root' >&2; exit 1",
+            "printed 'tegrastats: needs root', not the power",
+        ),
+        (printing("RAM 1/2MB CPU [1%@1] GR3D_FREQ 0%"), "printed 'RAM 1/2MB"),
+        ("exit 0", "printed nothing in time"),
     ],
 )
 def test_one_that_tells_no_power(path, script, reason):
