@@ -88,7 +88,7 @@ def test_the_worked_example_of_a_command_runs(root, capsys, monkeypatch):
     assert capsys.readouterr().out == "1024\n"
 
 
-def test_the_way_of_an_image_is_that_of_the_code(root):
+def test_the_path_of_an_image_matches_the_code(root):
     """Each step calls the next, at most seven from `detect` to the network."""
     text = (root / "CONTRIBUTING.md").read_text()
     steps = re.findall(r"^\| \d \| `(\S+)`(?: in `(\S+)`)? \|", text, re.MULTILINE)

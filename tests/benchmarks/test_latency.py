@@ -97,7 +97,7 @@ def test_a_missing_peer_is_one_line_and_no_file(tmp_path, monkeypatch, capsys):
 
 
 def in_this_process(folder):
-    """`alone` without a process, in which the test could not take packages away."""
+    """Return an `alone` that runs in this process, where tests can remove packages."""
 
     def alone(*command):
         options = latency._parser().parse_args(command)
@@ -115,6 +115,8 @@ def in_this_process(folder):
         (["--extractors", "ORB", "--plot"], "--plot draws the file of --out"),
     ],
 )
-def test_what_does_not_go_together_is_told(arguments, message, photo_path, capsys):
+def test_options_that_exclude_each_other_are_refused(
+    arguments, message, photo_path, capsys
+):
     assert main([photo_path, *arguments]) == 1
     assert message in capsys.readouterr().err

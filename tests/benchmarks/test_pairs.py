@@ -17,7 +17,7 @@ POSED = {"image0": "a.png", "image1": "b.png", "K0": K0, "K1": K1, "R": R, "t": 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Images a.png and b.png; a's pixels are 1, b's 2."""
+    """Write images a.png and b.png, with pixels 1 and 2."""
     for value, name in enumerate("ab", 1):
         cv2.imwrite(
             str(tmp_path / f"{name}.png"), np.full((18, 19, 3), value, np.uint8)
@@ -140,7 +140,7 @@ def test_a_folder_without_pairs_says_what_is_read(folder):
         ({"correspondences": "no.txt"}, r"no\.txt"),
     ],
 )
-def test_what_breaks_the_layout_is_told(folder, change, message):
+def test_an_entry_that_breaks_the_layout_is_an_error(folder, change, message):
     write(folder, POSED | change)
     with pytest.raises(PairsError, match=message):
         read_pairs(folder)

@@ -11,7 +11,7 @@ from benchmarks.turns import summarize
 
 @pytest.fixture
 def sequences(tmp_path, photo):
-    """One sequence of one pair: a photo and itself."""
+    """Write one sequence of one pair: a photo and itself."""
     folder = tmp_path / "sequences" / "v_same"
     folder.mkdir(parents=True)
     for number in (1, 2):
@@ -82,7 +82,7 @@ def test_a_missing_peer_is_one_line_with_what_to_install(
     assert not out.exists()
 
 
-def test_a_photo_that_is_missing_is_told_first(sequences, tmp_path, capsys):
+def test_a_missing_photo_is_reported_first(sequences, tmp_path, capsys):
     out = str(tmp_path / "peers.json")
     assert main([str(sequences), "--photo", "no.jpg", "--out", out]) == 1
     assert "no.jpg" in capsys.readouterr().err

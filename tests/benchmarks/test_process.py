@@ -5,7 +5,7 @@ from benchmarks import process
 
 @pytest.fixture
 def modules(tmp_path, monkeypatch):
-    """Make modules that print, fail with a message, and fail without one."""
+    """Write modules that print, fail with a message, and fail without one."""
     (tmp_path / "says.py").write_text(
         "import sys, benchmarks\nprint(sys.argv[1:], benchmarks.__file__)"
     )

@@ -40,7 +40,7 @@ def test_small_images_are_shown_and_not_fitted():
 @pytest.mark.parametrize(
     ("exponent", "shown"), [(1.0, "x^1.00"), (-0.001, "x^0.00"), (-0.51, "x^-0.51")]
 )
-def test_an_exponent_as_it_is_shown(exponent, shown):
+def test_the_format_of_an_exponent(exponent, shown):
     assert scaling.power(exponent) == shown
 
 
@@ -50,14 +50,14 @@ def test_threads_go_up_to_the_cores(monkeypatch):
         assert " ".join(scaling.settings()["threads"]) == threads
 
 
-def test_where_peak_memory_is_not_known_nothing_is_measured(monkeypatch):
+def test_nothing_is_measured_without_peak_memory(monkeypatch):
     monkeypatch.setattr(scaling_point, "memory_mib", lambda field: None)
     with pytest.raises(SystemExit, match="on Linux only"):
         scaling_point.peak_memory()
 
 
 def test_calls_are_timed_without_the_first(monkeypatch):
-    # Each look at the clock takes 1 s: a call and its two looks fill a second.
+    # The clock advances by 1 s per reading, so each call takes a second.
     ticks = iter(range(100))
     monkeypatch.setattr(scaling_point.time, "perf_counter", lambda: next(ticks))
     monkeypatch.setattr(scaling_point, "SECONDS", 0)
@@ -68,7 +68,7 @@ def test_calls_are_timed_without_the_first(monkeypatch):
     assert 0 < found["loaded_mib"] <= found["peak_mib"]
 
 
-def test_a_point_is_measured_with_what_was_asked_for(capsys, monkeypatch, small):
+def test_a_point_is_measured_with_the_given_options(capsys, monkeypatch, small):
     monkeypatch.setattr(scaling_point, "SECONDS", 0)
     asked = []
 
@@ -89,7 +89,7 @@ def test_a_point_is_measured_with_what_was_asked_for(capsys, monkeypatch, small)
 
 @pytest.fixture
 def short(monkeypatch):
-    """Replace each point's process by figures that are known."""
+    """Replace the process of each point by known figures."""
 
     def output(module, model, option, value):
         assert module == "benchmarks.scaling_point"

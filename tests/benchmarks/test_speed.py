@@ -6,7 +6,7 @@ from benchmarks import speed, tables
 
 
 def row(name, p50s, *, size=(640, 480), batch=1, budget=1000, stages=None):
-    """A row of benchmarks.latency whose turns have these medians."""
+    """Return a row of benchmarks.latency whose turns have these medians."""
     milliseconds = {"p50": sorted(p50s)[len(p50s) // 2], "p90": 20.0, "p99": 30.0}
     of_network = {
         "stages": {

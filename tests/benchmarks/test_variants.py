@@ -41,7 +41,7 @@ def test_a_variant_without_an_engine_says_so():
 
 @pytest.fixture
 def commands(root, monkeypatch):
-    """`kpextract export` that copies the bundled model, and no `kpextract build`."""
+    """Fake `kpextract export` by a copy of the bundled model, and make build fail."""
     calls = []
 
     def run(name, *words):

@@ -166,7 +166,7 @@ def test_no_allocations_of_its_own(photo, half_mask, plain, model, tmp_path):
     assert int(fewest) < int(most) == 1024
 
 
-def test_info_is_of_what_runs(photo, model, sanitized, tmp_path):
+def test_info_names_what_runs(photo, model, sanitized, tmp_path):
     cv2.imwrite(str(tmp_path / "image.png"), photo)
     path = model("fp16", fp16=True)
     printed = drive(

@@ -51,7 +51,7 @@ def files(photo, tmp_path):
         ("{photo} --mask {photo}", "InvalidImageError: .* no mask input.* --mask"),
     ],
 )
-def test_what_is_refused(arguments, message, files, model, sanitized, tmp_path):
+def test_images_that_are_refused(arguments, message, files, model, sanitized, tmp_path):
     given = arguments.format(**files).split()
     said = refuse(sanitized, "extract", model(), tmp_path / "rows", *given)
     assert re.search(message, said), said

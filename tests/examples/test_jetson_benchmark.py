@@ -99,7 +99,7 @@ def written(folder):
     return table_of((folder / "jetson-engines" / "jetson-rows.md").read_text())
 
 
-def test_elsewhere_it_is_one_sentence(monkeypatch, tmp_path, capsys):
+def test_another_machine_gets_one_sentence(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gpu, "BOARD_FILE", tmp_path / "none")
     monkeypatch.setattr(gpu, "L4T_FILE", tmp_path / "none")
     assert benchmark.main(["--out", str(tmp_path / "engines")]) == 2
@@ -176,9 +176,7 @@ def test_a_second_run_builds_nothing_and_adds_its_row(jetson, capsys):
     assert len(written(jetson)[1]) == 2
 
 
-def test_an_engine_that_does_not_fit_any_more_is_built_again(
-    jetson, capsys, monkeypatch
-):
+def test_an_engine_that_no_longer_fits_is_rebuilt(jetson, capsys, monkeypatch):
     assert run() == 0
     answers = [ModelError("x.engine was built with tensorrt 8.6.2"), Busy()]
 

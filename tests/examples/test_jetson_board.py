@@ -17,7 +17,7 @@ def test_the_power_mode_with_whatever_nvpmodel_says_around_it(text, mode):
     assert gpu.parse_power_mode(text) == mode
 
 
-def test_what_the_board_does_not_tell_is_a_dash_and_a_sentence(monkeypatch):
+def test_a_missing_fact_is_a_dash_and_a_sentence(monkeypatch):
     def refuses():
         raise NoAnswerError("NVPM ERROR: failed to read PARAM EMC")
 

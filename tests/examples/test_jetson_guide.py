@@ -26,7 +26,7 @@ def jetpacks():
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def test_its_commands_of_kpextract_are_ones_that_it_takes():
+def test_kpextract_accepts_its_commands():
     commands = [line for line in CONSOLE if line.startswith("kpextract ")]
     commands += re.findall(r"`(kpextract build .*?)`", GUIDE)
     assert len(commands) > 3

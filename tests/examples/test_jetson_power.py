@@ -20,7 +20,7 @@ def test_the_power_of_each_board(recorded):
     assert found.hottest == recorded.hottest
 
 
-def test_rails_are_told_from_memory_loads_and_temperatures():
+def test_rails_are_distinguished_from_memory_loads_and_temperatures():
     rails = {"VDD_IN": 12479, "VDD_CPU_GPU_CV": 4667, "VDD_SOC": 2817}
     assert power.parse(ORIN.line).rails == rails
     assert power.parse(ORIN.line).celsius["soc0"] == 50.75
@@ -64,7 +64,7 @@ def test_a_sum_is_taken_within_each_sample():
     )  # 321, 312, 133; the sum of medians is 322
 
 
-def test_rails_of_a_board_that_nobody_knows_are_not_added_up():
+def test_rails_of_an_unknown_board_are_not_added_up():
     sample = power.Sample({"VDD_A": 1, "VDD_B": 2}, {})
     with pytest.raises(power.NoPowerError, match=r"rails: VDD_A, VDD_B\). Please rep"):
         power.summarize([sample])
@@ -85,7 +85,7 @@ def wait_for_samples(recording):
         time.sleep(0.01)
 
 
-def test_it_is_asked_while_the_block_runs_and_then_stopped(path):
+def test_tegrastats_runs_as_long_as_the_block(path):
     told = f'echo "$@" > {path}/arguments; ' + printing(ORIN.line)
     program(path, "tegrastats", told)
     since = time.monotonic()
@@ -100,7 +100,7 @@ def test_it_is_asked_while_the_block_runs_and_then_stopped(path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_it_is_stopped_however_the_block_ends(path, error):
+def test_tegrastats_is_stopped_however_the_block_ends(path, error):
     program(path, "tegrastats", printing(ORIN.line))
     with pytest.raises(error), power.tegrastats() as recording:
         raise error
@@ -128,7 +128,7 @@ def test_ctrl_c_leaves_no_tegrastats_behind(path):
         os.kill(int((path / "pid").read_text()), 0)
 
 
-def test_one_that_does_not_stop_is_killed(path, monkeypatch):
+def test_tegrastats_that_does_not_stop_is_killed(path, monkeypatch):
     monkeypatch.setattr(power, "STOP_WITHIN", 0.2)
     program(path, "tegrastats", "trap '' TERM; " + printing(ORIN.line))
     with power.tegrastats() as recording:
@@ -157,7 +157,7 @@ def test_no_tegrastats_or_none_for_this_user(path):
         ("exit 0", "printed nothing in time"),
     ],
 )
-def test_one_that_tells_no_power(path, script, reason):
+def test_tegrastats_without_power(path, script, reason):
     program(path, "tegrastats", script)
     with power.tegrastats() as recording:
         time.sleep(0.3)

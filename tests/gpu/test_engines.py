@@ -54,7 +54,7 @@ def test_verify_passes(engine, kpextract, report, package, root, model, variant)
     assert figures["missed"] == []
 
 
-def test_info_is_what_runs(engine, dense):
+def test_info_names_what_runs(engine, dense):
     info = Extractor(dense).info
     assert (info.backend, info.precision) == ("tensorrt", "float32")
     assert info.device == open_device().name
@@ -175,7 +175,7 @@ def test_an_engine_for_other_shapes_is_not_what_its_sidecar_says(dense, tmp_path
     ],
     ids=["gpu", "version"],
 )
-def test_an_engine_of_elsewhere_is_refused(dense, tmp_path, package, changes):
+def test_an_engine_of_another_machine_is_refused(dense, tmp_path, package, changes):
     if "tensorrt" in changes:
         changes = {"tensorrt": changes["tensorrt"] | {"package": package}}
     changes |= {"hardware_compatible": False}

@@ -111,5 +111,5 @@ def test_two_threads_share_one_extractor(photo, other_photo):
         np.testing.assert_array_equal(features.keypoints, alone[index % 2].keypoints)
 
 
-def test_auto_takes_it():
+def test_auto_selects_cuda():
     assert Extractor().info.backend == "onnx-cuda"
