@@ -23,8 +23,8 @@ SOURCES = sorted(
 )
 # Imports that each room, and each layer inside kpextract, is allowed.
 LAYERS = [
-    {"errors", "files", "stream"},
-    {"packages"},
+    {"errors", "files", "printable", "stream"},
+    {"packages", "cpus", "cards", "external_data", "image_headers"},
     {"features"},
     {"image", "selection", "refinement"},
     {"decode", "modelfile"},

@@ -3,9 +3,7 @@
 import onnx
 from onnx import numpy_helper
 
-from kpextract.refinement import CHANNEL, FLAT, PATCH_SIDE, REACH, Refinement
-
-WHITE = 255.0  # the graph's image has bytes, the refinement was trained on [0, 1]
+from kpextract.refinement import CHANNEL, FLAT, PATCH_SIDE, REACH, WHITE, Refinement
 
 # From `chosen` (B, K, 2) to `keypoints` (B, K, 2), in pixels of `image` (B, H, W, 3).
 STEPS = """
