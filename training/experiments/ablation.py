@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from training.config import TrainConfig
-from training.experiments.sweep import FIGURES, Figures, cells, headings, parse, sweep
+from training.experiments.sweep import FIGURES, cells, headings, parse, sweep
 
 # The paper's descriptor losses instead of ours; the weights match the paper's balance
 # for means.
@@ -54,14 +54,13 @@ def command_options(changes: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def table(results: dict[str, Figures]) -> str:
-    """Format the results as Markdown, in the order of `ROWS`."""
+def table(result: dict[str, Any]) -> str:
+    """Return Markdown, in the order of the result's rows."""
     head = ["row", "options", *headings(FIGURES)]
     rows = []
-    for name, figures in results.items():
-        options = command_options(ROWS[name])
-        shown = f"`{options}`" if options else ""
-        rows.append([name, shown, *cells(figures, FIGURES)])
+    for name, row in result["rows"].items():
+        shown = f"`{row['options']}`" if row["options"] else ""
+        rows.append([name, shown, *cells(row["figures"], FIGURES)])
     return markdown.table(head, rows)
 
 
@@ -73,13 +72,14 @@ def main(arguments: list[str] | None = None) -> int:
         for name, changes in ROWS.items()
     }
     results = sweep(configs, options.data, options.held_out, options.out)
-    print(table(results))
     rows = {
         name: {"options": command_options(ROWS[name]), "figures": figures}
         for name, figures in results.items()
     }
     result = {"steps": options.steps, "rows": rows}
-    write_result(options.results / "ablation.json", result)
+    print(table(result))
+    path = options.results / "ablation.json"
+    write_result(path, result, "training.experiments.ablation.table")
     return 0
 
 

@@ -148,8 +148,9 @@ def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
         figure.savefig(temporary)
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Format the rows as Markdown, most matches first, small 2's network in bold."""
+def table(result: dict[str, Any]) -> str:
+    """Return Markdown, the most matches first; the network of small 2 is in bold."""
+    rows = result["rows"]
     head = ["variant", "GFLOP", "float32 ms", "int8 ms", *headings(COLUMNS)]
     lines = []
     order = sorted(rows, key=lambda n: -rows[n]["figures"]["correct_matches"])
@@ -181,9 +182,10 @@ def main(arguments: list[str] | None = None) -> int:
             "milliseconds": latencies(network, photos),
             "figures": figures[name],
         }
-    print(table(rows))
     result = {"steps": options.steps, "threads": torch.get_num_threads(), "rows": rows}
-    write_result(options.results / "architecture.json", result)
+    print(table(result))
+    path = options.results / "architecture.json"
+    write_result(path, result, "training.experiments.architecture.table")
     plot(rows, options.results / "architecture.png")
     return 0
 

@@ -80,12 +80,13 @@ def test_tables_and_plot(tmp_path):
         }
         for name, matches in (("start", 50.0), ("stem 8", 60.0))
     }
-    lines = architecture.table(rows).splitlines()
+    lines = architecture.table({"rows": rows}).splitlines()
     assert lines[2].startswith("| stem 8 | 3.00 | 18.0 | 7.0 |")
     assert lines[3].startswith("| **start** |")
     architecture.plot(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
-    text = ablation.table({"no usp": FIGURES})
+    row = {"options": "--loss-weights usp=0.0", "figures": FIGURES}
+    text = ablation.table({"rows": {"no usp": row}})
     assert "| no usp | `--loss-weights usp=0.0` |" in text
 
 
