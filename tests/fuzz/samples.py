@@ -104,27 +104,25 @@ def dense_model() -> bytes:
     def weights(channels: int) -> np.ndarray:
         return generator.normal(0, 0.05, (channels, 3, 8, 8)).astype(np.float32)
 
-    outputs = {"score_logits": 1, "positions": 2, "descriptor_map": D}
-    tensors = {name: weights(count) for name, count in outputs.items()}
+    convolved = {"score_logits": 1, "offsets": 2, "descriptor_map": D}
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["float", "scale"], ["small"]),
         helper.make_node("Transpose", ["small"], ["planes"], perm=[0, 3, 1, 2]),
-        *(
-            helper.make_node("Conv", ["planes", f"{n}.weight"], [n], strides=[8, 8])
-            for n in outputs
-        ),
+        _convolution("score_logits", []),
+        _convolution("offsets", []),
+        # Without a bias a black image would have descriptors of length zero.
+        _convolution("descriptor_map", ["bias"]),
+        helper.make_node("Add", ["offsets", "centers"], ["positions"]),
     ]
     tensor = helper.make_tensor_value_info
+    outputs = {"score_logits": 1, "positions": 2, "descriptor_map": D}
     # Of one size, as positions are those of the cells and constants of the graph.
     size = [1, 32, 48, 3]
     cells = [size[1] // 8, size[2] // 8]
     centers = np.stack(np.meshgrid(np.arange(cells[1]), np.arange(cells[0])))
-    nodes[-2] = helper.make_node(
-        "Conv", ["planes", "positions.weight"], ["offsets"], strides=[8, 8]
-    )
-    nodes.append(helper.make_node("Add", ["offsets", "centers"], ["positions"]))
-    constants = {f"{name}.weight": array for name, array in tensors.items()} | {
+    constants = {f"{name}.weight": weights(c) for name, c in convolved.items()} | {
+        "bias": np.ones(D, np.float32),
         "scale": np.array(1 / 255, np.float32),
         "centers": (8 * centers[None] + 3.5).astype(np.float32),
     }
@@ -143,3 +141,8 @@ def dense_model() -> bytes:
     )
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+def _convolution(output: str, bias: list[str]) -> onnx.NodeProto:
+    inputs = ["planes", f"{output}.weight", *bias]
+    return helper.make_node("Conv", inputs, [output], strides=[8, 8])

@@ -32,7 +32,7 @@ def run(recipe: Recipe) -> None:
     imported = set(sys.modules)
     with (
         mock.patch.dict(sys.modules, modules),
-        mock.patch("kpextract.backends.trt.open_device", lambda: device),
+        mock.patch("kpextract.backends.trt.open_device", return_value=device),
     ):
         with only_our_errors(KpextractError):
             features = Extractor(path, backend="tensorrt").detect(_image())
