@@ -9,6 +9,7 @@ import numpy as np
 
 from kpextract.backends import check_backend, open_backend
 from kpextract.backends.base import Backend
+from kpextract.cpus import check_threads
 from kpextract.decode import SparseRows
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.features import Features
@@ -108,6 +109,7 @@ class Extractor:
         _check_count("max_keypoints", max_keypoints, least=1)
         _check_count("max_size", max_size, least=MIN_SIDE)
         _check_count("num_threads", num_threads, least=1)
+        check_threads("num_threads", num_threads or 1)
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
         found = find_model(bundled_name(model, precision) if precision else model)

@@ -23,8 +23,8 @@ SOURCES = sorted(
 )
 # What each room, and inside kpextract each layer, may import of ours.
 LAYERS = [
-    {"errors", "files", "stream"},
-    {"packages"},
+    {"errors", "files", "printable", "stream"},
+    {"packages", "cpus", "cards", "external_data", "image_headers"},
     {"features"},
     {"image", "selection", "refinement"},
     {"decode", "modelfile"},

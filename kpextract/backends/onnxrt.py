@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import sys
 from types import ModuleType
 from typing import Any
@@ -19,6 +18,7 @@ from kpextract.backends.onnx_sessions import (
 from kpextract.backends.stages import Stopwatch
 from kpextract.backends.strips import known_reach
 from kpextract.backends.table import TABLE
+from kpextract.cpus import quota_cpus, usable_cpus
 from kpextract.errors import BackendUnavailableError, ModelError
 from kpextract.modelfile import ModelFile
 from kpextract.refinement import Refinement
@@ -116,7 +116,7 @@ class OnnxBackend(GraphBackend):
         """
         if self.info.backend != "onnx-cpu":
             return self, OVERLAPPED
-        workers = self._num_threads or _cores()
+        workers = self._num_threads or usable_cpus()
         return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
 
 
@@ -152,13 +152,6 @@ def _descriptor_dim(session: Any) -> int:
     shapes = {tensor.name: tensor.shape for tensor in session.get_outputs()}
     dense = "descriptor_map" in shapes
     return int(shapes["descriptor_map"][1] if dense else shapes["descriptors"][2])
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _open_session(
@@ -222,8 +215,10 @@ def _cuda_options(seen: Any, backend: str) -> list[dict[str, str]]:
 
 def _options(onnxruntime: ModuleType, num_threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
-    if num_threads is not None:
-        options.intra_op_num_threads = num_threads
+    # Left alone, ONNX Runtime takes every core of the machine, whatever the quota.
+    threads = num_threads or quota_cpus()
+    if threads is not None:
+        options.intra_op_num_threads = threads
     return options
 
 

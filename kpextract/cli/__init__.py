@@ -1,7 +1,11 @@
-"""The command line. Exit code 0: done; 1: a gate was missed; 2: bad use or input."""
+"""Run the command line.
 
-import argparse
+Exit code 0: done; 1: a gate was missed; 2: bad use or input.
+"""
+
+import os
 import sys
+from typing import Any
 
 from kpextract import __version__
 from kpextract.cli import (
@@ -15,30 +19,53 @@ from kpextract.cli import (
     track,
     verify,
 )
-from kpextract.cli.exit_codes import FAILED, INTERRUPTED
+from kpextract.cli.exit_codes import FAILED, INTERRUPTED, PIPE_CLOSED
+from kpextract.cli.parser import CommandParser
 from kpextract.errors import KpextractError
+from kpextract.printable import printable
 
 # In the order in which --help lists them.
 COMMANDS = (detect, match, track, export, build, verify, bench, doctor, info)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    options = vars(_parser().parse_args(arguments))
+    """Run one command and return its exit code."""
+    _escape_what_cannot_be_printed()
+    options = _parse(arguments)
     command, debug = options.pop("command"), options.pop("debug")
     try:
         return int(command(**options))
+    except BrokenPipeError:  # as in `kpextract track ... --json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except (KpextractError, OSError) as error:
         if debug:
             raise
-        print(f"kpextract: {error}", file=sys.stderr)
+        print(f"kpextract: {printable(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _escape_what_cannot_be_printed() -> None:
+    """Let no character end a command after its work is done, as cp1252 would."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _parse(arguments: list[str] | None) -> dict[str, Any]:
+    """Return the options of a command, `command` (its function) and `debug`."""
+    found, extra = _parser().parse_known_args(arguments)
+    options = vars(found)
+    parser = options.pop("parser")
+    if extra:
+        parser.refuse_extra(extra)
+    return options
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="kpextract", description="Learned keypoints and descriptors of images."
     )
     parser.add_argument(

@@ -8,22 +8,28 @@ from kpextract.selection import SELECTIONS
 
 
 def add_command(
-    commands: Any, name: str, function: Any, example: str
+    commands: Any, name: str, function: Any, summary: str, example: str
 ) -> argparse.ArgumentParser:
-    """A subcommand with the options that all have, explained by its docstring."""
+    """Add a command with the options that all commands have.
+
+    Args:
+        summary: one sentence for --help; not the docstring, which python -OO removes.
+    """
     command: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=function.__doc__.splitlines()[0],
-        description=function.__doc__,
-        epilog=f"example: {example}",
+        name, help=summary, description=summary, epilog=f"example: {example}"
     )
     command.add_argument(
-        "--json", action="store_true", dest="as_json", help="for programs"
+        "--json",
+        action="store_true",
+        dest="as_json",
+        help="machine-readable output (default: text)",
     )
     command.add_argument(
-        "--debug", action="store_true", help="show the traceback of an error"
+        "--debug",
+        action="store_true",
+        help="full traceback of an error (default: one line)",
     )
-    command.set_defaults(command=function)
+    command.set_defaults(command=function, parser=command)
     return command
 
 

@@ -1,4 +1,4 @@
-"""`kpextract bench`; the work is `kpextract.system.timing`."""
+"""Run `kpextract bench`, on top of `kpextract.system.timing`."""
 
 import argparse
 import itertools
@@ -11,22 +11,23 @@ from typing import Any
 from kpextract.backends import BACKENDS
 from kpextract.backends.table import TABLE
 from kpextract.cli.arguments import add_command, size
-from kpextract.cli.outputs import print_written
+from kpextract.cli.outputs import check_outputs, print_written
 from kpextract.errors import InvalidOptionError
 from kpextract.extractor import Extractor
 from kpextract.files import replacing
 from kpextract.image import MIN_SIDE
 from kpextract.photos import read_photo
+from kpextract.printable import printable
 from kpextract.system import hardware
 from kpextract.system.timing import WARM_UP, Memory, batch_of, measure
 
 SIZE = (640, 480)  # (width, height) in pixels
-TEXTURE = "a texture made with NumPy, always the same"
+TEXTURE = "a generated texture, always the same"
 ENGINE_NOTE = (
     "Stages run without a CUDA graph; the total uses one where the engine can be "
     "captured."
 )
-NOTE = "Stages are calls of their own; total is the plain call."
+NOTE = "Stages are separate calls; total is the plain call."
 COLUMNS = ("p50", "p90", "p99", "jitter")
 
 
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> None:
         commands,
         "bench",
         bench,
+        "Time detection by stage, with throughput and memory.",
         "kpextract bench photo.jpg --size 640x480 --size 1280x720 --batch 1 8",
     )
     add = command.add_argument
@@ -44,21 +46,43 @@ def add_parser(commands: Any) -> None:
         nargs="?",
         type=Path,
         metavar="PHOTO",
-        help="stretched to each size; without one a texture is made",
+        help="photo, stretched to each size (default: a generated texture)",
     )
-    add("--model", default=unset, help="bundled name or path of a model or engine")
-    add("--backend", choices=("auto", *BACKENDS), default=unset)
-    add("--num-threads", type=_count, default=unset)
+    add(
+        "--model",
+        default=unset,
+        metavar="NAME_OR_FILE",
+        help="bundled name or path of an .onnx or .engine file (default: small)",
+    )
+    add(
+        "--backend",
+        choices=("auto", *BACKENDS),
+        default=unset,
+        help="runtime and device (default: auto, the best that runs here)",
+    )
+    add(
+        "--precision",
+        default=unset,
+        metavar="TYPE",
+        help="int8 for the bundled model in 8-bit integers (default: as the model is)",
+    )
+    add(
+        "--num-threads",
+        type=_count,
+        default=unset,
+        metavar="N",
+        help="CPU threads per call (default: the runtime decides)",
+    )
     add(
         "--size",
         type=size,
         action="append",
         metavar="WxH",
-        help="of images, in pixels; may be given again (640x480)",
+        help="image size in pixels; may be repeated (default: 640x480)",
     )
     for option, default, meaning in (
-        ("--batch", 1, "images of a call, one number or more"),
-        ("--max-keypoints", 1000, "budget of an image, one number or more"),
+        ("--batch", 1, "images per call, one or more numbers"),
+        ("--max-keypoints", 1000, "max keypoints per image, one or more numbers"),
     ):
         add(
             option,
@@ -66,14 +90,25 @@ def add_parser(commands: Any) -> None:
             type=_count,
             default=[default],
             metavar="N",
-            help=f"{meaning} ({default})",
+            help=f"{meaning} (default: {default})",
         )
-    add("--calls", type=_count, default=100, help="of each combination (100)")
-    add("--out", type=Path, metavar="FILE", help="JSON file, as --json prints it")
+    add(
+        "--calls",
+        type=_count,
+        default=100,
+        metavar="N",
+        help="timed calls per combination (default: 100)",
+    )
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="JSON file with what --json prints (default: none)",
+    )
 
 
 def _count(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parse a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"not a whole number of at least 1: {text!r}")
     return int(text)
@@ -89,9 +124,11 @@ def bench(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Milliseconds from image to features, by stage; images a second; memory."""
+    """Print milliseconds from image to features by stage, images per second, memory."""
     from tqdm import tqdm
 
+    if photo and out:
+        check_outputs([out], [photo])
     cases = _combinations(size or [SIZE], batch, max_keypoints)
     image = None if photo is None else read_photo(photo)
     with replacing(out) if out else nullcontext() as file:  # fails before the work
@@ -124,10 +161,10 @@ def bench(
 def _combinations(
     sizes: list[tuple[int, int]], batches: list[int], budgets: list[int]
 ) -> list[dict[str, Any]]:
-    """All of them; those of a budget, for which an extractor is made, in a row.
+    """Return all combinations, grouped by budget: each budget needs an extractor.
 
     Raises:
-        InvalidOptionError: a size that no extractor takes.
+        InvalidOptionError: a size is too small for any extractor.
     """
     for width, height in sizes:
         if min(width, height) < MIN_SIDE:
@@ -142,19 +179,21 @@ def _combinations(
 
 
 def table(report: dict[str, Any]) -> str:
-    """A report as text."""
+    """Return a report as text."""
     info, machine = report["extractor"], report["machine"]
     lines = [
-        "{model} {version} on {backend} ({device}, {precision})".format(**info),
+        printable(
+            "{model} {version} on {backend} ({device}, {precision})".format(**info)
+        ),
         f"{machine['cpu']}, {machine['cores']} cores",
-        f"image: {report['image']}",
+        f"image: {printable(report['image'])}",
         ENGINE_NOTE if TABLE[info["backend"]].engine else NOTE,
     ]
     return "\n".join([*lines, *map(_block, report["rows"])])
 
 
 def _block(row: dict[str, Any]) -> str:
-    """What was measured of one size, batch and budget."""
+    """Return what was measured for one size, batch and budget."""
     width, height = row["size"]
     call = "detect" if row["batch"] == 1 else "detect_batch"
     head = f"{width}x{height}, batch {row['batch']}, {row['keypoints']} keypoints, ms"
@@ -172,7 +211,7 @@ def _block(row: dict[str, Any]) -> str:
     ]
     lines.append(
         f"  {row['images_per_second']:.1f} images/s; total over inference "
-        f"{row['total_over_inference']['p50']:.2f}; {row['calls']} calls; most memory: "
-        + (", ".join(known) or "not known")
+        f"{row['total_over_inference']['p50']:.2f}; {row['calls']} calls; peak memory: "
+        + (", ".join(known) or "unknown")
     )
     return "\n".join(lines)

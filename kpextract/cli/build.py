@@ -1,4 +1,4 @@
-"""`kpextract build`; the work is `kpextract.export.engine`."""
+"""Run `kpextract build`, on top of `kpextract.export.engine`."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.cli.arguments import add_command, size
+from kpextract.cli.outputs import say
 from kpextract.packages import import_onnx
 
 
@@ -15,47 +16,74 @@ def add_parser(commands: Any) -> None:
         commands,
         "build",
         build,
+        "Build a TensorRT engine of a model, and its sidecar.",
         "kpextract build small -o small.engine --size 640x480 --batch 1:8",
     )
     add = command.add_argument
     add("model", metavar="MODEL", help="bundled name or path of an .onnx file")
-    add("-o", "--out", type=Path, required=True, help=".engine file to write")
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="output .engine file",
+    )
     add(
         "--with",
         dest="package",
         choices=("auto", "tensorrt", "tensorrt_rtx"),
         default="auto",
-        help="auto: the first of them that is installed",
+        help="package that builds it; auto takes the first installed (default: auto)",
     )
     for option, meaning in (
-        ("--size", "of images that it is fastest at, multiples of 8"),
-        ("--min-size", "smallest it takes; else --size"),
-        ("--max-size", "largest it takes; else --size"),
+        (
+            "--size",
+            "image size it is fastest at, multiples of 8 (default: the model's own)",
+        ),
+        ("--min-size", "smallest accepted image size (default: --size)"),
+        ("--max-size", "largest accepted image size (default: --size)"),
     ):
         add(option, type=size, metavar="WxH", help=meaning)
     add(
         "--batch",
         type=_batch,
         metavar="N[:M]",
-        help="images of a call; 1:8 takes one to eight and is fastest at eight (1)",
+        help="images per call, or a range, fastest at its end (default: 1)",
     )
-    add("--workspace", type=int, metavar="MIB", help="scratch memory of a layer")
-    add("--dla", type=int, metavar="CORE", help="of a Jetson; the rest on its GPU")
+    add(
+        "--workspace",
+        type=int,
+        metavar="MIB",
+        help="scratch memory per layer (default: unlimited)",
+    )
+    add(
+        "--dla",
+        type=int,
+        metavar="CORE",
+        help="deep learning accelerator of a Jetson; the rest runs on its GPU "
+        "(default: GPU only)",
+    )
     add(
         "--hardware-compatible",
         action="store_true",
-        help="for other GPUs too, at some speed",
+        help="engine that also runs on other GPUs, somewhat slower (default: this GPU)",
     )
-    add("--timing-cache", type=Path, metavar="FILE", help="speeds up later builds")
-    add("--force", action="store_true", help="replace what is there")
+    add(
+        "--timing-cache",
+        type=Path,
+        metavar="FILE",
+        help="file that speeds up later builds (default: none)",
+    )
+    add("--force", action="store_true", help="replace existing files (default: refuse)")
 
 
 def _batch(text: str) -> tuple[int, int]:
-    """(least, largest) of "4" or "1:8"."""
-    least, colon, largest = text.partition(":")
-    if not least.isdecimal() or (colon and not largest.isdecimal()):
+    """Parse "4" or "1:8" into (min, max)."""
+    low, colon, high = text.partition(":")
+    if not low.isdecimal() or (colon and not high.isdecimal()):
         raise argparse.ArgumentTypeError(f"a batch is like 4 or 1:8, not {text!r}")
-    return int(least), int(largest or least)
+    return int(low), int(high or low)
 
 
 def build(
@@ -66,7 +94,7 @@ def build(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """TensorRT engine of a model, and its sidecar."""
+    """Build a TensorRT engine of a model, and its sidecar."""
     import_onnx("kpextract build")
     from kpextract.export.engine.build import build as build_engine
     from kpextract.export.engine.plan import BuildOptions
@@ -75,7 +103,7 @@ def build(
     names = ("size", "min_size", "max_size", "batch")
     sizes = Sizes(**{name: options.pop(name) for name in names})
     started = time.perf_counter()
-    sidecar = build_engine(
+    card = build_engine(
         model,
         out,
         package=package,
@@ -84,17 +112,17 @@ def build(
         force=force,
     )
     if as_json:
-        print(json.dumps({"engine": str(out)} | sidecar, indent=2))
+        print(json.dumps({"engine": str(out)} | card.facts(), indent=2))
         return 0
     seconds = time.perf_counter() - started
-    shapes = sidecar["inputs"]["image"]
+    shapes = card.inputs["image"]
     ranges = " to ".join(
         "x".join(map(str, shape)) for shape in (shapes["min"], shapes["max"])
     )
-    builder = "{package} {version}".format(**sidecar["tensorrt"])
-    print(
-        f"wrote {out}: {sidecar['name']} {sidecar['version']}, {sidecar['kind']}, "
-        f"{sidecar['precision']}, images {ranges}, {out.stat().st_size / 1e6:.1f} MB, "
+    builder = "{package} {version}".format(**card.tensorrt)
+    say(
+        f"wrote {out}: {card.name} {card.version}, {card.kind}, "
+        f"{card.precision}, images {ranges}, {out.stat().st_size / 1e6:.1f} MB, "
         f"{builder}, {seconds:.1f} s"
     )
     return 0

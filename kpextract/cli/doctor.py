@@ -1,4 +1,4 @@
-"""`kpextract doctor`."""
+"""Run `kpextract doctor`."""
 
 import json
 from typing import Any
@@ -9,11 +9,17 @@ from kpextract.system.inventory import EXCLUSIVE, Fact, examine
 
 
 def add_parser(commands: Any) -> None:
-    add_command(commands, "doctor", doctor, "kpextract doctor --json")
+    add_command(
+        commands,
+        "doctor",
+        doctor,
+        "Check what is installed and works, and say how to install the rest.",
+        "kpextract doctor --json",
+    )
 
 
 def doctor(as_json: bool) -> int:
-    """What is installed and works, and how to install the rest; 1 if nothing works."""
+    """Print what works and how to install the rest; return 1 if nothing works."""
     facts = examine()
     print(json.dumps(facts, indent=2) if as_json else describe(facts))
     working = [name for name, fact in facts["backends"].items() if "is" in fact]
@@ -21,7 +27,7 @@ def doctor(as_json: bool) -> int:
 
 
 def describe(facts: dict[str, Any]) -> str:
-    """The facts as lines of text."""
+    """Return the facts as lines of text."""
     lines = ["kpextract {kpextract}, Python {python}, {system}".format(**facts)]
     for name, fact in facts["modules"].items():
         origin = ", ".join(facts["distributions"][name])

@@ -1,10 +1,11 @@
-"""`kpextract export`; the work is `kpextract.export.variant`."""
+"""Run `kpextract export`, on top of `kpextract.export.variant`."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from kpextract.cli.arguments import add_command, size
+from kpextract.cli.outputs import say
 from kpextract.packages import import_onnx
 
 
@@ -13,21 +14,48 @@ def add_parser(commands: Any) -> None:
         commands,
         "export",
         export,
+        "Export a variant of a model: sparse, fixed sizes, float16 or int8.",
         "kpextract export --model small --size 640x480 --batch 1 -o small-640.onnx",
     )
     add = command.add_argument
-    add("--model", default="small", help="bundled name or path of a dense .onnx file")
-    add("-o", "--out", type=Path, required=True, help=".onnx file; a .json goes beside")
+    add(
+        "--model",
+        default="small",
+        metavar="NAME_OR_FILE",
+        help="bundled name or path of a dense .onnx file (default: small)",
+    )
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="output .onnx file; its .json is written beside it",
+    )
     add(
         "--kind",
         choices=("dense", "sparse"),
         default="sparse",
-        help="sparse: the graph decodes by itself (default)",
+        help="dense maps, or sparse keypoints decoded in the graph (default: sparse)",
     )
-    add("--size", type=size, metavar="WxH", help="of images, in pixels; else any")
-    add("--batch", type=int, help="images of a call; else any number")
-    add("--max-keypoints", type=int, help="rows of an image in a sparse graph")
-    add("--mask", action="store_true", help="input that says where keypoints may be")
+    add(
+        "--size",
+        type=size,
+        metavar="WxH",
+        help="fixed image size in pixels (default: any)",
+    )
+    add("--batch", type=int, metavar="N", help="fixed images per call (default: any)")
+    add(
+        "--max-keypoints",
+        type=int,
+        metavar="N",
+        help="rows per image in a sparse graph (default: 1024)",
+    )
+    add(
+        "--mask",
+        action="store_true",
+        help="mask input: where keypoints are allowed (default: no such input)",
+    )
     add(
         "--min-distance",
         type=float,
@@ -35,20 +63,25 @@ def add_parser(commands: Any) -> None:
         metavar="PX",
         help="pixels between keypoints in a sparse graph, 0 to 8 (default: 0, any)",
     )
-    add("--descriptors", choices=("float32", "float16"), default="float32")
+    add(
+        "--descriptors",
+        choices=("float32", "float16"),
+        default="float32",
+        help="type of the descriptors (default: float32)",
+    )
     precision = command.add_mutually_exclusive_group()
     precision.add_argument(
         "--fp16",
         action="store_true",
-        help="backbone and descriptors in float16",
+        help="backbone and descriptors in float16 (default: float32)",
     )
     precision.add_argument(
         "--int8",
         choices=("onnxruntime", "tensorrt"),
-        help="backbone and descriptors in int8, for that runtime",
+        help="backbone and descriptors in int8 for this runtime (default: float32)",
     )
-    add("--calibrate", metavar="PHOTOS", help="photos that int8 is calibrated on")
-    add("--force", action="store_true", help="replace what is there")
+    add("--calibrate", metavar="PHOTOS", help="photos to calibrate int8 on")
+    add("--force", action="store_true", help="replace existing files (default: refuse)")
 
 
 def export(
@@ -59,21 +92,20 @@ def export(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """A variant of a dense model: decoding in the graph, fixed sizes, float16, int8."""
+    """Export a variant of a dense model."""
     import_onnx("kpextract export")
     from kpextract.export.variant import Variant, export_variant
 
     variant = Variant(**options)
-    sidecar, agreement = export_variant(
-        model, out, variant, photos=calibrate, force=force
-    )
+    card, agreement = export_variant(model, out, variant, photos=calibrate, force=force)
     if as_json:
-        print(json.dumps({"path": str(out), "agreement": vars(agreement)} | sidecar))
+        report = {"path": str(out), "agreement": vars(agreement)} | card.facts()
+        print(json.dumps(report))
         return 0
     size = "any size" if variant.size is None else "{}x{}".format(*variant.size)
     batch = "any batch" if variant.batch is None else f"batch {variant.batch}"
     rows = f", {variant.rows} keypoints" if variant.kind == "sparse" else ""
-    print(
+    say(
         f"wrote {out}: {variant.kind}, {variant.precision}, {size}, {batch}{rows}; "
         f"on noise within {agreement.position_error:.1g} px of {model}, descriptor "
         f"cosine at least {agreement.cosine:.5f}"

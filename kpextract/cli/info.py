@@ -1,4 +1,4 @@
-"""`kpextract info`."""
+"""Run `kpextract info`."""
 
 import json
 from typing import Any
@@ -10,18 +10,25 @@ from kpextract.modelfile import bundled_models, find_model
 
 
 def add_parser(commands: Any) -> None:
-    add_command(commands, "info", info, "kpextract info --json")
+    add_command(
+        commands,
+        "info",
+        info,
+        "Print versions, bundled models and backends.",
+        "kpextract info --json",
+    )
 
 
 def info(as_json: bool) -> int:
-    """Versions, bundled models and backends."""
+    """Print versions, bundled models and backends."""
     models: dict[str, dict[str, str]] = {}
     for name in bundled_models():
         found = find_model(name)
+        assert found.card  # a bundled model is refused without
         models[name] = {
-            "version": found.sidecar["version"],
+            "version": found.card.version,
             "sha256": found.sha256,
-            "license": found.sidecar["license"],
+            "license": found.card.license,
         }
     backends = backend_status()
     facts = {"kpextract": __version__, "models": models, "backends": backends}

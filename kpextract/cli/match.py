@@ -20,7 +20,7 @@ from kpextract.extractor import Extractor
 from kpextract.features import Features
 from kpextract.matching import match
 from kpextract.packages import import_cv2
-from kpextract.photos import PICTURES, read_photo, write_picture
+from kpextract.photos import PICTURES, naming, read_photo, write_picture
 
 RANSAC_THRESHOLD = 3.0  # pixels a match may be off the homography
 MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`
@@ -28,7 +28,11 @@ MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`
 
 def add_parser(commands: Any) -> None:
     command = add_command(
-        commands, "match", match_photos, "kpextract match a.jpg b.jpg --draw m.png"
+        commands,
+        "match",
+        match_photos,
+        "Match two photos and count the matches that agree on one homography.",
+        "kpextract match a.jpg b.jpg --draw m.png",
     )
     command.add_argument("photo0", type=Path, metavar="A")
     command.add_argument("photo1", type=Path, metavar="B")
@@ -48,7 +52,10 @@ def match_photos(
     extractor = Extractor(**options)
     images = [read_photo(path) for path in (photo0, photo1)]
     started = time.perf_counter()
-    features0, features1 = (extractor.detect(image) for image in images)
+    with naming(photo0):
+        features0 = extractor.detect(images[0])
+    with naming(photo1):
+        features1 = extractor.detect(images[1])
     pairs = match(features0, features1, **bounds)
     milliseconds = 1000 * (time.perf_counter() - started)
     inliers = homography_inliers(features0, features1, pairs)

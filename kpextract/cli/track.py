@@ -1,4 +1,4 @@
-"""`kpextract track`."""
+"""Run `kpextract track`."""
 
 import argparse
 import json
@@ -25,13 +25,15 @@ from kpextract.draw import draw_caption, draw_tracks
 from kpextract.errors import InvalidOptionError, KpextractError
 from kpextract.extractor import Extractor
 from kpextract.features import Features
+from kpextract.photos import read_photo
+from kpextract.video.feed import VideoFrame
 from kpextract.video.meter import PERCENTILES, Meter
-from kpextract.video.reader import Video, VideoFrame, open_video
+from kpextract.video.reader import TIMEOUT, Video, open_video
 from kpextract.video.sources import CHANNELS, RawFormat
 from kpextract.video.tracking import Tracker, Tracks
 from kpextract.video.writer import VideoFile, check_video_name
 
-FPS = 30.0  # of the video written, where the source does not say
+FPS = 30.0  # of the written video, if the source does not tell
 TRACKER = ("min_similarity", "max_ratio")  # options of `Tracker`
 VIDEO = ("drop", "reconnect", "timeout", "raw")  # options of `open_video`
 
@@ -41,44 +43,70 @@ def add_parser(commands: Any) -> None:
         commands,
         "track",
         track,
+        "Track keypoints through a video, camera, stream, folder or raw frames.",
         "kpextract track 0 --out t.mp4 --max-keypoints 500",
     )
     add = command.add_argument
-    unset = argparse.SUPPRESS
     add(
         "source",
         metavar="SOURCE",
-        help="video file, number of a camera, rtsp://..., GStreamer pipeline, folder "
-        "of images, or - for raw frames on standard input",
+        help="video file, folder or quoted pattern of images, camera number, "
+        "rtsp://..., GStreamer pipeline, or - for raw frames on standard input; a path "
+        "that exists comes first",
     )
-    add("--out", type=Path, help="video file with the tracks drawn")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="video file with the tracks drawn (default: none)",
+    )
+    add(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="image of the frames' size, black where no keypoints are wanted "
+        "(default: none)",
+    )
+    _add_source_options(command)
+    add_match_options(command)
+    add_extractor_options(command)
+
+
+def _add_source_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    unset = argparse.SUPPRESS
     add(
         "--drop",
         action=argparse.BooleanOptionalAction,
         default=unset,
-        help="skip old frames when late (default: of cameras and streams)",
+        help="skipping of old frames when late (default: for cameras and streams)",
     )
     add(
         "--reconnect",
         action="store_true",
         default=unset,
-        help="look for a lost camera or stream until it is there again",
+        help="repeated attempts to reopen a lost camera or stream (default: stop)",
     )
     add(
         "--timeout",
         type=float,
         default=unset,
         metavar="SECONDS",
-        help="without a frame, after which a source is lost (10)",
+        help="seconds without a frame before the source counts as lost "
+        f"(default: {TIMEOUT:g})",
     )
-    pixels = ", ".join(CHANNELS)
-    add("--raw", type=_raw, default=unset, metavar="WxH[:PIXELS]", help=pixels)
-    add_match_options(command)
-    add_extractor_options(command)
+    add(
+        "--raw",
+        type=_raw,
+        default=unset,
+        metavar="WxH[:PIXELS]",
+        help="size and pixels of raw frames, 8 bits per channel: "
+        f"{', '.join(CHANNELS)} (default: bgr)",
+    )
 
 
 def _raw(text: str) -> RawFormat:
-    """Of "640x480" or "640x480:gray"."""
+    """Parse "640x480" or "640x480:gray"."""
     sides, _, pixels = text.partition(":")
     try:
         return RawFormat(size(sides), pixels or "bgr")
@@ -86,44 +114,55 @@ def _raw(text: str) -> RawFormat:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def track(source: str, out: Path | None, as_json: bool, **options: Any) -> int:
-    """Follow keypoints through a video, camera, stream, folder or raw frames.
+def track(
+    source: str, out: Path | None, mask: Path | None, as_json: bool, **options: Any
+) -> int:
+    """Track keypoints through a source; print, and write a video on request.
 
-    Ctrl-C and SIGTERM end it as the source's own end would: what is written is whole.
+    Ctrl-C and SIGTERM end the run like the end of the source: the video is complete.
     """
     if out:
-        check_outputs([out], [Path(source)])
+        check_outputs([out], [Path(source), *([mask] if mask else [])])
         check_video_name(out)
     to_video, to_tracker = (
         {name: options.pop(name) for name in names if name in options}
         for names in (VIDEO, TRACKER)
     )
-    run = Run(Extractor(**options), Tracker(**to_tracker))
+    run = Run(Extractor(**options), Tracker(**to_tracker), _read_mask(mask))
+    lost: KpextractError | BrokenPipeError | None = None
     with ExitStack() as stack:
         video = stack.enter_context(open_video(source, **to_video))
         stopped = stack.enter_context(_stopped_by_signals(video))
         file = stack.enter_context(VideoFile(out, video.fps or FPS)) if out else None
         try:
             run.follow(video, file, as_json)
-            lost = None
-        except KpextractError as error:
+        except (KpextractError, BrokenPipeError) as error:
             lost = error  # what was written until here is worth keeping
-    run.summarize(video, as_json)
-    if not as_json and file and file.frames:
-        print_written(out)
+    if not isinstance(lost, BrokenPipeError):
+        run.summarize(video, as_json)
+        if not as_json and file and file.frames:
+            print_written(out)
     if lost:
         raise lost
     return INTERRUPTED if stopped and not video.live else 0
 
 
-class Run:
-    """One run of `track`."""
+def _read_mask(path: Path | None) -> np.ndarray | None:
+    """Return (H, W) bool, true where an image file is not black."""
+    return None if path is None else np.asarray(read_photo(path).any(axis=2))
 
-    def __init__(self, extractor: Extractor, tracker: Tracker):
-        self._extractor, self._tracker, self._meter = extractor, tracker, Meter()
+
+class Run:
+    """Hold the extractor, tracker and figures of one run."""
+
+    def __init__(
+        self, extractor: Extractor, tracker: Tracker, mask: np.ndarray | None = None
+    ):
+        self._extractor, self._tracker, self._mask = extractor, tracker, mask
+        self._meter = Meter()
 
     def follow(self, video: Video, file: VideoFile | None, as_json: bool) -> None:
-        """Track all frames; print and write each as it is done."""
+        """Track through all frames; print and write each as soon as it is done."""
         from tqdm import tqdm
 
         bar = tqdm(total=video.count, unit="frame", disable=True if as_json else None)
@@ -136,11 +175,12 @@ class Run:
                     facts |= {"dropped": video.dropped, "ms": round(milliseconds, 2)}
                     print(json.dumps(facts), flush=True)
                 if file:
-                    file.write(self._picture(frame, tracks, video.dropped))
+                    picture = self._picture(frame, tracks, video.dropped)
+                    file.write(picture, frame.arrived if video.live else None)
                 bar.update()
 
     def _with_features(self, video: Video) -> Iterator[tuple[VideoFrame, Features]]:
-        """Each frame and what was found in it; the stream reads ahead."""
+        """Yield each frame with its features; the stream reads ahead."""
         ahead: deque[VideoFrame] = deque()
 
         def images() -> Iterator[np.ndarray]:
@@ -148,21 +188,21 @@ class Run:
                 ahead.append(frame)
                 yield frame.image
 
-        for features in self._extractor.stream(images()):
+        for features in self._extractor.stream(images(), self._mask):
             yield ahead.popleft(), features
 
     def _picture(self, frame: VideoFrame, tracks: Tracks, dropped: int) -> np.ndarray:
         picture = draw_tracks(frame.image, tracks.ids, self._tracker.tails())
-        goes_on = int((tracks.lengths > 1).sum())
+        continued = int((tracks.lengths > 1).sum())
         draw_caption(
             picture,
-            f"{_speed(self._meter.recent())}, {goes_on} of {len(tracks)} keypoints "
+            f"{_speed(self._meter.recent())}, {continued} of {len(tracks)} keypoints "
             f"tracked, {dropped} dropped",
         )
         return picture
 
     def summarize(self, video: Video, as_json: bool) -> None:
-        """Print what the run was, as its last line."""
+        """Print a summary of the run, as its last line."""
         figures = self._meter.whole()
         if as_json:
             facts = {
@@ -188,12 +228,13 @@ def _speed(figures: dict[str, float]) -> str:
 
 
 def _facts(frame: VideoFrame, features: Features, tracks: Tracks) -> dict[str, Any]:
-    """What a program is told of a frame: of each keypoint id, x, y and length."""
+    """Return the facts of a frame; each track is [id, x, y, length]."""
     points = features.keypoints.astype(float).round(3).tolist()
     ids, lengths = tracks.ids.tolist(), tracks.lengths.tolist()
     return {
         "frame": frame.index,
         "time": round(frame.arrived, 4),
+        "source_time": _rounded(frame.source_time),
         "tracks": [
             [name, x, y, length]
             for name, (x, y), length in zip(ids, points, lengths, strict=True)
@@ -201,11 +242,15 @@ def _facts(frame: VideoFrame, features: Features, tracks: Tracks) -> dict[str, A
     }
 
 
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
 @contextmanager
 def _stopped_by_signals(video: Video) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM stop the video; the list has the one that did.
+    """Let Ctrl-C and SIGTERM stop the video; yield a list of those that came.
 
-    The second of them does what it always does.
+    A second signal has its usual effect.
     """
     stopped: list[int] = []
 

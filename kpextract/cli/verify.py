@@ -1,4 +1,4 @@
-"""`kpextract verify`; the work is `kpextract.export.verify`."""
+"""Run `kpextract verify`, on top of `kpextract.export.verify`."""
 
 import argparse
 import json
@@ -17,37 +17,57 @@ def add_parser(commands: Any) -> None:
         commands,
         "verify",
         verify,
+        "Compare a model or engine with a reference; exit code 1 if they differ.",
         "kpextract verify small small.engine --images photos/",
     )
     add = command.add_argument
     unset = argparse.SUPPRESS  # the gate has defaults of its own
-    model = "bundled name or path of an .onnx file"
+    model = "bundled name or path of an .onnx or .engine file"
     add("reference", metavar="REF", help=model)
     add("other", metavar="OTHER", help=model)
-    add("--images", nargs="+", required=True, metavar="PHOTO", help="also folders")
+    add(
+        "--images",
+        nargs="+",
+        required=True,
+        metavar="PHOTO",
+        help="files, folders or globs",
+    )
     for option in ("--backend-ref", "--backend-other"):
-        add(option, choices=("auto", *BACKENDS), default="auto")
-    add("--max-keypoints", type=int, default=1024, help="budget of a photo (1024)")
+        role = "reference" if option.endswith("ref") else "other"
+        add(
+            option,
+            choices=("auto", *BACKENDS),
+            default="auto",
+            help=f"backend of the {role} model (default: auto)",
+        )
+    add(
+        "--max-keypoints",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="max keypoints per photo (default: 1024)",
+    )
     add(
         "--max-changed",
         type=float,
         default=unset,
         metavar="SHARE",
-        help="of the keypoints, with none of the other model within 1 px (0.01)",
+        help="max share of keypoints without one of the other model within 1 px "
+        "(default: 0.01)",
     )
     add(
         "--max-drift",
         type=float,
         default=unset,
         metavar="PX",
-        help="that 99 %% of the common points may move (0.05)",
+        help="max distance of 99 %% of the common points (default: 0.05)",
     )
     add(
         "--min-cosine",
         type=float,
         default=unset,
         metavar="COSINE",
-        help="median between descriptors of common points (0.9995)",
+        help="min median cosine of common points' descriptors (default: 0.9995)",
     )
 
 
@@ -61,7 +81,7 @@ def verify(
     as_json: bool,
     **bounds: float,
 ) -> int:
-    """Does a model or engine find what its reference finds? Exit code 1 if not."""
+    """Check that a model finds what its reference finds; return 1 if not."""
     from tqdm import tqdm
 
     from kpextract.export.verify import Gate, compare

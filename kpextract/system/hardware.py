@@ -2,12 +2,12 @@
 
 import datetime
 import importlib.metadata
-import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kpextract.cpus import usable_cpus
 from kpextract.system import gpu
 from kpextract.system.programs import NoAnswerError
 
@@ -28,7 +28,7 @@ def describe(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         **parse_cpu(cpu),
-        "cores": os.cpu_count(),
+        "cores": usable_cpus(),
         "gpus": known(gpu.gpus),
         "gpu_clocks": known(gpu.clocks),
         "jetson": _jetson() if gpu.is_jetson() else None,

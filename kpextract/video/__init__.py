@@ -1,6 +1,7 @@
-"""Frames from cameras, streams, files and pipes, and keypoints followed in them."""
+"""Read frames from cameras, streams, files and pipes; track keypoints through them."""
 
-from kpextract.video.reader import Video, VideoFrame, open_video
+from kpextract.video.feed import VideoFrame
+from kpextract.video.reader import Video, open_video
 from kpextract.video.sources import RawFormat
 from kpextract.video.tracking import Tracker, Tracks
 

@@ -1,4 +1,4 @@
-"""Frames a second and latency of a run that may last for weeks."""
+"""Measure frames per second and latency of a run that may last for weeks."""
 
 import time
 from collections import deque
@@ -8,11 +8,11 @@ import numpy as np
 
 PERCENTILES = (50, 90, 99)
 RECENT = 100  # frames
-REMEMBERED = 10_000  # frames, so that memory stays flat
+REMEMBERED = 10_000  # frames; bounded, so that memory stays flat
 
 
 class Meter:
-    """Counts frames, and the time from a frame's arrival until it is done."""
+    """Count frames and time each one from its arrival until it is done."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -21,13 +21,13 @@ class Meter:
         self._done: deque[float] = deque(maxlen=RECENT)  # seconds
 
     def add(self, arrived: float) -> float:
-        """A frame is done.
+        """Record a finished frame.
 
         Args:
-            arrived: seconds of time.monotonic().
+            arrived: when it was read, in seconds of time.monotonic().
 
         Returns:
-            Its latency in milliseconds.
+            The latency of the frame in milliseconds.
         """
         now = time.monotonic()
         self.frames += 1
@@ -36,13 +36,13 @@ class Meter:
         return self._latencies[-1]
 
     def recent(self) -> dict[str, float]:
-        """`fps`, `p50_ms`, `p90_ms` and `p99_ms` of the last frames."""
+        """Return `fps`, `p50_ms`, `p90_ms` and `p99_ms` of the last `RECENT` frames."""
         seconds = self._done[-1] - self._done[0]
         fps = (len(self._done) - 1) / seconds if seconds else 0.0
         return _figures(fps, list(self._latencies)[-RECENT:])
 
     def whole(self) -> dict[str, float]:
-        """The same of the whole run; percentiles of its end, if it was long."""
+        """Return the same for the whole run; percentiles cover at most `REMEMBERED`."""
         seconds = time.monotonic() - self._started
         return _figures(self.frames / seconds, list(self._latencies))
 
@@ -58,6 +58,6 @@ def _figures(fps: float, latencies: list[float]) -> dict[str, float]:
 def percentiles(
     values: Sequence[float], which: Sequence[int] = PERCENTILES
 ) -> dict[str, float]:
-    """Those of `values` by name: p50, p90 ...; rounded to a thousandth."""
+    """Return percentiles by name (p50, p90 ...), rounded to three decimals."""
     found = np.percentile(values, which)
     return {f"p{p}": round(float(v), 3) for p, v in zip(which, found, strict=True)}

@@ -1,5 +1,7 @@
-"""Where frames come from: video files, cameras, network streams, folders, pipes."""
+"""Open sources of frames: video files, cameras, network streams, folders, pipes."""
 
+import logging
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -11,25 +13,35 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from kpextract.errors import InvalidOptionError, SourceError, UsageError
+from kpextract.errors import (
+    InvalidImageError,
+    InvalidOptionError,
+    SourceError,
+    UsageError,
+)
 from kpextract.image import MIN_SIDE
-from kpextract.packages import import_cv2
 from kpextract.photos import expand, read_photo
+from kpextract.video.address import without_password
+from kpextract.video.capture import Capture, open_network, open_pipeline
 
-# Network addresses that end so are files; others are taken for cameras.
+logger = logging.getLogger(__name__)
+
+# A URL with one of these suffixes is a file; any other is a live stream.
 VIDEO_FILES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
 PIPE = "-"
+CAMERA = re.compile("0|[1-9][0-9]*")  # not 00, which names a folder
+URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 CHANNELS = {"bgr": 3, "rgb": 3, "gray": 1}
-FOLDER_FPS = 10.0  # of a folder of images, which says nothing of time
+FOLDER_FPS = 10.0  # assumed for a folder of images, which has no timing
 
 
 @dataclass(frozen=True)
 class RawFormat:
-    """Of frames that come as bare pixels, row by row.
+    """Describe frames that arrive as bare pixels, row by row.
 
     Attributes:
         size: (width, height) in pixels.
-        pixels: one of `CHANNELS`, 8 bits a channel.
+        pixels: one of `CHANNELS`, 8 bits per channel.
     """
 
     size: tuple[int, int]
@@ -38,160 +50,121 @@ class RawFormat:
     def __post_init__(self) -> None:
         if self.pixels not in CHANNELS or min(self.size) < MIN_SIDE:
             raise InvalidOptionError(
-                f"raw frames are of {tuple(CHANNELS)}, at least {MIN_SIDE} pixels a "
-                f"side, got {self.pixels!r}, {self.size[0]}x{self.size[1]}."
+                f"raw frames must be one of {tuple(CHANNELS)} and at least {MIN_SIDE} "
+                f"pixels a side, got {self.pixels!r}, {self.size[0]}x{self.size[1]}."
             )
 
 
 class Source(Protocol):
-    """An open source.
+    """Deliver frames one by one.
 
     Attributes:
-        name: for messages.
-        live: it goes on whether frames are taken or not, and has no end of its own.
-        fps: frames a second; None where it does not say.
-        count: of frames, as far as it knows; None where it does not say.
+        name: for messages; never contains a password.
+        live: whether it runs on when frames are not taken, and has no end of its own.
+        fps: frames per second; None if unknown.
+        count: number of frames; None if unknown.
+        counted: whether `count` is exact rather than an estimate.
+        time: seconds on the source's own clock of the frame read last; None if unknown.
     """
 
     name: str
     live: bool
     fps: float | None
     count: int | None
+    counted: bool
+    time: float | None
 
     def read(self) -> np.ndarray | None:
-        """The next frame, (H, W, 3) BGR or (H, W); None when there are no more.
+        """Return the next frame, (H, W, 3) BGR or (H, W); None at the end.
 
         Raises:
             SourceError: the frame cannot be read.
         """
 
     def release(self) -> None:
-        """Give it back to the system."""
+        """Release the device, file or connection."""
 
 
 def source_opener(
     source: str | int, raw: RawFormat | None, timeout: float
 ) -> Callable[[], Source]:
-    """What opens a source, and opens it again.
+    """Return a function that opens a source, and can reopen it.
 
     Args:
         source, raw: as for `kpextract.video.open_video`.
-        timeout: seconds that opening a network stream may take.
+        timeout: seconds that opening or reading a network stream may take.
 
     Raises:
         SourceError: there is no such file, folder or pattern.
-        InvalidOptionError: `raw` is missing, or not for this source.
+        InvalidOptionError: `raw` is missing, or does not apply to this source.
     """
     text = str(source)
     if (text == PIPE) != (raw is not None):
         raise InvalidOptionError(
-            "raw frames come on standard input: give the source '-' and their size "
-            f"(--raw WxH), or neither; got {text!r} and {raw}."
+            "raw frames are read from standard input: give both the source '-' and "
+            f"the frame size (--raw WxH), or neither; got {without_password(text)!r} "
+            f"and {raw}."
         )
     if raw is not None:
         # Unbuffered: a thread that waits in a buffer would hold its lock at exit.
         return lambda: Pipe(open(0, "rb", buffering=0, closefd=False), raw)
-    if text.isdecimal():
+    if not isinstance(source, int) and os.path.exists(text):
+        return _path_opener(Path(text))  # before any other meaning of its name
+    if CAMERA.fullmatch(text):
         return lambda: Capture(f"camera {text}", int(text), live=True)
     if " ! " in text:
-        return lambda: _gstreamer(text)
-    if re.match(r"[a-z][a-z0-9+.-]*://", text):
-        is_file = Path(urlsplit(text).path).suffix.lower() in VIDEO_FILES
-        return lambda: _network(text, live=not is_file, timeout=timeout)
-    path = Path(text)
-    if path.exists() and stat.S_ISCHR(path.stat().st_mode):
-        return lambda: Capture(text, text, live=True)
-    if path.is_file():
-        return lambda: Capture(text, text, live=False)
+        return lambda: open_pipeline(text)
+    if URL.match(text):
+        scheme, colon, rest = text.partition(":")
+        url = urlsplit(text)
+        is_file = Path(url.path).suffix.lower() in VIDEO_FILES or url.scheme == "file"
+        address = scheme.lower() + colon + rest
+        return lambda: open_network(address, live=not is_file, timeout=timeout)
+    return _images_opener(text)
+
+
+def _path_opener(path: Path) -> Callable[[], Source]:
+    """Return a function that opens what is at a path."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return _images_opener(str(path))
+    if stat.S_ISCHR(mode):
+        return lambda: Capture(str(path), str(path), live=True)
+    if stat.S_ISREG(mode):
+        return lambda: Capture(str(path), str(path), live=False)
+    raise SourceError(
+        f"{path} is neither a file, a folder nor a camera. To read a pipe, connect it "
+        "to standard input: kpextract track - --raw WxH"
+    )
+
+
+def _images_opener(text: str) -> Callable[[], Source]:
+    """Return a function that opens a folder or glob pattern of images."""
     try:
         photos = expand([text])
     except UsageError as error:
         raise SourceError(
-            f"{text}: no such video, camera, folder of images or pattern. A camera has "
-            "a number (0) or a device file, a stream an address (rtsp://...)."
+            f"{without_password(text)}: no such video, camera, folder of images or "
+            "pattern. Give a camera as a number (0) or device file, a stream as a URL "
+            "(rtsp://...)."
         ) from error
+    photos.sort(key=_natural)
     return lambda: Photos(text, photos)
 
 
-class Capture:
-    """What OpenCV's VideoCapture reads."""
-
-    def __init__(
-        self,
-        name: str,
-        target: str | int,
-        *,
-        live: bool,
-        api: int = 0,
-        settings: tuple[int, ...] = (),
-    ):
-        """Open it.
-
-        Args:
-            target: as VideoCapture takes it.
-            api: one of OpenCV's CAP_*; 0 is CAP_ANY.
-            settings: pairs of CAP_PROP_* and value.
-
-        Raises:
-            SourceError: it cannot be opened.
-        """
-        cv2 = import_cv2("reading video")
-        self.name, self.live = name, live
-        self._capture = cv2.VideoCapture(target, api, settings)
-        if not self._capture.isOpened():
-            raise SourceError(
-                f"{name} cannot be opened. "
-                + (
-                    "Is it plugged in or reachable, and not used by another program?"
-                    if live
-                    else "It may be damaged, or of a kind that this OpenCV cannot read."
-                )
-            )
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.fps = fps if 0 < fps < 1000 else None  # a clock's rate where it is unknown
-        self.count = int(count) if count > 0 and not live else None
-
-    def read(self) -> np.ndarray | None:
-        """As in `Source.read`."""
-        done, image = self._capture.read()
-        return image if done else None
-
-    def release(self) -> None:
-        """As in `Source.release`."""
-        self._capture.release()
-
-
-def _network(address: str, *, live: bool, timeout: float) -> Capture:
-    """A stream or file behind an address."""
-    cv2 = import_cv2("reading video")
-    if not cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-        return Capture(address, address, live=live)  # GStreamer, on a Jetson
-    milliseconds = int(1000 * timeout)
-    limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
-    settings = tuple(value for limit in limits for value in (limit, milliseconds))
-    return Capture(address, address, live=live, api=cv2.CAP_FFMPEG, settings=settings)
-
-
-def _gstreamer(pipeline: str) -> Capture:
-    """A GStreamer pipeline that ends in an appsink."""
-    cv2 = import_cv2("reading video")
-    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-        raise SourceError(
-            f"this OpenCV ({cv2.__version__}) was built without GStreamer, as the "
-            "packages on PyPI are. Use the OpenCV of your system (on a Jetson that of "
-            "JetPack, in a virtual environment with --system-site-packages), or pipe "
-            "raw frames: gst-launch-1.0 -q ... ! video/x-raw,format=BGR ! fdsink | "
-            "kpextract track - --raw 640x480"
-        )
-    return Capture("the pipeline", pipeline, live=True, api=cv2.CAP_GSTREAMER)
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Return a sort key that puts frame 10 after frame 9."""
+    parts = re.split(r"(\d+)", str(path))
+    return [int(part) if part.isdecimal() else part for part in parts], str(path)
 
 
 class Photos:
-    """Images in files, in the order given."""
+    """Read image files in the given order."""
 
     live = False
     fps: float | None = FOLDER_FPS
+    counted = False  # some may not be readable
+    time: float | None = None
 
     def __init__(self, name: str, photos: list[Path]):
         self.name = name
@@ -199,27 +172,33 @@ class Photos:
         self._rest = iter(photos)
 
     def read(self) -> np.ndarray | None:
-        """As in `Source.read`."""
-        path = next(self._rest, None)
-        return None if path is None else read_photo(path)
+        """Return the next image that can be read; the others are named in the log."""
+        for path in self._rest:
+            try:
+                return read_photo(path)
+            except InvalidImageError as error:
+                logger.warning("%s Skipped.", error)
+        return None
 
     def release(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no file stays open."""
 
 
 class Pipe:
-    """Raw frames one after the other; it has no other sign of life than its bytes."""
+    """Read raw frames, one after the other, from a pipe."""
 
     live = False
     fps: float | None = None
     count: int | None = None
+    counted = False
+    time: float | None = None
 
     def __init__(self, file: RawIOBase, raw: RawFormat):
         self.name = "standard input"
         self._file, self._raw = file, raw
 
     def read(self) -> np.ndarray | None:
-        """As in `Source.read`."""
+        """Return the next frame as in `Source.read`."""
         width, height = self._raw.size
         pixels = np.empty((height, width, CHANNELS[self._raw.pixels]), np.uint8)
         rest = pixels.reshape(-1).data
@@ -234,10 +213,10 @@ class Pipe:
             got = pixels.nbytes - len(rest)
             raise SourceError(
                 f"{self.name} ended within a frame, after {got} of its "
-                f"{pixels.nbytes} bytes. Are frames of {width}x{height} "
-                f"{self._raw.pixels} what comes in?"
+                f"{pixels.nbytes} bytes. Is the input really {width}x{height} "
+                f"{self._raw.pixels}?"
             )
         return pixels[:, :, ::-1] if self._raw.pixels == "rgb" else pixels
 
     def release(self) -> None:
-        """Standard input is not ours to close."""
+        """Do nothing: standard input is not ours to close."""

@@ -1,4 +1,4 @@
-"""Keypoints followed from frame to frame by their descriptors."""
+"""Track keypoints from frame to frame by their descriptors."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ import numpy as np
 from kpextract.features import Features
 from kpextract.matching import check_bounds, match
 
-MIN_SIMILARITY = 0.8  # cosine of a keypoint to itself in the frame before, at least
-PATIENCE = 3  # frames in a row in which a track may be missed; more gains little
+MIN_SIMILARITY = 0.8  # min cosine between a keypoint and its next sighting
+PATIENCE = 3  # consecutive frames a track may be missing; more gains little
 TAIL = 30  # frames
 
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """Which track each keypoint of a frame belongs to.
+    """Assign each keypoint of a frame to a track.
 
     Attributes:
-        ids: (N,) int64, in the order of the frame's keypoints; a number is given once.
-        lengths: (N,) int64, frames in which the track was seen, this one included.
+        ids: (N,) int64, in the order of the frame's keypoints; an id is never reused.
+        lengths: (N,) int64, number of frames with the track, including this one.
     """
 
     ids: np.ndarray
@@ -31,20 +31,20 @@ class Tracks:
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    """The last sight of each track that may go on, (P,) rows."""
+    """Hold the last sighting of each track that may continue, (P,) rows."""
 
     features: Features
     ids: np.ndarray
     lengths: np.ndarray
-    missed: np.ndarray  # frames since then
+    missed: np.ndarray  # frames since that sighting
 
 
 class Tracker:
-    """Tracks by mutual nearest neighbors among descriptors of neighboring frames.
+    """Track keypoints by mutual nearest neighbors among descriptors.
 
-    A keypoint without a match begins a track; a track that is missed in more than a few
-    frames in a row has ended. Where a keypoint may have moved to is not looked at, so a
-    camera may turn as fast as it likes. For one thread.
+    An unmatched keypoint starts a track; a track that is missing from more than
+    `PATIENCE` consecutive frames ends. No motion model restricts the search, so the
+    camera may turn arbitrarily fast. Not thread-safe.
     """
 
     def __init__(
@@ -54,32 +54,32 @@ class Tracker:
         max_ratio: float = 1.0,
         tail: int = TAIL,
     ):
-        """Start without tracks.
+        """Start with no tracks.
 
         Args:
             min_similarity, max_ratio: as for `match`.
-            tail: frames, at most, that `tails` goes back.
+            tail: max number of frames that `tails` returns.
 
         Raises:
-            InvalidOptionError: a bound outside its range.
+            InvalidOptionError: a bound is outside its range.
         """
         check_bounds(min_similarity, max_ratio)
         self._bounds = {"min_similarity": min_similarity, "max_ratio": max_ratio}
         self._pool: _Pool | None = None
         self._begun = 0
-        # Ids and keypoints of the last frames, newest last.
+        # Ids and keypoints of recent frames, newest last.
         self._history: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=tail)
 
     @property
     def count(self) -> int:
-        """Tracks that have begun until now."""
+        """Number of tracks started so far."""
         return self._begun
 
     def update(self, features: Features) -> Tracks:
-        """The tracks of the next frame.
+        """Match the next frame's keypoints to the tracks, and start new ones.
 
         Raises:
-            InvalidOptionError: the features are of another model than those before.
+            InvalidOptionError: the features come from a different model than before.
         """
         ids = np.full(len(features), -1)
         lengths = np.zeros(len(features), np.int64)
@@ -96,7 +96,7 @@ class Tracker:
         return tracks
 
     def _pooled(self, features: Features, tracks: Tracks, seen: np.ndarray) -> _Pool:
-        """This frame's tracks, then those that were missed but not for too long."""
+        """Return this frame's tracks, then the missing ones that may still continue."""
         missed = np.zeros(len(tracks), np.int64)
         pool = self._pool
         if pool is None:
@@ -117,11 +117,11 @@ class Tracker:
         )
 
     def tails(self) -> np.ndarray:
-        """Where the keypoints of the newest frame have been.
+        """Return the recent positions of the newest frame's keypoints.
 
         Returns:
-            (T, N, 2) float32 x and y in pixels, the newest frame first; NaN where a
-            track was not seen.
+            (T, N, 2) float32 x and y in pixels, newest frame first; NaN where the
+            track is missing.
         """
         count = len(self._history[-1][0]) if self._history else 0
         tails = np.full((len(self._history), count, 2), np.nan, np.float32)

@@ -18,7 +18,7 @@ def test_the_command_prints_a_block_for_each_combination(capsys, small):
     assert main(["bench", *sizes, *more]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{small} on onnx-cpu (CPU, float32)"
-    assert lines[2] == "image: a texture made with NumPy, always the same"
+    assert lines[2] == "image: a generated texture, always the same"
     heads = [line.split(", ms")[0] for line in lines if ", ms" in line]
     assert heads == [
         f"{size}, batch {batch}, {min(most, budget)} keypoints"
@@ -71,7 +71,7 @@ def test_a_table_of_known_figures():
         "  preprocess" + " " * 39 + "-         -         -         -",
         "  inference" + " " * 35 + "10.000    11.500    14.250     4.250",
         "  total (detect)" + " " * 30 + "10.000    11.500    14.250     4.250",
-        "  100.0 images/s; total over inference 1.06; 50 calls; most memory: "
+        "  100.0 images/s; total over inference 1.06; 50 calls; peak memory: "
         "process 100 MiB",
     ]
 
@@ -109,7 +109,7 @@ def test_options_reach_the_extractor(capsys):
         (["no.jpg"], "no.jpg: no such file."),
         (["--model", "no"], "'no' is neither a bundled name"),
         (["--backend", "tensorrt"], "backend 'tensorrt' runs engines"),
-        (["--out", "no/folder/x.json"], "no/folder is no folder"),
+        (["--out", "no/folder/x.json"], "no/folder is not a directory"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys):
@@ -141,3 +141,17 @@ def test_a_run_that_fails_leaves_no_file(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("kpextract.cli.bench.measure", fails)
     assert main(["bench", *SMALL, "--out", str(tmp_path / "x.json")]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_photo_is_never_overwritten(root, tmp_path, capsys):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes((root / "examples" / "blocks.jpg").read_bytes())
+    before = photo.read_bytes()
+    assert main(["bench", str(photo), *SMALL, "--out", str(photo)]) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
+def test_the_precision_reaches_the_extractor(capsys):
+    assert main(["bench", *SMALL, "--precision", "int8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["extractor"]["precision"] == "int8"

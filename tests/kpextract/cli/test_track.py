@@ -113,7 +113,7 @@ def test_frames_of_other_sizes_end_the_video_and_leave_what_was_written(
         cv2.imwrite(str(folder / f"{index}.png"), view)
     assert main(["track", str(folder), "--out", str(out)]) == 2
     said = capsys.readouterr()
-    assert "began with 480x360, and here is one of 100x100" in said.err
+    assert "started with 480x360, got 100x100" in said.err
     assert f"wrote {out}" in said.out
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
@@ -193,7 +193,7 @@ def test_a_pipe_that_stalls_is_an_error_and_what_was_written_stays(views, tmp_pa
         process.stdin.close()
         process.wait(30)
     assert process.returncode == 2
-    assert b"standard input has given no frame for 0.5 s, after 1" in errors
+    assert b"standard input delivered no frame for 0.5 s, after 1" in errors
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 1
 
 
@@ -212,3 +212,78 @@ def test_a_killed_run_leaves_no_half_video(views, tmp_path):
             time.sleep(0.01)
         process.kill()
     assert not out.exists()
+
+
+def test_a_reader_that_goes_away_leaves_the_video(clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    with subprocess.Popen(
+        command(clip, "--json", "--out", str(out), "--max-keypoints", "50"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()  # as head does
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (141, b"")
+    assert 1 <= cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) <= COUNT
+
+
+def test_a_mask_keeps_keypoints_out_of_its_black_part(clip, tmp_path, capsys):
+    mask = np.full((*SIZE[::-1], 3), 255, np.uint8)
+    mask[:, :240] = 0
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    arguments = ["--mask", str(tmp_path / "mask.png"), "--max-keypoints", "100"]
+    assert main(["track", clip, "--json", *arguments]) == 0
+    frames, _ = lines(capsys.readouterr().out)
+    for frame in frames:
+        assert len(frame["tracks"]) == 100
+        assert min(x for _, x, _, _ in frame["tracks"]) >= 239.5
+
+
+def test_a_mask_of_another_size_is_refused(clip, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "mask.png"), np.full((64, 64), 255, np.uint8))
+    assert main(["track", clip, "--mask", str(tmp_path / "mask.png")]) == 2
+    assert "mask must be an array of the image's shape" in capsys.readouterr().err
+
+
+def test_the_mask_is_never_overwritten(clip, tmp_path, capsys):
+    mask = tmp_path / "mask.mp4"
+    assert main(["track", clip, "--mask", str(mask), "--out", str(mask)]) == 2
+    assert "would be lost" in capsys.readouterr().err
+
+
+def test_a_line_has_the_time_of_the_source(clip, capsys):
+    assert main(["track", clip, "--json", "--max-keypoints", "9"]) == 0
+    frames, _ = lines(capsys.readouterr().out)
+    times = [frame["source_time"] for frame in frames]
+    np.testing.assert_allclose(times, np.arange(COUNT) / 30, atol=1e-3)
+
+
+class Slow:
+    """Deliver a camera's frames at half the rate that it promises."""
+
+    name, live, fps, count, counted, time = "camera 0", True, 30.0, None, False, None
+
+    def __init__(self, views):
+        self._rest = iter(views)
+
+    def read(self):
+        time.sleep(1 / 15)
+        return next(self._rest, None)
+
+    def release(self):
+        """Do nothing."""
+
+
+def test_a_recording_of_a_camera_keeps_real_time(views, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "kpextract.video.reader.source_opener", lambda *_: lambda: Slow(views[:8])
+    )
+    out = tmp_path / "out.avi"
+    arguments = ["--json", "--out", str(out), "--max-keypoints", "9", "--no-drop"]
+    assert main(["track", "0", *arguments]) == 2  # a camera should not end
+    frames, _ = lines(capsys.readouterr().out)
+    seconds = frames[-1]["time"] - frames[0]["time"]
+    assert seconds > 7 / 15
+    written = cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT)
+    assert abs((written - 1) / 30 - seconds) < 1.5 / 30

@@ -1,4 +1,4 @@
-"""Cameras that are late, stall, die and come back; and a real stream over HTTP."""
+"""Test late, stalled, dying and returning cameras, and a real HTTP stream."""
 
 import threading
 import time
@@ -12,14 +12,15 @@ import pytest
 from kpextract import SourceError
 from kpextract.video.reader import Video, open_video
 
-LONG = 20.0  # seconds, after which a test that hangs fails
+LONG = 20.0  # seconds before a hanging test fails
 IMAGE = np.zeros((16, 16), np.uint8)
 
 
 class Camera:
-    """A camera whose frames the test hands out; None ends it, "stall" holds it up."""
+    """Deliver frames from the test; None ends the camera, "stall" blocks it."""
 
     name, live, fps, count = "camera 0", True, 30.0, None
+    counted, time = False, None
 
     def __init__(self, frames=()):
         self.frames = Queue()
@@ -43,7 +44,7 @@ class Camera:
 
 
 def video_of(*cameras, drop=None, reconnect=False, timeout=LONG):
-    """A video that opens one camera after the other; an error in place of one too."""
+    """Return a video that opens the cameras in turn, raising those that are errors."""
     rest = iter(cameras)
 
     def open_next():
@@ -92,7 +93,7 @@ def test_without_dropping_no_frame_is_missing_and_the_camera_waits():
         camera.frames.put(None)
 
 
-def test_a_frame_tells_when_it_arrived():
+def test_a_frame_knows_when_it_arrived():
     camera = Camera()
     with video_of(camera) as video:
         before = time.monotonic()
@@ -104,35 +105,35 @@ def test_a_frame_tells_when_it_arrived():
         camera.frames.put(None)
 
 
-def test_a_camera_that_dies_is_told_after_its_last_frame():
+def test_a_camera_that_dies_is_reported_after_its_last_frame():
     camera = Camera([IMAGE, IMAGE, None])
     with video_of(camera, drop=False) as video:
         assert [next(video).index, next(video).index] == [0, 1]
-        with pytest.raises(SourceError, match="camera 0 gives no more frames, after 2"):
+        with pytest.raises(SourceError, match=r"camera 0 stopped .* after 2"):
             next(video)
     assert camera.released.wait(LONG)
 
 
-def test_a_camera_that_stalls_is_told_and_does_not_hold_us_up():
+def test_a_stalled_camera_is_reported_and_does_not_block():
     camera = Camera([IMAGE, "stall"])
     with video_of(camera, timeout=0.05) as video:
         next(video)
         with pytest.raises(SourceError, match=r"no frame for 0.05 s.*--reconnect"):
             next(video)
-    # It is not released while its driver still reads.
+    # Not released while the driver is still reading.
     assert not camera.released.is_set()
     camera.go_on.set()
     assert camera.released.wait(LONG)
 
 
-def test_an_error_of_the_driver_comes_out():
+def test_a_driver_error_is_raised():
     with video_of(Camera([IMAGE, OSError("USB")]), drop=False) as video:
         next(video)
         with pytest.raises(OSError, match="USB"):
             next(video)
 
 
-def test_a_lost_camera_is_found_again(caplog):
+def test_a_lost_camera_is_reopened(caplog):
     stalled = Camera([IMAGE, IMAGE, "stall"])
     gone = SourceError("camera 0 cannot be opened.")
     cameras = [stalled, gone, gone, Camera([IMAGE, None]), Camera([IMAGE] * 3)]
@@ -142,10 +143,11 @@ def test_a_lost_camera_is_found_again(caplog):
     stalled.go_on.set()
     said = [record.getMessage() for record in caplog.records]
     assert [text.split(",")[0] for text in said] == [
-        "camera 0 has given no frame for 0.05 s",
-        "camera 0 is there again.",
-        "camera 0 gives no more frames",
-        "camera 0 is there again.",
+        "camera 0 delivered no frame for 0.05 s",
+        "camera 0 is back.",
+        "camera 0 stopped delivering frames after 3. Was it unplugged or switched off? "
+        "Reconnecting.",
+        "camera 0 is back.",
     ]
 
 
@@ -175,7 +177,7 @@ def test_stopping_ends_a_wait(reconnect):
 
 
 class Stream(BaseHTTPRequestHandler):
-    """Motion JPEG, as cheap network cameras send it."""
+    """Serve motion JPEG, as cheap network cameras do."""
 
     def do_GET(self):  # the name in http.server
         self.send_response(200)
@@ -187,12 +189,12 @@ class Stream(BaseHTTPRequestHandler):
             self.wfile.write(b"--frame\r\n" + head.encode() + part + b"\r\n")
 
     def log_message(self, *_):
-        """Quiet."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def network_camera(photo):
-    """The address of a camera that hangs up after five frames."""
+    """Serve a camera that hangs up after five frames; yield its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Stream)
     server.frames = 5
     server.jpeg = cv2.imencode(".jpg", photo[:240, :320])[1].tobytes()
@@ -209,11 +211,11 @@ def test_a_network_camera_that_hangs_up(network_camera):
         assert video.live
         frames = [next(video) for _ in range(5)]
         assert frames[4].image.shape == (240, 320, 3)
-        with pytest.raises(SourceError, match="gives no more frames, after 5"):
+        with pytest.raises(SourceError, match="stopped delivering frames after 5"):
             next(video)
 
 
-def test_a_network_camera_is_found_again(network_camera):
+def test_a_network_camera_is_reopened(network_camera):
     with open_video(network_camera, drop=False, reconnect=True) as video:
         assert [next(video).index for _ in range(12)] == list(range(12))
 

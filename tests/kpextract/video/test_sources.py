@@ -1,13 +1,14 @@
-"""Sources of frames: real files and a real pipe; for cameras see test_video.py."""
+"""Test real files and a pipe as sources; test_reader.py has the cameras."""
 
 import io
 import logging
+import os
 
 import cv2
 import numpy as np
 import pytest
 
-from kpextract import InvalidImageError, InvalidOptionError, SourceError
+from kpextract import InvalidOptionError, SourceError
 from kpextract.video.reader import open_video
 from kpextract.video.sources import Pipe, RawFormat, source_opener
 
@@ -15,7 +16,7 @@ COUNT = 7
 
 
 def views(photo):
-    """Frames that differ, whatever a codec does to them."""
+    """Return frames that differ, whatever a codec does to them."""
     return [np.roll(photo, 40 * i, axis=1) for i in range(COUNT)]
 
 
@@ -66,28 +67,38 @@ def test_a_folder_and_a_pattern_in_order(folder, photo):
             np.testing.assert_array_equal(frame.image, view)
 
 
-def test_a_damaged_image_of_a_folder_is_named(folder):
+def test_a_damaged_image_of_a_folder_is_named_and_skipped(folder, caplog):
     (folder / "0002.png").write_bytes(b"no image")
-    with open_video(folder) as video:
-        assert [next(video).index, next(video).index] == [0, 1]
-        with pytest.raises(InvalidImageError, match=r"0002\.png"):
-            next(video)
+    assert [frame.index for frame in all_of(folder)] == list(range(COUNT - 1))
+    (record,) = caplog.records
+    assert "0002.png is not an image" in record.getMessage()
 
 
-def test_a_video_that_was_cut_off_is_told(clip, caplog):
+def test_frames_of_a_folder_are_in_natural_order(photo, tmp_path):
+    names = ["frame2.png", "frame10.png", "frame1.png", "frame01.png"]
+    for name, view in zip(names, views(photo), strict=False):
+        cv2.imwrite(str(tmp_path / name), view)
+    for source in (tmp_path, f"{tmp_path}/*.png"):
+        found = [frame.image for frame in all_of(source)]
+        for image, position in zip(found, (3, 2, 0, 1), strict=True):
+            np.testing.assert_array_equal(image, views(photo)[position])
+
+
+def test_a_truncated_video_is_reported(clip, caplog):
     whole = clip.read_bytes()
     clip.write_bytes(whole[: len(whole) // 2])
     with caplog.at_level(logging.WARNING), open_video(clip) as video:
         said, got = video.count, len(list(video))
     assert 0 < got < COUNT
-    # Without its index at the end a file does not say how many frames it had.
-    assert said is None or f"after {got} frames and says it has {said}" in caplog.text
+    # Without the index at its end, a file does not know its number of frames.
+    assert said is None or f"after {got} of {said} frames" in caplog.text
 
 
 class Short:
-    """A finite source that says that it has more frames than it gives."""
+    """Promise more frames than there are."""
 
     name, live, fps, count = "short.mp4", False, 30.0, 9
+    counted, time = True, None
 
     def __init__(self, frames):
         self._frames = iter(frames)
@@ -99,20 +110,20 @@ class Short:
         self.released = True
 
 
-def test_fewer_frames_than_were_said_are_told(photo, monkeypatch, caplog):
+def test_fewer_frames_than_promised_are_reported(photo, monkeypatch, caplog):
     monkeypatch.setattr(
         "kpextract.video.reader.source_opener", lambda *_: lambda: Short([photo] * 2)
     )
     with caplog.at_level(logging.WARNING):
         assert len(all_of("short.mp4")) == 2
-    assert "short.mp4 ended after 2 frames and says it has 9" in caplog.text
+    assert "short.mp4 ended after 2 of 9 frames" in caplog.text
 
 
 def test_a_source_without_a_frame_is_an_error(monkeypatch):
     monkeypatch.setattr(
         "kpextract.video.reader.source_opener", lambda *_: lambda: Short([])
     )
-    with pytest.raises(SourceError, match=r"short.mp4 has no frame in it"):
+    with pytest.raises(SourceError, match=r"short.mp4 contains no frame"):
         all_of("short.mp4")
 
 
@@ -120,13 +131,16 @@ MISSING = {
     "no-such.mp4": "no such video, camera, folder",
     "no-such-folder/": "no such video, camera, folder",
     "99": "camera 99 cannot be opened. Is it plugged in",
+    "12345678901234": "cameras have numbers from 0 to 99",
+    "2024": "cameras have numbers from 0 to 99",
+    "00": "no such video, camera, folder",
     "/dev/null": "/dev/null cannot be opened. Is it plugged in",
     "videotestsrc ! appsink": "built without GStreamer.*kpextract track - --raw",
 }
 
 
 @pytest.mark.parametrize(("source", "message"), MISSING.items())
-def test_a_source_that_is_not_there_is_told(source, message, tmp_path, monkeypatch):
+def test_a_missing_source_is_reported(source, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if " ! " in source and cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         pytest.skip("this OpenCV has GStreamer")
@@ -134,7 +148,38 @@ def test_a_source_that_is_not_there_is_told(source, message, tmp_path, monkeypat
         open_video(source)
 
 
-def test_a_file_that_is_no_video_is_told(tmp_path):
+@pytest.mark.parametrize("name", ["00", "0", "2024", "a ! b"])
+def test_a_path_that_exists_is_neither_a_camera_nor_a_pipeline(
+    clip, folder, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    folder.rename(name)
+    assert len(all_of(name)) == COUNT
+    clip.rename(f"{name}.avi")
+    assert len(all_of(f"{name}.avi")) == COUNT
+
+
+def test_a_number_is_a_camera_whatever_the_files_are_called(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename("99")
+    with pytest.raises(SourceError, match="camera 99 cannot be opened"):
+        open_video(99)
+
+
+def test_a_name_that_is_not_utf8_is_refused(clip):
+    odd = clip.with_name(os.fsdecode(b"odd\xff.avi"))
+    clip.rename(odd)
+    with pytest.raises(SourceError, match=r"odd\\udcff\.avi: the name is not UTF-8"):
+        open_video(odd)
+
+
+def test_a_named_pipe_is_reported_instead_of_read(tmp_path):
+    os.mkfifo(tmp_path / "video.mp4")
+    with pytest.raises(SourceError, match="connect it to standard input"):
+        open_video(tmp_path / "video.mp4")
+
+
+def test_a_file_that_is_not_a_video_is_reported(tmp_path):
     path = tmp_path / "text.mp4"
     path.write_text("no video")
     with pytest.raises(SourceError, match=r"text\.mp4 cannot be opened. It may be dam"):
@@ -145,17 +190,20 @@ def test_a_file_that_is_no_video_is_told(tmp_path):
     ("address", "live"),
     [
         ("rtsp://10.0.0.2/stream", True),
+        ("RTSP://10.0.0.2/stream", True),
+        ("file:///srv/drive.h264", False),
         ("http://10.0.0.2:8080/?action=stream", True),
         ("https://example.org/drive.mp4?key=1", False),
     ],
 )
-def test_an_address_is_a_camera_unless_it_is_a_file(monkeypatch, address, live):
+def test_a_url_is_live_unless_it_names_a_file(monkeypatch, address, live):
     opened = []
     monkeypatch.setattr(
-        "kpextract.video.sources.Capture", lambda *args, **kwargs: opened.append(kwargs)
+        "kpextract.video.capture.Capture", lambda *args, **kw: opened.append((args, kw))
     )
     source_opener(address, None, timeout=3.0)()
-    (given,) = opened
+    ((given_address, _), given) = opened[0]
+    assert given_address.partition(":")[0] in ("rtsp", "http", "https", "file")
     assert given["live"] == live
     assert given["settings"][1::2] == (3000, 3000)
 
@@ -164,7 +212,7 @@ RAW = RawFormat((640, 480))
 
 
 class Drip(io.RawIOBase):
-    """A pipe gives what it has, which is less than a frame."""
+    """Deliver at most 64 KiB per read, less than a frame, as pipes do."""
 
     def __init__(self, content):
         self._rest = memoryview(content)
@@ -177,7 +225,7 @@ class Drip(io.RawIOBase):
 
 
 def pipe(monkeypatch, content, raw):
-    """Standard input holds `content`."""
+    """Make `content` the standard input."""
     monkeypatch.setattr(
         "kpextract.video.reader.source_opener",
         lambda *_: lambda: Pipe(Drip(content), raw),
@@ -199,7 +247,7 @@ def test_raw_frames(monkeypatch, photo, pixels):
         np.testing.assert_array_equal(frame.image, expected)
 
 
-def test_a_pipe_that_ends_within_a_frame_is_told(monkeypatch, photo):
+def test_a_pipe_that_ends_within_a_frame_is_reported(monkeypatch, photo):
     pipe(monkeypatch, photo.tobytes() + photo.tobytes()[:1000], RAW)
     with open_video("-") as video:
         next(video)
@@ -207,7 +255,7 @@ def test_a_pipe_that_ends_within_a_frame_is_told(monkeypatch, photo):
             next(video)
 
 
-def test_a_size_goes_with_standard_input_only(clip):
+def test_a_raw_size_applies_to_standard_input_only(clip):
     with pytest.raises(InvalidOptionError, match="--raw WxH"):
         open_video("-")
     with pytest.raises(InvalidOptionError, match="--raw WxH"):
@@ -215,18 +263,18 @@ def test_a_size_goes_with_standard_input_only(clip):
 
 
 @pytest.mark.parametrize("form", [((640, 480), "yuv"), ((640, 8), "bgr")])
-def test_a_raw_form_that_cannot_be_is_refused(form):
-    with pytest.raises(InvalidOptionError, match="raw frames are of"):
+def test_an_impossible_raw_format_is_refused(form):
+    with pytest.raises(InvalidOptionError, match="raw frames must be"):
         RawFormat(*form)
 
 
 @pytest.mark.parametrize("option", [{"drop": True}, {"reconnect": True}])
-def test_a_file_is_not_dropped_nor_lost(clip, option):
-    with pytest.raises(InvalidOptionError, match="waits for who reads it"):
+def test_a_file_takes_neither_drop_nor_reconnect(clip, option):
+    with pytest.raises(InvalidOptionError, match="is read on demand"):
         open_video(clip, **option)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_a_timeout_is_positive(clip, timeout):
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e7])
+def test_a_timeout_is_positive_and_finite(clip, timeout):
     with pytest.raises(InvalidOptionError, match="timeout"):
         open_video(clip, timeout=timeout)

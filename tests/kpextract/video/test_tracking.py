@@ -8,23 +8,23 @@ SIZE = (64, 64)
 
 
 def features(points, names, dimension=8):
-    """Keypoints whose descriptors are unit vectors along the axes `names`."""
+    """Return keypoints whose descriptors are unit vectors along the axes `names`."""
     keypoints = np.array(points, np.float32).reshape(-1, 2)
     descriptors = np.eye(dimension, dtype=np.float32)[list(names)]
     scores = np.linspace(1, 0.5, len(keypoints), dtype=np.float32)
     return Features(keypoints, scores, descriptors.reshape(-1, dimension), SIZE)
 
 
-def test_a_track_keeps_its_number_and_grows():
+def test_a_track_keeps_its_id_and_grows():
     tracker = Tracker()
     first = tracker.update(features([[1, 1], [2, 2]], [0, 1]))
     assert first.ids.tolist() == [0, 1]
     assert first.lengths.tolist() == [1, 1]
-    # Axis 1 comes first now, axis 2 is new, axis 0 is missed.
+    # Axis 1 comes first now, axis 2 is new, axis 0 is missing.
     second = tracker.update(features([[3, 3], [4, 4]], [1, 2]))
     assert second.ids.tolist() == [1, 2]
     assert second.lengths.tolist() == [2, 1]
-    # Axis 0 is there again and goes on.
+    # Axis 0 is back and continues.
     third = tracker.update(features([[5, 5], [6, 6], [7, 7]], [0, 2, 1]))
     assert third.ids.tolist() == [0, 2, 1]
     assert third.lengths.tolist() == [2, 2, 3]
@@ -33,7 +33,7 @@ def test_a_track_keeps_its_number_and_grows():
 
 
 @pytest.mark.parametrize(("missed", "name"), [(PATIENCE, 0), (PATIENCE + 1, 1)])
-def test_a_track_that_is_missed_for_too_long_has_ended(missed, name):
+def test_a_track_that_is_missing_for_too_long_ends(missed, name):
     tracker = Tracker()
     tracker.update(features([[1, 1]], [0]))
     for _ in range(missed):
@@ -41,7 +41,7 @@ def test_a_track_that_is_missed_for_too_long_has_ended(missed, name):
     assert tracker.update(features([[2, 2]], [0])).ids.tolist() == [name]
 
 
-def test_tails_go_back_to_where_the_track_began():
+def test_tails_go_back_to_the_start_of_the_track():
     tracker = Tracker()
     tracker.update(features([[1, 1], [2, 2]], [0, 1]))
     tracker.update(features([[3, 3], [4, 4]], [1, 2]))
@@ -53,7 +53,7 @@ def test_tails_go_back_to_where_the_track_began():
     )
 
 
-def test_tails_have_a_greatest_length():
+def test_tails_have_a_max_length():
     tracker = Tracker(tail=3)
     for step in range(10):
         tracks = tracker.update(features([[step, 0]], [0]))
@@ -70,7 +70,7 @@ def test_frames_without_keypoints_are_no_error():
     assert tracker.update(features([[1, 1]], [0])).ids.tolist() == [0]
 
 
-def test_a_match_that_is_not_similar_enough_begins_a_track():
+def test_a_match_below_the_min_similarity_starts_a_track():
     half = features([[1, 1]], [0])
     turned = half.descriptors.copy()
     turned[0, :2] = np.cos(0.9), np.sin(0.9)  # a cosine of .62
@@ -90,7 +90,7 @@ def test_bounds_outside_their_range_are_refused():
 def test_an_image_that_moves_by_whole_cells_is_tracked_exactly(
     extractor, photo, border
 ):
-    """The network sees the same pixels in the same cells, so keypoints move by 8 px."""
+    """Keypoints move by exactly 8 px: the same pixels fall into the same cells."""
     steps, side = 5, 400
     tracker = Tracker()
     for step in range(steps):
