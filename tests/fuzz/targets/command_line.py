@@ -10,7 +10,7 @@ import cv2
 
 from kpextract import cli
 from tests.fuzz import samples
-from tests.fuzz.invariants import check_message
+from tests.fuzz.invariants import check_printed
 from tests.fuzz.recipe import Recipe
 
 # These are run; the other commands take too long, and only their words are parsed.
@@ -56,7 +56,7 @@ def check_answer(code: object, errors: str) -> None:
     assert "Traceback" not in errors
     if code == 2:
         last = errors.rstrip("\n").split("\n")[-1]
-        check_message(last)
+        check_printed(last)
         assert last.startswith("kpextract")
 
 
