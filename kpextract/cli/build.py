@@ -35,6 +35,12 @@ def add_parser(commands: Any) -> None:
         default="auto",
         help="package that builds it; auto takes the first installed (default: auto)",
     )
+    add("--force", action="store_true", help="replace existing files (default: refuse)")
+    _add_shape_options(command)
+
+
+def _add_shape_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     for option, meaning in (
         (
             "--size",
@@ -74,7 +80,6 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="file that speeds up later builds (default: none)",
     )
-    add("--force", action="store_true", help="replace existing files (default: refuse)")
 
 
 def _batch(text: str) -> tuple[int, int]:
