@@ -88,14 +88,8 @@ def _add_case_options(command: argparse.ArgumentParser) -> None:
         ("--batch", 1, "images per call, one or more numbers"),
         ("--max-keypoints", 1000, "max keypoints per image, one or more numbers"),
     ):
-        add(
-            option,
-            nargs="+",
-            type=_count,
-            default=[default],
-            metavar="N",
-            help=f"{meaning} (default: {default})",
-        )
+        text = f"{meaning} (default: {default})"
+        add(option, nargs="+", type=_count, default=[default], metavar="N", help=text)
     add(
         "--calls",
         type=_count,
@@ -142,12 +136,12 @@ def bench(
                     budget = case["max_keypoints"]
                     extractor = Extractor(max_keypoints=budget, **options)
                 images = batch_of(image, case["size"], case["batch"])
-                measured = measure(extractor, images, calls, after_call=bar.update)
-                rows.append(case | measured | {"memory_mib": memory.most()})
+                found = measure(extractor, images, calls, after_call=bar.update)
+                rows.append({**case, **found, "memory_mib": memory.most()})
         report = {
             "machine": hardware.describe(),
             "extractor": asdict(extractor.info),
-            "image": TEXTURE if photo is None else str(photo),
+            "image": str(photo or TEXTURE),
             "num_threads": options.get("num_threads"),
             "warm_up": min(WARM_UP, calls),
             "rows": rows,
@@ -156,8 +150,7 @@ def bench(
         if file:
             file.write_text(text + "\n")
     print(text if as_json else table(report))
-    if not as_json:
-        print_written(out)
+    print_written(None if as_json else out)
     return 0
 
 

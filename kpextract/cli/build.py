@@ -36,6 +36,12 @@ def add_parser(commands: Any) -> None:
         help="package that builds it; auto takes the first installed (default: auto)",
     )
     add("--force", action="store_true", help="replace existing files (default: refuse)")
+    add(
+        "--timing-cache",
+        type=Path,
+        metavar="FILE",
+        help="file that speeds up later builds (default: none)",
+    )
     _add_shape_options(command)
 
 
@@ -73,12 +79,6 @@ def _add_shape_options(command: argparse.ArgumentParser) -> None:
         "--hardware-compatible",
         action="store_true",
         help="engine that also runs on other GPUs, somewhat slower (default: this GPU)",
-    )
-    add(
-        "--timing-cache",
-        type=Path,
-        metavar="FILE",
-        help="file that speeds up later builds (default: none)",
     )
 
 
