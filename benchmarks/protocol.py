@@ -58,6 +58,22 @@ def stretch(
     return cv2.resize(image, image_size), scale
 
 
+def shrink(image: np.ndarray, max_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image with its longer side at most `max_size` pixels, and the scale.
+
+    Smaller images stay as they are. The (3, 3) scale of coordinates has the half-pixel
+    terms of images whose pixel centers are integers.
+    """
+    height, width = image.shape[:2]
+    factor = min(1.0, max_size / max(height, width))
+    size = (round(factor * width), round(factor * height))
+    if size == (width, height):
+        return image, np.eye(3)
+    x, y = size[0] / width, size[1] / height
+    scale = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+
+
 def select(features: Features, rows: np.ndarray | slice) -> Features:
     """The keypoints of `rows` with their scores and descriptors."""
     return replace(
@@ -85,6 +101,14 @@ def mutual(pairs01: np.ndarray, pairs10: np.ndarray) -> np.ndarray:
     back = dict(pairs10.tolist())
     kept = [back[index1] == index0 for index0, index1 in pairs01.tolist()]
     return pairs01[np.array(kept, dtype=bool)]
+
+
+def mutual_neighbors(features0: Features, features1: Features, norm: int) -> np.ndarray:
+    """Return the (M, 2) indices of descriptors that are each other's nearest."""
+    return mutual(
+        nearest_neighbors(features0, features1, norm),
+        nearest_neighbors(features1, features0, norm),
+    )
 
 
 def measure(
@@ -128,10 +152,7 @@ def _detection(
 def _estimation(
     features0: Features, features1: Features, homography: np.ndarray, norm: int
 ) -> dict[str, float]:
-    pairs = mutual(
-        nearest_neighbors(features0, features1, norm),
-        nearest_neighbors(features1, features0, norm),
-    )
+    pairs = mutual_neighbors(features0, features1, norm)
     points0 = features0.keypoints[pairs[:, 0]]
     points1 = features1.keypoints[pairs[:, 1]]
     error = corner_error(points0, points1, homography, features0.image_size)

@@ -98,15 +98,7 @@ def summarize(option: str, points: list[Point]) -> dict[str, Any]:
 
 
 def table(series: dict[str, Any]) -> str:
-    """Markdown: how each grows, then each point."""
-    growth = [
-        [
-            option,
-            " to ".join(one["range"]),
-            *(power(one["exponents"][key]) for key in GROWING),
-        ]
-        for option, one in series.items()
-    ]
+    """Return Markdown: how each grows, then each point."""
     points = [
         [
             f"{option} {point['value']}",
@@ -117,11 +109,21 @@ def table(series: dict[str, Any]) -> str:
         for point in one["points"]
     ]
     return "\n\n".join(
-        (
-            markdown.table(["grows with", "from", *GROWING.values()], growth),
-            markdown.table(["varied", "ms a call", "peak MiB"], points),
-        )
+        (growth(series), markdown.table(["varied", "ms a call", "peak MiB"], points))
     )
+
+
+def growth(series: dict[str, Any]) -> str:
+    """Return Markdown: how time and memory grow with each option."""
+    lines = [
+        [
+            option,
+            " to ".join(one["range"]),
+            *(power(one["exponents"][key]) for key in GROWING),
+        ]
+        for option, one in series.items()
+    ]
+    return markdown.table(["grows with", "from", *GROWING.values()], lines)
 
 
 def draw(path: Path) -> None:

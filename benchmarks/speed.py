@@ -36,8 +36,8 @@ def ratio(rows: Sequence[Row], row: Row, reference: str) -> float | None:
 
 
 def table(result: dict[str, Any], part: str = "first") -> str:
-    """Markdown: the extractors in the first setting, or "all" that was measured."""
-    return every(result) if part == "all" else first(result)
+    """Return Markdown: the "first" setting in full, or all "settings" in brief."""
+    return {"first": first, "settings": settings}[part](result)
 
 
 def first(result: dict[str, Any]) -> str:
@@ -71,30 +71,20 @@ def first(result: dict[str, Any]) -> str:
     return markdown.table(head, lines)
 
 
-def every(result: dict[str, Any]) -> str:
-    """All rows: size, batch, budget, memory."""
-    rows, reference = result["rows"], _familiar(result)
-    lines = []
-    for row in rows:
-        milliseconds = row["milliseconds"]["p50"]
-        memory = row["memory_mib"]["process"]
-        lines.append(
-            [
-                row["extractor"],
-                row["precision"] or "",
-                "{}x{}".format(*row["size"]),
-                f"{row['batch']}",
-                f"{row['max_keypoints']}",
-                f"{milliseconds:.2f}",
-                f"{milliseconds / row['batch']:.2f}",
-                f"{1000 * row['batch'] / milliseconds:.1f}",
-                _number(ratio(rows, row, reference)),
-                f"{memory:.0f}" if memory else "",
-            ]
-        )
-    head = ["extractor", "precision", "size", "batch", "budget", "ms", "ms an image"]
-    head += ["images a second", f"ratio to {_short(reference)}", "MiB"]
-    return markdown.table(head, lines)
+def settings(result: dict[str, Any]) -> str:
+    """Return the median milliseconds per image, by setting and extractor."""
+    names = list(dict.fromkeys(row["extractor"] for row in result["rows"]))
+    cells: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in result["rows"]:
+        size = "{}x{}".format(*row["size"])
+        setting = (size, f"{row['batch']}", f"{row['max_keypoints']}")
+        per_image = row["milliseconds"]["p50"] / row["batch"]
+        cells.setdefault(setting, {})[row["extractor"]] = f"{per_image:.1f}"
+    lines = [
+        [*setting, *(by_name.get(name, "") for name in names)]
+        for setting, by_name in cells.items()
+    ]
+    return markdown.table(["size", "batch", "budget", *names], lines)
 
 
 def _familiar(result: dict[str, Any]) -> str:

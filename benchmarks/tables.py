@@ -5,9 +5,9 @@
 Rewrites, in each document, what stands between a line like
 <!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: where the figures
 come from, then the table. Setting and split (all, if none is named) choose the part of
-a file that holds several; files of benchmarks.peak that are named side by side, of one
-machine, make one table. What has not been measured yet is left as it stands, as long as
-that is no table.
+a file that holds several, shown with the columns of a summary. Files of
+benchmarks.peak that are named side by side, of one machine, make one table. What has
+not been measured yet is left as it stands, as long as that is no table.
 """
 
 import json
@@ -24,6 +24,8 @@ from benchmarks import (
     scaling,
     speed,
     streaming,
+    sweeps,
+    tasks,
     variants,
 )
 from kpextract.files import replacing
@@ -33,9 +35,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (
     "README.md",
-    "models/README.md",
-    "training/README.md",
+    "training/experiments/README.md",
     "benchmarks/README.md",
+    "export/README.md",
     "docs/video.md",
 )
 BLOCK = re.compile(r"(<!-- table (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -69,15 +71,21 @@ def table(name: str, result: dict[str, Any], *part: str) -> str:
     if name.startswith("peak"):
         return peak.table(result["rows"])
     if name == "scaling.json":
-        return scaling.table(result["series"])
+        return scaling.growth(result["series"])
     if name == "streaming.json":
         return streaming.table(result)
+    if name.startswith("sweeps"):
+        return sweeps.table(result)
+    if name.startswith("tasks"):
+        return tasks.table(result["tasks"][part[0] if part else "all"])
     if name == "variants.json":
         return variants.table(result["rows"])
     if not part:
         return accuracy.table(peers.rows(result))
+    if part == ("summary",):
+        return accuracy.table(accuracy.summary(peers.rows(result)))
     setting, split = (*part, "all")[:2]
-    return accuracy.table(result["figures"][setting][split])
+    return accuracy.table(accuracy.summary(result["figures"][setting][split]))
 
 
 def read(names: str) -> dict[str, Any]:

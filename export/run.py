@@ -10,13 +10,13 @@ follow, each compared with the dense model on the images; `kpextract export`,
 """
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 from typing import Any
 
 from export.torch_check import check
 from export.trace import trace
+from kpextract.cards import ModelCard
 from kpextract.errors import KpextractError
 from kpextract.export.artifact import refuse_existing, write_model
 from kpextract.export.dense_agreement import Agreement
@@ -25,6 +25,8 @@ from kpextract.export.graph.metadata import read_metadata, write_metadata
 from kpextract.export.graph.receptive_field import reach_entry
 from kpextract.files import replacing
 from kpextract.image import STRIDE
+from kpextract.modelfile import digest
+from kpextract.printable import printable
 from training.checkpoint import load_weights
 from training.data import list_photos
 from training.network import UnsuperPoint, count_flop
@@ -53,7 +55,7 @@ def export(
         "kpextract.kind": "dense",
         "kpextract.name": name,
         "kpextract.version": version,
-        "kpextract.sha256": hashlib.sha256(content).hexdigest(),
+        "kpextract.sha256": digest(content),
         "kpextract.license": LICENSE,
     }
     model = trace(network, metadata)
@@ -63,29 +65,34 @@ def export(
     if not in_place:
         with replacing(copied) as temporary:
             temporary.write_bytes(content)
-    write_model(target, model.SerializeToString(), _sidecar(network, metadata, facts))
+    onnx = model.SerializeToString()
+    write_model(target, onnx, _card(network, metadata, facts, digest(onnx)))
     return target, agreement
 
 
-def _sidecar(
-    network: UnsuperPoint, metadata: dict[str, str], facts: dict[str, Any]
-) -> dict[str, Any]:
-    """What the JSON beside the model says, besides the model's hash."""
+def _card(
+    network: UnsuperPoint,
+    metadata: dict[str, str],
+    facts: dict[str, Any],
+    sha256: str,
+) -> ModelCard:
+    """Return the facts about a model."""
     config = network.config
-    return {
-        "name": config.name,
-        "version": metadata["kpextract.version"],
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "gflop_480x640": round(count_flop(config, 480, 640) / 1e9, 3),
-        "stride": STRIDE,
-        "descriptor_dim": config.descriptor_dim,
-        "descriptor_stride": config.descriptor_stride,
-        "input": "image uint8 [B, H, W, 3] BGR, H and W multiples of 8",
-        "license": LICENSE,
-        "card": "README.md",
-        "weights_sha256": metadata["kpextract.sha256"],
-        "training": facts,
-    }
+    return ModelCard(
+        sha256=sha256,
+        name=config.name,
+        version=metadata["kpextract.version"],
+        parameters=sum(p.numel() for p in network.parameters()),
+        gflop_480x640=round(count_flop(config, 480, 640) / 1e9, 3),
+        stride=STRIDE,
+        descriptor_dim=config.descriptor_dim,
+        descriptor_stride=config.descriptor_stride,
+        input="image uint8 [B, H, W, 3] BGR, H and W multiples of 8",
+        license=LICENSE,
+        card="README.md",
+        weights_sha256=metadata["kpextract.sha256"],
+        training=facts,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,14 +114,14 @@ def main(arguments: list[str] | None = None) -> int:
     engine = options.pop("engine")
     try:
         target, agreement = export(**options)
-        print(f"{target}: {agreement}")
+        print(printable(f"{target}: {agreement}"))
         if engine:
             photos = list_photos(options["images"])
             steps = make_all(target, photos, options["force"])
             print(summary(steps))
             return int(any(step.missed for step in steps))
     except (KpextractError, OSError) as error:
-        print(f"export: {error}", file=sys.stderr)
+        print(f"export: {printable(str(error))}", file=sys.stderr)
         return 1
     return 0
 

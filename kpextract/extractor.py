@@ -10,6 +10,7 @@ import numpy as np
 from kpextract.backends import check_backend, open_backend
 from kpextract.backends.base import Backend
 from kpextract.cpus import check_threads
+from kpextract.decode import SparseRows
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.features import Features
 from kpextract.image import MIN_SIDE, check_color, check_octaves
@@ -70,6 +71,7 @@ class Extractor:
         num_threads: int | None = None,
         octaves: int = 1,
         min_distance: float = 0.0,
+        refine: bool | None = None,
     ):
         """Load a model.
 
@@ -94,6 +96,8 @@ class Extractor:
             min_distance: pixels between any two keypoints, at least, in the image that
                 the network sees (after `max_size`); of two closer ones the better is
                 kept, and the budget goes to others. 0 keeps them all.
+            refine: move keypoints by what the image shows around them, by at most 2
+                pixels, and give `Features.sigma`; None where the model can.
 
         Raises:
             InvalidOptionError: an option outside its allowed values, or one that the
@@ -109,8 +113,11 @@ class Extractor:
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
         found = find_model(bundled_name(model, precision) if precision else model)
+        opened = open_backend(found, backend, num_threads)
+        if refine is not None:
+            _check_refine(found, opened, refine)
         self.pipeline = Pipeline(
-            open_backend(found, backend, num_threads),
+            opened,
             color=check_color(color),
             max_size=max_size,
             max_keypoints=max_keypoints,
@@ -118,6 +125,7 @@ class Extractor:
             selection=check_selection(selection),
             octaves=check_octaves(octaves),
             min_distance=check_min_distance(min_distance),
+            refinement=None if refine is False else opened.refinement,
         )
         _check_model(found, self.pipeline)
         self.info = _info(found, self.pipeline.backend)
@@ -246,6 +254,24 @@ def _check_model(model: ModelFile, pipeline: Pipeline) -> None:
             f"{model.path} takes no image together with its half, which octaves="
             f"{pipeline.octaves} asks for. Use a model for any size, as the bundled "
             "ones, or an engine built with --min-size of half its --max-size."
+        )
+
+
+def _check_refine(model: ModelFile, backend: Backend, refine: bool) -> None:
+    """Raise where the model leaves no choice.
+
+    Raises:
+        InvalidOptionError: it decodes by itself, or has no refinement to ask for.
+    """
+    if backend.outputs is SparseRows:
+        raise InvalidOptionError(
+            f"{model.path} decodes by itself, refinement included where its source has "
+            "one. Leave out refine, or use a dense model, as the bundled ones."
+        )
+    if refine and backend.refinement is None:
+        raise InvalidOptionError(
+            f"{model.path} has no refinement. Leave out refine=True, or use a model "
+            "that was trained with one."
         )
 
 

@@ -1,13 +1,15 @@
-"""Finding a model and proving that it is the one that its sidecar describes."""
+"""Find a model and prove that it is the one that its sidecar describes."""
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kpextract.cards import EngineCard, ModelCard
 from kpextract.errors import InvalidOptionError, ModelError
+from kpextract.external_data import has_external_data
+from kpextract.files import LFS_POINTER
 
 _HERE = Path(__file__).parent
 # The wheel installs the repository's models/ as kpextract/models; a checkout has it
@@ -15,10 +17,16 @@ _HERE = Path(__file__).parent
 MODELS = _HERE / "models" if (_HERE / "models").is_dir() else _HERE.parent / "models"
 
 ENGINE = ".engine"  # suffix of a TensorRT engine
+# SHA-256 of each bundled model: a sidecar beside it could be replaced together with it.
+BUNDLED = {
+    "base": "9ed4b1390599385701d8f3f1c58522f46065d7babe7ba9cd948c723c89f6bba1",
+    "small": "e869c8ea1c908649d1b0bf8f6ba3af9e55b35c7f0ee51fef97f3b8e9c2b3034d",
+    "small-int8": "28d26fb7a2966a5f90ef12b36e163ee0abd9a4e1e87a7222fdfe81c15def1c4f",
+}
 
 
 def sidecar_path(model: Path) -> Path:
-    """x.json of x.onnx; x.engine.json of x.engine, which may lie beside it."""
+    """Return the sidecar's path: x.json of x.onnx, x.engine.json of x.engine."""
     if model.suffix == ENGINE:
         return model.with_name(f"{model.name}.json")
     return model.with_suffix(".json")
@@ -29,10 +37,11 @@ class ModelFile:
     """A model whose hash was checked.
 
     Attributes:
-        name: bundled name, or the file's stem.
+        name: bundled name, or the stem of the file name.
         content: the bytes that were hashed; load these, not the path again.
         sha256: of `content`, hexadecimal.
-        sidecar: the JSON beside the model; empty when a path given has none.
+        sidecar: `card` as JSON has it; empty without one.
+        card: the facts beside the model; None if a given path has none.
     """
 
     name: str
@@ -40,18 +49,20 @@ class ModelFile:
     content: bytes = field(repr=False)
     sha256: str
     sidecar: dict[str, Any] = field(repr=False)
+    card: ModelCard | EngineCard | None = field(default=None, repr=False)
 
 
 def bundled_models() -> list[str]:
-    """Names of the models that came with this installation."""
-    return sorted(path.stem for path in MODELS.glob("*.onnx"))
+    """Return the names of the models that came with this installation."""
+    return [name for name in BUNDLED if (MODELS / f"{name}.onnx").is_file()]
 
 
 def bundled_name(model: str | os.PathLike[str], precision: str) -> str:
-    """Name of the bundled model in that precision.
+    """Return the name of a bundled model in another precision.
 
     Raises:
-        InvalidOptionError: there is none, or `model` is a file, which has but one.
+        InvalidOptionError: there is none, or `model` is a file, whose precision is
+            fixed.
     """
     name = f"{model}-{precision}"
     if name not in bundled_models():
@@ -65,53 +76,85 @@ def bundled_name(model: str | os.PathLike[str], precision: str) -> str:
 
 
 def find_model(model: str | os.PathLike[str]) -> ModelFile:
-    """The model of a bundled name or a path to an `.onnx` or `.engine` file.
+    """Find and check the model of a bundled name or path.
+
+    Args:
+        model: bundled name, or path of an `.onnx` or `.engine` file.
 
     Raises:
-        ModelError: no such model, or the file differs from its sidecar.
+        ModelError: no such model, the file differs from its sidecar, or keeps tensors
+            in other files.
     """
     bundled = str(model) in bundled_models()
     path = MODELS / f"{model}.onnx" if bundled else Path(model)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(
             f"model {os.fspath(model)!r} is neither a bundled name "
             f"({', '.join(bundled_models()) or 'none is installed'}) nor a file. "
             "Give one of the names, or the path of an .onnx or .engine file."
         )
-    content = path.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    sidecar = _read_sidecar(path)
-    beside, again = sidecar_path(path).name, _how_to_get_it_again(path, bundled)
-    if sidecar is None and not bundled and path.suffix != ENGINE:
-        return ModelFile(path.stem, path, content, sha256, {})
-    if sidecar is None:
-        raise ModelError(f"{path} lacks its sidecar {beside}. {again}")
-    if sidecar.get("sha256") != sha256:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error}).") from error
+    advice = _how_to_restore(path, bundled)
+    sha256 = digest(content)
+    card = _read_card(path)
+    if card is None and (bundled or path.suffix == ENGINE):
         raise ModelError(
-            f"{path} has sha256 {sha256}, but {beside} says {sidecar.get('sha256')}: "
-            f"the file is damaged or was exchanged. {again}"
+            f"{path} lacks its sidecar {sidecar_path(path).name}. {advice}"
         )
-    return ModelFile(path.stem, path, content, sha256, sidecar)
+    expected = BUNDLED[path.stem] if bundled else card and card.sha256
+    if expected is not None and expected != sha256:
+        raise ModelError(
+            f"{path} has sha256 {sha256}, expected {expected}: the file is corrupt or "
+            f"was replaced. {advice}"
+        )
+    if path.suffix != ENGINE:
+        _check_whole(content, path, advice)
+    facts = {} if card is None else card.facts()
+    return ModelFile(path.stem, path, content, sha256, facts, card)
 
 
-def _how_to_get_it_again(path: Path, bundled: bool) -> str:
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of a file's content, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _check_whole(content: bytes, path: Path, advice: str) -> None:
+    """Raise unless the content is an ONNX file with all of its tensors.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if content.startswith(LFS_POINTER):
+        raise ModelError(
+            f"{path} is a Git LFS pointer, not the model itself. Run: git lfs pull"
+        )
+    try:
+        external = has_external_data(content)
+    except ModelError as error:
+        raise ModelError(f"{path} is {error}. {advice}") from error
+    if external:
+        raise ModelError(
+            f"{path} keeps tensors in other files, which its hash does not cover. "
+            "Save the model with all of its data inside: onnx.save(onnx.load(path), "
+            "path)."
+        )
+
+
+def _how_to_restore(path: Path, bundled: bool) -> str:
     if bundled:
         return "Reinstall kpextract."
     command = "build" if path.suffix == ENGINE else "export"
     return f"Write it again with kpextract {command}."
 
 
-def _read_sidecar(model: Path) -> dict[str, Any] | None:
-    """The JSON object beside a model; None without such a file."""
+def _read_card(model: Path) -> ModelCard | EngineCard | None:
+    """Read the sidecar of a model; None if there is no such file."""
     path = sidecar_path(model)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
-    try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(
-            f"{path} is not JSON ({error}). Export the model again."
-        ) from error
-    if not isinstance(sidecar, dict):
-        raise ModelError(f"{path} must hold a JSON object. Export the model again.")
-    return sidecar
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file. {_how_to_restore(model, False)}")
+    return (EngineCard if model.suffix == ENGINE else ModelCard).read(path)

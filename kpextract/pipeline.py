@@ -22,6 +22,7 @@ from kpextract.image import (
     pad_to_stride,
     to_uint8_bgr,
 )
+from kpextract.refinement import Refinement
 
 
 class Input(NamedTuple):
@@ -64,6 +65,7 @@ class Pipeline:
     selection: str
     octaves: int
     min_distance: float
+    refinement: Refinement | None
 
     def prepare(self, image: np.ndarray, mask: np.ndarray | None = None) -> Prepared:
         """Check an image and make it the network's.
@@ -135,7 +137,7 @@ class Pipeline:
             mask=prepared.mask,
             selection=self.selection,
             min_distance=self.min_distance,
-            refinement=None,
+            refinement=self.refinement,
         )
 
     def for_stream(self) -> tuple["Pipeline", int]:

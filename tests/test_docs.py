@@ -6,21 +6,26 @@ What needs a camera, a GPU, root or minutes is marked console and not run. The c
 and the C++ of docs/cpp.md are run by tests/examples/test_cpp_guide.py.
 """
 
+import ast
+import importlib
+import itertools
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import cv2
 import pytest
 
 from kpextract import __all__ as public_names
+from kpextract import __version__, cli
 from tests.documents import broken_links, links, run_bash, run_python, snippets
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DOCUMENTS = sorted(DOCS.glob("*.md"))
 RUN = [path for path in DOCUMENTS if path.name != "cpp.md"]
-LANGUAGES = {"python", "bash", "console", "text", "cpp", "cmake", "json"}
+LANGUAGES = {"python", "bash", "console", "text", "cpp", "cmake", "json", "{eval-rst}"}
 
 
 def name(path):
@@ -54,6 +59,69 @@ def test_the_index_has_every_document():
     assert set(links((DOCS / "README.md").read_text())) >= {
         path.name for path in DOCUMENTS if path.name != "README.md"
     }
+
+
+def test_the_site_has_every_document():
+    pages = (DOCS / "index.rst").read_text()
+    for path in DOCUMENTS:
+        assert f"   {path.stem}\n" in pages
+
+
+def test_the_api_reference_has_every_public_name():
+    reference = (DOCS / "api.md").read_text()
+    modules = re.findall(r"automodule:: (\S+)", reference)
+    documented = set(
+        re.findall(r"auto(?:class|function):: kpextract\.(\w+)", reference)
+    )
+    for module in map(importlib.import_module, modules):
+        documented |= {name for name in vars(module) if not name.startswith("_")}
+    assert set(public_names) <= documented
+
+
+def test_the_worked_example_of_a_command_runs(root, capsys, monkeypatch):
+    text = (root / "CONTRIBUTING.md").read_text()
+    (example,) = snippets(re.sub("(?m)^   ", "", text), "python")
+    command = types.ModuleType("count")
+    run_python(example, "CONTRIBUTING.md", vars(command))
+    monkeypatch.setattr(cli, "COMMANDS", (*cli.COMMANDS, command))
+    assert cli.main(["count", str(root / "examples" / "blocks.jpg")]) == 0
+    assert capsys.readouterr().out == "1024\n"
+
+
+def test_the_way_of_an_image_is_that_of_the_code(root):
+    """Each step calls the next, in at most seven from `detect` to the network."""
+    text = (root / "CONTRIBUTING.md").read_text()
+    steps = re.findall(r"^\| \d \| `(\S+)`(?: in `(\S+)`)? \|", text, re.MULTILINE)
+    assert steps[0][0] == "Extractor.detect"
+    assert steps[-1][0] == "session.run"
+    assert len(steps) <= 7
+    file = None
+    for (name, named), (following, _) in itertools.pairwise(steps):
+        file = named or file
+        called = calls_of(root / "kpextract" / file, *name.split("."))
+        assert following.split(".")[1] in called, name
+
+
+def calls_of(path, owner, method):
+    """Return the names of the methods that a method calls."""
+    tree = ast.parse(path.read_text())
+    (body,) = (
+        function
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name == owner
+        for function in node.body
+        if isinstance(function, ast.FunctionDef) and function.name == method
+    )
+    return {
+        node.func.attr
+        for node in ast.walk(body)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+
+
+def test_the_citation_is_of_this_version(root):
+    assert f"\nversion: {__version__}\n" in (root / "CITATION.cff").read_text()
+    assert f"\n## {__version__} " in (root / "CHANGELOG.md").read_text()
 
 
 def test_every_picture_is_shown_and_small():

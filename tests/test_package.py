@@ -2,9 +2,11 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import venv
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -21,8 +23,8 @@ SOURCES = sorted(
 )
 # What each room, and inside kpextract each layer, may import of ours.
 LAYERS = [
-    {"errors", "files", "stream"},
-    {"packages", "cpus"},
+    {"errors", "files", "printable", "stream"},
+    {"packages", "cpus", "cards", "external_data", "image_headers"},
     {"features"},
     {"image", "selection", "refinement"},
     {"decode", "modelfile"},
@@ -68,64 +70,47 @@ def imports_of(path, everywhere=True):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_rooms_import_one_way(path):
-    room = room_of(path)
-    ours = {name.split(".")[0] for name in imports_of(path)} & set(ROOMS)
-    assert ours - {room} <= ROOMS[room]
-    if room == "kpextract":
-        assert "torch" not in {name.split(".")[0] for name in imports_of(path)}
-
-
-def test_layers_of_the_runtime_import_one_way():
-    level = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
-    for path in RUNTIME.rglob("*.py"):
-        own = path.relative_to(RUNTIME).parts[0].removesuffix(".py")
-        if own == "__init__":
-            continue
-        for name in imports_of(path):
-            parts = name.split(".")
-            if parts[0] == "kpextract" and len(parts) > 1 and parts[1] in level:
-                imported = parts[1]
-                if imported == own or (own, imported) in HANDED_OVER:
-                    continue
-                assert level[imported] < level[own], f"{path}: {name}"
-
-
-def test_every_module_and_room_of_the_runtime_has_its_layer():
-    modules = {path.stem for path in RUNTIME.glob("*.py")}
-    rooms = {path.parent.name for path in RUNTIME.glob("*/__init__.py")}
-    assert modules | rooms == set().union(*LAYERS) | {"__init__"}
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_stay_short(path):
+    """Long ones are a warning, since a thought may need the room; longer ones fail."""
     source = path.read_text()
-    assert source.count("\n") <= 300
+    lengths = {path.name: (source.count("\n"), 300, 400)}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
             documented = ast.get_docstring(node, clean=False) or ""
             lines = node.end_lineno - node.lineno + 1 - documented.count("\n")
-            assert lines <= 40, f"{node.name} has {lines} lines without its docstring"
+            lengths[f"{path.name}: {node.name}"] = (lines, 40, 60)
+    for name, (lines, long, too_long) in lengths.items():
+        assert lines <= too_long, f"{name} has {lines} lines"
+        if lines > long:
+            warnings.warn(f"{name} has {lines} lines", stacklevel=1)
 
 
-def test_import_is_silent_light_and_fast():
+def test_import_is_silent_and_light():
     script = (
-        "import sys, time; start = time.perf_counter(); import kpextract;"
-        "seconds = time.perf_counter() - start;"
+        "import sys, kpextract;"
         "heavy = {'torch', 'cv2', 'onnxruntime', 'onnx', 'tqdm', 'matplotlib'};"
-        "print(heavy & set(sys.modules) or '', file=sys.stderr);"
-        "print(seconds, file=sys.stderr)"
+        "print(heavy & set(sys.modules) or '')"
     )
-    seconds = []
-    for _ in range(5):
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True
-        )
-        assert done.stdout == ""
-        heavy, elapsed = done.stderr.splitlines()
-        assert heavy == ""
-        seconds.append(float(elapsed))
-    assert min(seconds) < 0.3
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == done.stderr == ""
+
+
+def test_import_takes_little_more_than_that_of_numpy():
+    """Processor time, so that other processes do not count."""
+    script = "import time, {}; print(time.process_time())"
+    seconds = {"numpy": [], "kpextract": []}
+    for _ in range(5):  # in turns, so that both meet the same machine
+        for module, times in seconds.items():
+            done = subprocess.run(
+                [sys.executable, "-c", script.format(module)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            times.append(float(done.stdout))
+    assert min(seconds["kpextract"]) < 1.5 * min(seconds["numpy"])
 
 
 def test_public_names_are_the_documented_ones():
@@ -149,8 +134,8 @@ def test_public_names_are_the_documented_ones():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from what git would ship, without touching the checkout."""
+def source(tmp_path_factory):
+    """What git would ship, so that building does not touch the checkout."""
     source = tmp_path_factory.mktemp("source")
     files = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
@@ -162,25 +147,48 @@ def wheel(tmp_path_factory):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source):
+    return build_wheel(source)
+
+
+def build_wheel(folder):
     command = "pip wheel --no-deps --no-build-isolation -q -w dist ."
-    subprocess.run([sys.executable, "-m", *command.split()], cwd=source, check=True)
-    (built,) = (source / "dist").glob("*.whl")
+    subprocess.run([sys.executable, "-m", *command.split()], cwd=folder, check=True)
+    (built,) = (folder / "dist").glob("*.whl")
     return built
 
 
 def test_the_wheel_holds_runtime_models_and_export_only(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    names = set(zipfile.ZipFile(wheel).namelist())
     tops = {name.split("/")[0] for name in names}
     assert tops == {"kpextract", f"kpextract-{kpextract.__version__}.dist-info"}
-    for name in (
-        "py.typed",
-        "models/small.onnx",
-        "models/small.json",
-        "models/small.safetensors",
-        *(str(path.relative_to(RUNTIME)) for path in RUNTIME.rglob("*.py")),
-    ):
-        assert f"kpextract/{name}" in names
+    code = {str(path.relative_to(RUNTIME)) for path in RUNTIME.rglob("*.py")}
+    assert {f"kpextract/{name}" for name in (*code, "py.typed")} <= names
+    models = {name.split("/")[-1] for name in names if "/models/" in name}
+    shipped = {path.name for path in (ROOT / "models").glob("*.onnx")}
+    shipped |= {path.name for path in (ROOT / "models").glob("*.json")}
+    assert models == shipped | {"__init__.py", "README.md"}
     assert any(name.endswith("LICENSE") for name in names)
+
+
+def test_the_wheel_is_small(wheel):
+    assert wheel.stat().st_size <= 17e6
+
+
+def test_the_source_distribution_builds_the_same_wheel(source, wheel, tmp_path):
+    build = "import setuptools.build_meta as build; build.build_sdist('sdist')"
+    command = [sys.executable, "-c", build]
+    subprocess.run(command, cwd=source, capture_output=True, check=True)
+    (archive,) = (source / "sdist").glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    again = build_wheel(unpacked)
+    names = zipfile.ZipFile(again).namelist()
+    assert sorted(names) == sorted(zipfile.ZipFile(wheel).namelist())
 
 
 def test_the_wheel_runs_in_a_fresh_environment(wheel, tmp_path):

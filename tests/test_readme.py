@@ -8,14 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import peers
 from benchmarks.tables import DOCUMENTS, RESULTS, render
 from kpextract import __all__ as public_names
 from kpextract.cli import main
+from kpextract.modelfile import bundled_models
 from tests.documents import broken_links, links, run_python, snippets
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^(?:pip install .* && )?(kpextract .*)$", README, re.MULTILINE)
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= 130
 
 
 def test_there_are_two_set_up_commands():
@@ -39,8 +45,9 @@ def test_its_commands_run(command, checkout, capsys):
 def test_its_python_runs(checkout, capsys):
     blocks = snippets(README, "python")
     assert blocks
+    namespace = {}
     for block in blocks:
-        run_python(block, "README.md", {})
+        run_python(block, "README.md", namespace)
 
 
 def test_its_links_lead_somewhere():
@@ -60,6 +67,37 @@ def test_the_figures_are_those_of_the_bundled_model():
         text = (RESULTS / name).read_text()
         assert sidecar["sha256"] in text
     assert sidecar["sha256"][:12] in README
+
+
+def test_its_three_reasons_are_committed_results():
+    result = json.loads((RESULTS / "peers.json").read_text())
+    rows = {name.split(" (")[0]: row for name, row in peers.rows(result).items()}
+    small, orb = rows["kpextract small 3"], rows["ORB"]
+    text = " ".join(README.split())
+    for claim in (
+        f"Over {result['pairs']['all']} real image pairs",
+        f"{small['homography_accuracy_3']:.0%}".replace("%", " % of the homographies"),
+        f"with ORB, {orb['homography_accuracy_3']:.0%}".replace("%", " %."),
+        f"takes {small['milliseconds']:.1f} ms on two cores",
+    ):
+        assert claim in text
+    assert result["machine"]["cores"] == 2
+    assert rows["XFeat"]["milliseconds"] / small["milliseconds"] > 3
+    assert rows["ALIKED-T16"]["milliseconds"] / small["milliseconds"] == pytest.approx(
+        27, abs=0.5
+    )
+    size = (ROOT / "models" / "small.onnx").stat().st_size
+    assert f"The default model is {size / 1e6:.1f} MB" in text
+
+
+def test_its_table_of_models_is_that_of_the_files():
+    rows = re.findall(r"^\| `(.*)` \| (.*) \| (.*) \| .* \| .* \|$", README, re.M)
+    assert {name for name, _, _ in rows} == set(bundled_models())
+    for name, megabytes, width in rows:
+        size = (ROOT / "models" / f"{name}.onnx").stat().st_size
+        assert megabytes == f"{size / 1e6:.1f}"
+        sidecar = json.loads((ROOT / "models" / f"{name}.json").read_text())
+        assert int(width) == sidecar["descriptor_dim"]
 
 
 def test_it_imports_only_public_names():

@@ -5,14 +5,22 @@ Kay and Kajiya, Ray Tracing Complex Scenes, 1986), the face is shaded by Lambert
 and a ray toward the sun tells whether another box shadows it.
 """
 
-import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.box_scenes import (
+    Boxes,
+    BoxRanges,
+    Light,
+    clear,
+    keep_inside,
+    sample_boxes,
+    sample_light,
+    turned,
+)
 from training.cameras import CameraRanges, Cameras, sample_cameras
 from training.depth import (
     DepthPairs,
@@ -27,63 +35,8 @@ from training.homography import Size
 from training.textures import Textures, pick
 
 CHUNK = 2  # scenes rendered at once: what a processor's cache holds
-CLEARANCE = 0.15  # between a camera and a wall; the scene's middle is at distance 1
-BLOCK_CLEARANCE = 0.35  # between a camera and a block: nearer ones hide all the rest
 SUN_BGR = (0.88, 1.0, 1.06)  # sunlight is warmer than the light of the sky
 ORBIT = CameraRanges(orbit=44, roll_std=12, turn=6, log_zoom=(-0.3, 0.4))
-
-
-@dataclass(frozen=True)
-class BoxRanges:
-    """How a scene is built and lit, uniform. The scene's middle is at distance 1."""
-
-    blocks: tuple[int, int] = (3, 7)
-    block_side: tuple[float, float] = (0.06, 0.22)  # half of it
-    block_height: tuple[float, float] = (0.06, 0.3)  # half of it
-    raised: float = 0.2  # share of blocks that hang above the ground
-    room: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] = (
-        (0.9, 1.8),  # half width
-        (0.5, 1.1),  # half height
-        (1.6, 2.4),  # half depth
-    )
-    eye_height: tuple[float, float] = (0.3, 0.6)  # above the ground
-    room_yaw: float = 40.0  # degrees, either side
-    elevation: tuple[float, float] = (20.0, 75.0)  # of the sun, degrees
-    sun_turn: float = 100.0  # degrees around the vertical from view to view, at most
-    ambient: tuple[float, float] = (0.3, 0.6)
-    sun: tuple[float, float] = (0.3, 1.2)
-    exposure: tuple[float, float] = (0.75, 1.15)  # mean light of a view
-    detail: tuple[float, float] = (1.0, 2.0)  # photo pixels a pixel at distance 1
-
-
-class Boxes(NamedTuple):
-    """K + 1 boxes of each of B scenes, turned about the vertical: first the room.
-
-    center, half: (B, K + 1, 3) float32; a box with half sides 0 is not there.
-    yaw: (B, K + 1) float32, radians.
-    photo: (B, K + 1, 6) int64; origin: (B, K + 1, 6, 2), in pixels of the photo;
-        detail: (B, K + 1, 6), photo pixels per unit of length. Faces are numbered by
-        2 * axis + (1 where the axis' coordinate is positive).
-    """
-
-    center: Tensor
-    half: Tensor
-    yaw: Tensor
-    photo: Tensor
-    origin: Tensor
-    detail: Tensor
-
-
-class Light(NamedTuple):
-    """The light of two views of B scenes.
-
-    sun: (2, B, 3) unit vectors toward it. strength, ambient, exposure: (2, B).
-    """
-
-    sun: Tensor
-    strength: Tensor
-    ambient: Tensor
-    exposure: Tensor
 
 
 class _Hit(NamedTuple):
@@ -145,116 +98,11 @@ def _make(
     cameras = sample_cameras(
         torch.ones_like(focal), focal, size, camera_ranges, generator
     )
-    boxes = sample_boxes(focal, textures, ranges, generator)
-    cameras = _keep_inside(cameras, boxes)
-    boxes = _clear(boxes, cameras)
+    boxes = sample_boxes(focal, textures.count, textures.size, ranges, generator)
+    cameras = keep_inside(cameras, boxes)
+    boxes = clear(boxes, cameras)
     light = sample_light(count, ranges, generator)
     return render(boxes, cameras, light, textures, size)
-
-
-def sample_boxes(
-    focal: Tensor, textures: Textures, ranges: BoxRanges, generator: torch.Generator
-) -> Boxes:
-    """Draw the boxes of B scenes; `focal` is (B,), the reference's, in pixels."""
-    count, device = len(focal), focal.device
-    most = ranges.blocks[1]
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        draw = torch.rand(count, *shape, generator=generator, device=device)
-        return low + (high - low) * draw
-
-    ground = uniform(*ranges.eye_height, 1)  # y, which points down
-    room = torch.stack([uniform(*sides, 1) for sides in ranges.room], dim=-1)
-    room_center = torch.stack(
-        (torch.zeros_like(ground), ground - room[..., 1], uniform(0.3, 0.5, 1)), dim=-1
-    )
-    half = torch.stack(
-        (
-            uniform(*ranges.block_side, most),
-            uniform(*ranges.block_height, most),
-            uniform(*ranges.block_side, most),
-        ),
-        dim=-1,
-    )
-    number = torch.randint(
-        ranges.blocks[0], most + 1, (count, 1), generator=generator, device=device
-    )
-    exists = torch.arange(most, device=device) < number
-    half = half * exists[..., None]
-    lift = uniform(0, 0.4, most) * (uniform(0, 1, most) < ranges.raised)
-    center = torch.stack(
-        (
-            uniform(-0.75, 0.75, most),
-            ground - half[..., 1] - lift,
-            uniform(0.6, 1.7, most),
-        ),
-        dim=-1,
-    )
-    yaw = math.radians(ranges.room_yaw)
-    faces = (most + 1, 6)
-    photo_sides = focal.new_tensor(textures.size[::-1])
-    return Boxes(
-        torch.cat((room_center, center), dim=1),
-        torch.cat((room, half), dim=1),
-        torch.cat((uniform(-yaw, yaw, 1), uniform(0, math.pi, most)), dim=1),
-        torch.randint(
-            textures.count, (count, *faces), generator=generator, device=device
-        ),
-        uniform(0, 1, *faces, 2) * photo_sides,
-        # Walls and ground are seen from farther away.
-        uniform(*ranges.detail, *faces)
-        * focal[:, None, None]
-        * torch.tensor([0.6] + [1.0] * most, device=device)[:, None],
-    )
-
-
-def sample_light(count: int, ranges: BoxRanges, generator: torch.Generator) -> Light:
-    """Draw the light of both views of `count` scenes."""
-
-    def uniform(low: float, high: float) -> Tensor:
-        draw = torch.rand(2, count, generator=generator, device=generator.device)
-        return low + (high - low) * draw
-
-    turn = math.radians(ranges.sun_turn) / 2
-    azimuth = uniform(-math.pi, math.pi)[:1] + uniform(-turn, turn)
-    elevation = torch.deg2rad(uniform(*ranges.elevation))
-    level = torch.cos(elevation)
-    sun = torch.stack(
-        (level * torch.sin(azimuth), -torch.sin(elevation), level * torch.cos(azimuth)),
-        dim=-1,
-    )
-    others = (uniform(*span) for span in (ranges.sun, ranges.ambient, ranges.exposure))
-    return Light(sun, *others)
-
-
-def _turned(x: Tensor, z: Tensor, yaw: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x and z of the world in the frame of boxes turned by `yaw`."""
-    cosine, sine = torch.cos(yaw), torch.sin(yaw)
-    return cosine * x - sine * z, sine * x + cosine * z
-
-
-def _keep_inside(cameras: Cameras, boxes: Boxes) -> Cameras:
-    """Move cameras that stand outside of the room, or in its walls, into it."""
-    center, half, yaw = boxes.center[:, 0], boxes.half[:, 0], boxes.yaw[:, 0]
-    x, y, z = (cameras.center - center).unbind(-1)
-    x, z = _turned(x, z, yaw)
-    limit = (half - CLEARANCE).double()
-    x, y, z = (
-        torch.clamp(part, -limit[:, axis], limit[:, axis])
-        for axis, part in enumerate((x, y, z))
-    )
-    x, z = _turned(x, z, -yaw)
-    return cameras._replace(center=torch.stack((x, y, z), dim=-1) + center)
-
-
-def _clear(boxes: Boxes, cameras: Cameras) -> Boxes:
-    """Take away blocks that a camera would stand in or right before."""
-    offset = boxes.center[None] - cameras.center[:, :, None].float()
-    away = offset[..., [0, 2]].norm(dim=-1)
-    room = boxes.half[..., [0, 2]].norm(dim=-1) + BLOCK_CLEARANCE
-    clear = (away > room).all(dim=0)
-    clear[:, 0] = True
-    return boxes._replace(half=boxes.half * clear[..., None])
 
 
 def render(
@@ -295,13 +143,19 @@ def _trace(boxes: Boxes, center: Tensor, rays: Tensor) -> _Hit:
     """Return what rays from (3, 2, B, 1) camera centers meet; rays are (3, 2, B, N)."""
     box = torch.zeros(rays.shape[1:], dtype=torch.int64, device=rays.device)
     best = _slabs(boxes, 0, center, rays)[1]
-    for index in range(1, boxes.yaw.shape[1]):
+    for index in _present(boxes):
         near, far = _slabs(boxes, index, center, rays)
         nearer = (near < far) & (near > 0) & (near < best)
         best = torch.where(nearer, near, best)
         box = torch.where(nearer, index, box)
     point = center + best * rays
     return _face(boxes, box, point, center)
+
+
+def _present(boxes: Boxes) -> list[int]:
+    """Return the numbers of the blocks that any scene has."""
+    there = (boxes.half[:, 1:, 0] > 0).any(dim=0)
+    return (1 + torch.nonzero(there)[:, 0]).tolist()
 
 
 def _slabs(
@@ -316,14 +170,14 @@ def _slabs(
     """
     center, yaw = boxes.center[:, index, :, None], boxes.yaw[:, index, None]
     half = boxes.half[:, index, :, None]
-    x, z = _turned(origin[0] - center[:, 0], origin[2] - center[:, 2], yaw)
+    x, z = turned(origin[0] - center[:, 0], origin[2] - center[:, 2], yaw)
     start = (x, origin[1] - center[:, 1], z)
-    x, z = _turned(direction[0], direction[2], yaw)
+    x, z = turned(direction[0], direction[2], yaw)
     near, far = [], []
     for axis, (begin, along) in enumerate(
         zip(start, (x, direction[1], z), strict=True)
     ):
-        inverse = 1 / torch.where(along.abs() < 1e-9, 1e-9, along)
+        inverse = (1 / along).clamp(-1e9, 1e9)  # of rays along a face
         middle, reach = -begin * inverse, half[:, axis] * inverse.abs()
         near.append(middle - reach)
         far.append(middle + reach)
@@ -384,11 +238,12 @@ def _albedo(
     along = torch.where(hit.face < 2, hit.local[2], hit.local[0])
     up = torch.where((hit.face == 2) | (hit.face == 3), hit.local[2], hit.local[1])
     ray = hit.point - center
-    away = ray.norm(dim=0)
+    away = (ray * ray).sum(dim=0).sqrt()
     cosine = -(ray * hit.normal).sum(dim=0) / away
     # Between the widths of the footprint along and across the slant: the wider one
     # alone would blur the ground, the narrower alias it.
-    spread = cosine.clamp(min=0.05) ** -0.7
+    root = cosine.clamp(min=0.05).sqrt()
+    spread = 1 / (root * root.sqrt())
     focal = cameras.intrinsics[..., 0, 0].float()[..., None]
     colors = textures.sample(
         of_face(boxes.photo).flatten(),
@@ -408,7 +263,7 @@ def _shade(boxes: Boxes, light: Light, hit: _Hit, size: Size) -> Tensor:
     slant = (hit.normal * sun).sum(dim=0).clamp(min=0)
     start = hit.point + 1e-3 * hit.normal
     lit = torch.ones_like(slant)
-    for index in range(1, boxes.yaw.shape[1]):
+    for index in _present(boxes):
         near, far = _slabs(boxes, index, start, sun)
         lit = torch.where((near < far) & (far > 0), 0.0, lit)
     # The sun is a disk: the edges of its shadows are not sharp.
@@ -425,7 +280,7 @@ def _shade(boxes: Boxes, light: Light, hit: _Hit, size: Size) -> Tensor:
 def _smooth_edges(images: Tensor, number: Tensor, size: Size) -> Tensor:
     """Return (2 B, 3, H, W) images, blurred by a pixel where faces meet."""
     images = images.unflatten(2, size)
-    faces = number.flatten(0, 1).unflatten(1, size)
+    faces = number.flatten(0, 1).unflatten(1, size).to(torch.int16)
     edge = torch.zeros_like(faces, dtype=torch.bool)
     for axis in (1, 2):
         length = faces.shape[axis] - 1

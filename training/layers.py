@@ -171,7 +171,7 @@ def see(planes: Planes, cameras: Cameras, reference: Tensor) -> Seen:
 def render(planes: Planes, seen: Seen, textures: Textures, size: Size) -> DepthPairs:
     """Compose the planes by depth in both views, and follow each pixel to the other."""
     pixels = pixel_centers(size, planes.photo.device)
-    top, behind, alpha = _compose(planes, seen, pixels, size)
+    top, behind, alpha, there = _compose(planes, seen, pixels, size)
     views = 2 * planes.counts[0]
     second_view = torch.arange(2, device=pixels.device)[:, None, None] * sum(
         planes.counts
@@ -186,7 +186,8 @@ def render(planes: Planes, seen: Seen, textures: Textures, size: Size) -> DepthP
     back = rows(behind).index_select(0, edge)
     beyond = _color(planes, seen, textures, back, everywhere[:, edge])
     weight = alpha.flatten()[edge]
-    colors[:, edge] = weight * colors[:, edge] + (1 - weight) * beyond
+    blend = torch.lerp(beyond, colors.index_select(1, edge), weight)
+    colors.scatter_(1, edge.expand(3, -1), blend)
 
     shown = torch.where(alpha >= 0.5, top, behind)
     x, y, depth = _move(seen.to_other.flatten(0, 1), rows(shown), everywhere)
@@ -194,17 +195,18 @@ def render(planes: Planes, seen: Seen, textures: Textures, size: Size) -> DepthP
     other = shown.flip(0).flatten(0, 1).unflatten(1, size)
     same = at_nearest(other, targets) == shown.flatten(0, 1)
     surfaces = shown.flatten(0, 1).unflatten(1, size)
-    in_front = depth.unflatten(0, (views, -1)) > 0
+    in_front = (depth.unflatten(0, (views, -1)) > 0) & there.flatten(0, 1)
     maps = dense_maps(targets.transpose(0, 1), in_front, same, borders(surfaces))
     return pair_up(colors.unflatten(1, (views, *size)).transpose(0, 1), maps)
 
 
 def _compose(
     planes: Planes, seen: Seen, pixels: Tensor, size: Size
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the nearest plane of each pixel, the next behind it, the nearest's cover.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return each pixel's nearest plane, the next, the nearest's cover, is one there?
 
-    All are (2, B, N). The next is found only where the nearest covers a part.
+    All are (2, B, N). The next is found only where the nearest covers a part. Only
+    cameras that look more than a right angle apart see past a background.
     """
     count = planes.counts[0]
     best = seen.inverse_depth[:, :count] @ pixels
@@ -221,7 +223,7 @@ def _compose(
             kept[:, :number] = torch.where(nearer, new, kept[:, :number])
         depths.append(depth)
         first += number
-    return top, _next(planes, depths, top, alpha < 1), alpha
+    return top, _next(planes, depths, top, alpha < 1), alpha, best > 0
 
 
 def _cut_out(
@@ -307,6 +309,7 @@ def _color(
     """
     matrices = seen.to_photo.flatten(0, 1)
     x, y, depth = _move(matrices, rows, pixels)
+    depth = depth.clamp(min=1e-6)  # where no plane is, any color will do
     area = torch.linalg.det(matrices.double()).abs().sqrt().float()
     footprint = area.index_select(0, rows) / (depth * depth.sqrt())
     photo = planes.photo.repeat(2).index_select(0, rows)

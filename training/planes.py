@@ -81,9 +81,6 @@ def sample_planes(
         draw = torch.rand(len(scene), *shape, generator=generator, device=device)
         return low + (high - low) * draw
 
-    def log_uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.exp(uniform(math.log(low), math.log(high), *shape))
-
     order = torch.rand(count, photos, generator=generator, device=device)
     photo = order.argsort(dim=1)[scene, slot]
     sides = torch.tensor(size[::-1], device=device, dtype=torch.float32)
@@ -96,19 +93,17 @@ def sample_planes(
     )
     turn = torch.randn(len(scene), generator=generator, device=device)
     turn = torch.where(back, 0.0, math.radians(ranges.turn_std) * turn)
-    extent = size[1] * log_uniform(*ranges.extent, 2)
-    scale = log_uniform(*ranges.photo_scale, 1)
-    photo_sides = torch.tensor(photo_size[::-1], device=device, dtype=torch.float32)
-    reach = torch.minimum(scale * extent, photo_sides / 2)
-    origin = reach + uniform(0, 1, 2) * (photo_sides - 2 * reach) - 0.5
+    low, high = (math.log(size[1] * share) for share in ranges.extent)
+    extent = torch.exp(uniform(low, high, 2))
     crops = sample_crops(count, size, photo_size, generator)
-    origin[:count], scale[:count] = crops[:, :2], crops[:, 2:]
+    patches = _sample_patches(extent[count:], photo_size, ranges, generator)
+    origin, scale = torch.cat((crops, patches)).split((2, 1), dim=1)
     return Planes(
         counts,
         scene,
         photo,
         _affine(middle, turn, scale.expand(-1, 2), origin),
-        _affine(middle, turn, 1 / extent, torch.zeros_like(origin)),
+        _affine(middle, turn, 1 / extent, torch.zeros_like(middle)),
         sample_outlines(extent[count:], generator),
         normal,
         distance,
@@ -125,6 +120,23 @@ def _sample_counts(
     ).tolist()
     counts = [sum(number > slot for number in drawn) for slot in range(most)]
     return [number for number in counts if number]
+
+
+def _sample_patches(
+    extent: Tensor, photo_size: Size, ranges: PlaneRanges, generator: torch.Generator
+) -> Tensor:
+    """Draw what cut-outs show: x and y of its middle, and photo pixels per pixel.
+
+    Args:
+        extent: (M, 2) half sides of the cut-outs, pixels.
+    """
+    draw = torch.rand(len(extent), 3, generator=generator, device=extent.device)
+    low, high = (math.log(scale) for scale in ranges.photo_scale)
+    scale = torch.exp(low + (high - low) * draw[:, 2:])
+    sides = extent.new_tensor(photo_size[::-1])
+    reach = torch.minimum(scale * extent, sides / 2)
+    origin = reach + draw[:, :2] * (sides - 2 * reach) - 0.5
+    return torch.cat((origin, scale), dim=1)
 
 
 def _stand(

@@ -82,7 +82,6 @@ def _find_and_match(
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.num_threads, extraction.max_image_size = threads, SIFT_SIDE
     extraction.sift.max_num_features = SIFT_POINTS
-    extraction.sift.first_octave = 0  # finer points are lost in the scene's photos
     pycolmap.extract_features(
         database,
         photos,

@@ -1,9 +1,9 @@
 """Where the points of a reconstruction lie in photos in which SIFT did not find them.
 
 SIFT finds a point only in views that are much alike. The cameras tell where it lies in
-all others, provided that nothing hides it there: that is assumed only where the points
-that SIFT did find around it are as far away, and where the view is not too different
-for the surface to look like itself.
+all others, provided that nothing hides it there. That is assumed only if the points
+that SIFT did find around it are as far away, and if another photo, not too different in
+direction and distance, shows the point and those around it together.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ from training.scene_file import Scene
 MIN_LENGTH = 3  # observations of a point that is projected
 NEIGHBORS = 4  # found around the projection
 NEIGHBOR_RADIUS = 32.0  # px
-DEPTH_TOLERANCE = 0.03  # outside the neighbors' range of depth, relative
+MIN_SHARED = 3  # neighbors that a photo shows together with the point
+DEPTH_TOLERANCE = 0.02  # outside the neighbors' range of depth, relative
 DEPTH_RANGE = 1.2  # of the neighbors, largest over smallest: more is a border of depth
 MAX_TURN = 40.0  # degrees between the new ray and the nearest of the observers' rays
 MAX_ZOOM = 2.5  # between the new distance and the nearest of the observers'
@@ -78,56 +79,52 @@ def _sure_projections(
     inside &= (pixels <= (width - 1, height - 1)).all(axis=1)
     found = scene.track[scene.photo == index]
     inside[found] = False
-    lengths = np.bincount(scene.track, minlength=len(world))
-    candidates = np.flatnonzero(inside & (lengths >= MIN_LENGTH))
-    candidates = candidates[_seen_alike(scene, world, index, candidates)]
-    if len(found) < NEIGHBORS or not len(candidates):
-        return np.empty(0, np.int32), np.empty((0, 2), np.float32)
-    sure = [
-        _on_the_surface(pixels[some], depth[some], pixels[found], depth[found])
-        for some in np.split(candidates, range(CHUNK, len(candidates), CHUNK))
-    ]
-    tracks = candidates[np.concatenate(sure)]
-    return tracks.astype(np.int32), pixels[tracks].astype(np.float32)
+    shown = np.zeros((len(scene.names), len(world)), bool)
+    shown[scene.photo, scene.track] = True
+    alike = shown & _seen_alike(scene, world, index)
+    candidates = np.flatnonzero(
+        inside & (shown.sum(axis=0) >= MIN_LENGTH) & alike.any(axis=0)
+    )
+    tracks = [np.empty(0, np.int64)]
+    if len(found) >= NEIGHBORS:
+        for some in np.split(candidates, range(CHUNK, len(candidates), CHUNK)):
+            near = found[_nearest(pixels[some], pixels[found])]
+            radius = np.linalg.norm(pixels[some, None] - pixels[near], axis=-1)
+            shared = shown[:, near].sum(axis=-1) >= MIN_SHARED
+            sure = (radius.max(axis=1) <= NEIGHBOR_RADIUS) & (
+                alike[:, some] & shared
+            ).any(axis=0)
+            tracks.append(some[sure & _at_depth(depth[some], depth[near])])
+    sure_tracks = np.concatenate(tracks)
+    return sure_tracks.astype(np.int32), pixels[sure_tracks].astype(np.float32)
 
 
-def _seen_alike(
-    scene: Scene, world: np.ndarray, index: int, tracks: np.ndarray
-) -> np.ndarray:
-    """(N,) bool, does a camera that found the point look at it much as photo `index`?
+def _seen_alike(scene: Scene, world: np.ndarray, index: int) -> np.ndarray:
+    """(M, T) bool, do photos look at points much as photo `index` does?
 
     The angle between the rays and the ratio of the distances decide.
     """
     rotations = scene.poses[:, :, :3]
     centers = -np.einsum("mji,mj->mi", rotations, scene.poses[:, :, 3])
-    alike = np.zeros(len(world), bool)
-    ray = world[scene.track] - centers[index]
-    other = world[scene.track] - centers[scene.photo]
-    distance, other_distance = np.linalg.norm((ray, other), axis=-1)
-    cosine = (ray * other).sum(axis=1) / (distance * other_distance)
-    zoom = np.abs(np.log(distance / other_distance))
-    near = (cosine >= np.cos(np.radians(MAX_TURN))) & (zoom <= np.log(MAX_ZOOM))
-    alike[scene.track[near & scene.measured]] = True
-    return alike[tracks]
+    rays = world[None] - centers[:, None]
+    distances = np.linalg.norm(rays, axis=-1)
+    cosine = (rays * rays[index]).sum(axis=-1) / (distances * distances[index])
+    zoom = np.abs(np.log(distances / distances[index]))
+    return (cosine >= np.cos(np.radians(MAX_TURN))) & (zoom <= np.log(MAX_ZOOM))
 
 
-def _on_the_surface(
-    pixels: np.ndarray, depth: np.ndarray, found: np.ndarray, found_depth: np.ndarray
-) -> np.ndarray:
-    """(N,) bool, are the points found around a projection at its depth?
+def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N, NEIGHBORS) rows of the others nearest to each point, in no order."""
+    points, others = points.astype(np.float32), others.astype(np.float32)
+    squares = (others**2).sum(axis=1) - 2 * points @ others.T  # less each point's own
+    return np.argpartition(squares, NEIGHBORS - 1, axis=1)[:, :NEIGHBORS]
 
-    Args:
-        pixels, depth: (N, 2) and (N,) projections.
-        found, found_depth: (M, 2) and (M,) points found in the same photo.
-    """
-    pixels, found = pixels.astype(np.float32), found.astype(np.float32)
-    squares = (found**2).sum(axis=1) - 2 * pixels @ found.T
-    nearest = np.argpartition(squares, NEIGHBORS - 1, axis=1)[:, :NEIGHBORS]
-    radius = np.linalg.norm(pixels[:, None] - found[nearest], axis=-1).max(axis=1)
-    low, high = found_depth[nearest].min(axis=1), found_depth[nearest].max(axis=1)
+
+def _at_depth(depth: np.ndarray, neighbors: np.ndarray) -> np.ndarray:
+    """(N,) bool, is a depth one of its (N, NEIGHBORS) neighbors' surface?"""
+    low, high = neighbors.min(axis=1), neighbors.max(axis=1)
     return (
-        (radius <= NEIGHBOR_RADIUS)
-        & (high <= DEPTH_RANGE * low)
+        (high <= DEPTH_RANGE * low)
         & (depth >= low * (1 - DEPTH_TOLERANCE))
         & (depth <= high * (1 + DEPTH_TOLERANCE))
     )

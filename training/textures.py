@@ -1,5 +1,7 @@
 """Colors of many photos at arbitrary points, without the aliasing of small copies."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,18 +34,20 @@ class Textures:
             footprint: (N,) photo pixels that one pixel of the view spans; the level
                 whose pixels are nearest to it is read.
         """
-        level = torch.log2(footprint.clamp(min=1)).round().clamp(max=LEVELS - 1)
         x = mirror(x, self.width)
         y = mirror(y, self.height)
         colors = x.new_empty(3, len(x))
         for number, image in enumerate(self.levels):
-            chosen = torch.nonzero(level == number)[:, 0]
+            finest = 2 ** (number - 0.5) if number else 0
+            coarsest = 2 ** (number + 0.5) if number < LEVELS - 1 else math.inf
+            here = (footprint >= finest) & (footprint < coarsest)
+            chosen = torch.nonzero(here)[:, 0]
             if len(chosen):
                 grid = self._grid(
                     *(part.index_select(0, chosen) for part in (index, x, y)), 2**number
                 )
                 found = F.grid_sample(image, grid[None, None], align_corners=False)
-                colors[:, chosen] = found[0, :, 0]
+                colors.scatter_(1, chosen.expand(3, -1), found[0, :, 0])
         return colors
 
     def _grid(self, index: Tensor, x: Tensor, y: Tensor, shrink: int) -> Tensor:
@@ -52,9 +56,9 @@ class Textures:
         # Outer half pixels would reach into the photo above, below, or into nothing.
         x = ((x + 0.5) / shrink).clamp(0.5, width - 0.5)
         y = ((y + 0.5) / shrink).clamp(0.5, height - 0.5)
-        row = index * height + y.double()  # float32 is too coarse for a tall stack
+        row = index * height + y
         total = self.count * height
-        return torch.stack((2 * x / width - 1, (2 * row / total - 1).float()), dim=-1)
+        return torch.stack((x * (2 / width) - 1, row * (2 / total) - 1), dim=-1)
 
 
 def mirror(values: Tensor, side: int) -> Tensor:

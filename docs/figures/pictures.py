@@ -2,7 +2,7 @@
 
     python docs/figures/pictures.py --out docs/
 
-Those of the examples are what the examples write, made smaller.
+Pictures of the examples are what the examples write, shrunk.
 """
 
 import argparse
@@ -21,12 +21,17 @@ EXAMPLES = {
     "panorama.jpg": "panorama.py",
     "pose.jpg": "two_view_pose.py",
     "stereo.jpg": "stereo.py",
-    "side-by-side.jpg": "side_by_side_orb.py",
     "tracks.jpg": "tracking.py",
 }
 WIDTH = 1000  # pixels, at most
 QUALITY = 75  # of JPEG
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+STREET = "examples/street-left.jpg"
+BUDGET = 500  # keypoints of kpextract and of ORB
+# The second view: corners of the photo as shares of its size (seen from the side), then
+# exposure, horizontal motion blur in pixels, and sigma of the noise in gray levels.
+CORNERS = [(0.25, 0.25), (0.97, -0.05), (0.97, 1.05), (0.25, 0.75)]
+EXPOSURE, BLUR, NOISE = 0.6, 7, 6
 
 
 def main():
@@ -34,21 +39,45 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder")
     folder = parser.parse_args().out
     for name, script in EXAMPLES.items():
-        write(folder / name, of_example(script))
-    write(folder / "selection.jpg", selections("examples/street-left.jpg", 300))
+        write(folder / name, run_example(script))
+    write(folder / "side-by-side.jpg", beside_orb())
+    write(folder / "selection.jpg", selections(STREET, 300))
 
 
-def of_example(script):
-    """The picture that an example draws of its own photos."""
+def beside_orb():
+    """Draw matches of the street and a second view of it, by kpextract and by ORB."""
+    with tempfile.TemporaryDirectory() as folder:
+        view = Path(folder) / "view.png"
+        cv2.imwrite(str(view), second_view(cv2.imread(STREET)))
+        budget = ["--max-keypoints", str(BUDGET)]
+        return run_example("side_by_side_orb.py", STREET, view, *budget)
+
+
+def second_view(image):
+    """Return the photo as a moving camera would see a print of it, from the side."""
+    height, width = image.shape[:2]
+    size = np.float32([width - 1, height - 1])
+    square = np.float32([(0, 0), (1, 0), (1, 1), (0, 1)])
+    homography = cv2.getPerspectiveTransform(square * size, np.float32(CORNERS) * size)
+    seen = cv2.warpPerspective(image, homography, (width, height))
+    noise = np.random.default_rng(0).normal(0, NOISE, image.shape)
+    return np.clip(EXPOSURE * cv2.blur(seen, (BLUR, 1)) + noise, 0, 255).astype(
+        np.uint8
+    )
+
+
+def run_example(script, *arguments):
+    """Return the picture that an example draws."""
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"
-        command = [sys.executable, f"examples/python/{script}", "--out", picture]
+        command = [sys.executable, f"examples/python/{script}", *arguments]
+        command += ["--out", picture]
         subprocess.run(command, check=True)
         return cv2.imread(str(picture))
 
 
 def selections(photo, budget):
-    """The strongest keypoints of a photo, and as many on a grid, side by side."""
+    """Draw the strongest keypoints of a photo beside as many chosen on a grid."""
     image = cv2.imread(photo)
     drawn = []
     for selection in ("strongest", "grid"):
@@ -61,7 +90,7 @@ def selections(photo, budget):
 
 
 def write(path, picture):
-    """As JPEG, no wider than `WIDTH`."""
+    """Write a JPEG no wider than `WIDTH`."""
     height, width = picture.shape[:2]
     scale = min(1, WIDTH / width)
     size = (round(width * scale), round(height * scale))

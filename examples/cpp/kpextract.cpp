@@ -28,7 +28,8 @@ void check(const cv::Mat& image) {
                             "pass a larger image.";
     throw InvalidImageError(
         "image must be grey, BGR or BGRA, CV_8U or CV_16U, at least 16 pixels a side, "
-        "got " + given);
+        "got " +
+        given);
 }
 
 void check_mask(const cv::Mat& mask, cv::Size image, bool taken) {

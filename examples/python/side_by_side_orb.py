@@ -1,9 +1,9 @@
-"""Keypoints and matches of kpextract beside those of ORB, at one budget.
+"""Draw the matches of kpextract above those of ORB, at one budget.
 
     python examples/python/side_by_side_orb.py a.jpg b.jpg --max-keypoints 500
 
-The same photos, the same budget, mutual nearest neighbors, the same homography: only
-the extractor differs.
+Photos, budget, matching (mutual nearest neighbors) and homography fit are the same;
+only the extractor differs.
 """
 
 import argparse
@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from kpextract import Extractor, Features
-from kpextract.draw import draw_caption, draw_keypoints, draw_matches
+from kpextract.draw import draw_caption, draw_matches
 
-THRESHOLD = 3.0  # pixels that a match may be off the homography
+THRESHOLD = 3.0  # max reprojection error of an inlier, pixels
 
 
 def main():
@@ -28,7 +28,7 @@ def main():
     images = [cv2.imread(path) for path in (options.photo0, options.photo1)]
     extractor = Extractor(max_keypoints=options.max_keypoints)
     orb = cv2.ORB_create(nfeatures=options.max_keypoints)
-    keypoints, matches = [], []
+    drawn = []
     for name, detector in (("kpextract", extractor), ("ORB", orb)):
         features = [detect(detector, image) for image in images]
         pairs, inliers = match_mutual(*features, detector.defaultNorm())
@@ -37,17 +37,15 @@ def main():
             f"{len(pairs)} matches, {inliers.sum()} on one homography"
         )
         print(title)
-        keypoints.append(draw_keypoints(images[0], features[0]))
-        draw_caption(keypoints[-1], f"{name}: {len(features[0])} keypoints")
-        matches.append(
+        drawn.append(
             draw_matches(images[0], features[0], images[1], features[1], pairs, inliers)
         )
-        draw_caption(matches[-1], title)
-    cv2.imwrite(options.out, stack(keypoints, matches))
+        draw_caption(drawn[-1], title)
+    cv2.imwrite(options.out, np.vstack(drawn))
 
 
 def detect(detector, image):
-    """Features of any cv2.Feature2D or of an Extractor, best first."""
+    """Return the `Features` of an Extractor or of any cv2.Feature2D, best first."""
     keypoints, descriptors = detector.detectAndCompute(image, None)
     order = np.argsort([-keypoint.response for keypoint in keypoints], kind="stable")
     points = np.array([keypoints[index].pt for index in order], np.float32)
@@ -58,7 +56,7 @@ def detect(detector, image):
 
 
 def match_mutual(features0, features1, norm):
-    """(M, 2) mutual nearest neighbors, and which agree on one homography, (M,) bool."""
+    """Return (M, 2) mutual nearest neighbors and (M,) bool, inliers of a homography."""
     matcher = cv2.BFMatcher(norm, crossCheck=True)
     found = matcher.match(features0.descriptors, features1.descriptors)
     pairs = np.array([(match.queryIdx, match.trainIdx) for match in found])
@@ -69,18 +67,6 @@ def match_mutual(features0, features1, norm):
         THRESHOLD,
     )
     return pairs, inliers.ravel().astype(bool)
-
-
-def stack(keypoints, matches):
-    """Both keypoint pictures in a row, the match pictures below, all of one width."""
-    rows = [np.hstack(keypoints), *matches]
-    width = matches[0].shape[1]
-    return np.vstack([cv2.resize(row, scaled(row, width)) for row in rows])
-
-
-def scaled(picture, width):
-    """(width, height) of `picture` brought to a width."""
-    return width, round(picture.shape[0] * width / picture.shape[1])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 
 from kpextract.backends.stages import UNTIMED, Stopwatch
 from kpextract.decode import DenseMaps, SparseRows
+from kpextract.refinement import Refinement
 
 OVERLAPPED = 2  # frames in flight: one is in the network, the host has the other
 Outputs = DenseMaps | SparseRows
@@ -53,11 +54,14 @@ class Backend(Protocol):
         takes_mask: the model has a mask input; only one that decodes by itself may.
         takes_half: there is an image of which the model takes both it and its half.
         descriptor_dim: values of a descriptor (D).
+        refinement: of a dense model's keypoints; None for a model without, or one that
+            decodes by itself.
     """
 
     info: BackendInfo
     outputs: type[DenseMaps] | type[SparseRows]
     takes_mask: bool
+    refinement: Refinement | None
 
     @property
     def takes_half(self) -> bool: ...

@@ -21,6 +21,7 @@ from kpextract.backends.table import TABLE
 from kpextract.cpus import quota_cpus, usable_cpus
 from kpextract.errors import BackendUnavailableError, ModelError
 from kpextract.modelfile import ModelFile
+from kpextract.refinement import Refinement
 
 logger = logging.getLogger(__name__)
 CPU = "CPUExecutionProvider"
@@ -87,6 +88,7 @@ class OnnxBackend(GraphBackend):
         self._order = [tensor.name for tensor in session.get_outputs()]
         shapes = {tensor.name: tensor.shape for tensor in session.get_inputs()}
         self.takes_mask = "mask" in shapes
+        self.refinement = Refinement.from_metadata(metadata)
         self.descriptor_dim = _descriptor_dim(session)
         self._limits = Limits.of(
             [side if isinstance(side, int) else None for side in shapes["image"]]

@@ -11,6 +11,7 @@ from kpextract.decode import DenseMaps
 from kpextract.errors import InvalidOptionError, ModelError
 from kpextract.modelfile import ModelFile
 from kpextract.packages import import_openvino
+from kpextract.refinement import Refinement
 
 OPTIONS = {
     # The default is bfloat16 where the CPU has it, which misses the gate of `verify`.
@@ -48,6 +49,7 @@ class OpenVINOBackend(GraphBackend):
                 f"backend {name!r} runs dense models, and {model.path} decodes by "
                 "itself. Give a dense one, as the bundled ones, or backend='onnx-cpu'."
             )
+        self.refinement = Refinement.from_metadata(metadata)
         self._limits = Limits.of(_sides(graph.input("image")))
         self._reach = known_reach(metadata, self._limits)
         self._idle: list[Any] = []  # requests; each thread in flight has its own

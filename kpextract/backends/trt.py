@@ -27,6 +27,7 @@ from kpextract.backends.trt_package import (
 from kpextract.decode import OUTPUTS
 from kpextract.errors import BackendUnavailableError, MissingPackageError, ModelError
 from kpextract.modelfile import ModelFile, bundled_models
+from kpextract.refinement import Refinement
 
 BINDINGS = 'pip install "kpextract[cuda-python]" (or pip install pycuda)'
 # What is read of a sidecar; export/build.py says what each holds.
@@ -90,6 +91,8 @@ class TensorRTBackend:
         _check_gpu(model, device)
         self.outputs = OUTPUTS[sidecar["kind"]]
         self.takes_mask = bool(sidecar["mask"])
+        text = sidecar.get("refinement")
+        self.refinement = None if text is None else Refinement.from_text(text)
         self.descriptor_dim = int(sidecar["descriptor_dim"])
         smallest, largest = (sidecar["inputs"]["image"][end] for end in ("min", "max"))
         self._limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))

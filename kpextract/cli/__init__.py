@@ -22,6 +22,7 @@ from kpextract.cli import (
 from kpextract.cli.exit_codes import FAILED, INTERRUPTED, PIPE_CLOSED
 from kpextract.cli.parser import CommandParser
 from kpextract.errors import KpextractError
+from kpextract.printable import printable
 
 # In the order in which --help lists them.
 COMMANDS = (detect, match, track, export, build, verify, bench, doctor, info)
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (KpextractError, OSError) as error:
         if debug:
             raise
-        print(f"kpextract: {error}", file=sys.stderr)
+        print(f"kpextract: {printable(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -17,6 +17,7 @@ from kpextract.extractor import Extractor
 from kpextract.files import replacing
 from kpextract.image import MIN_SIDE
 from kpextract.photos import read_photo
+from kpextract.printable import printable
 from kpextract.system import hardware
 from kpextract.system.timing import WARM_UP, Memory, batch_of, measure
 
@@ -178,9 +179,11 @@ def table(report: dict[str, Any]) -> str:
     """Return a report as text."""
     info, machine = report["extractor"], report["machine"]
     lines = [
-        "{model} {version} on {backend} ({device}, {precision})".format(**info),
+        printable(
+            "{model} {version} on {backend} ({device}, {precision})".format(**info)
+        ),
         f"{machine['cpu']}, {machine['cores']} cores",
-        f"image: {report['image']}",
+        f"image: {printable(report['image'])}",
         ENGINE_NOTE if TABLE[info["backend"]].engine else NOTE,
     ]
     return "\n".join([*lines, *map(_block, report["rows"])])

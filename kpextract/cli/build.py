@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.cli.arguments import add_command, size
+from kpextract.cli.outputs import say
 from kpextract.packages import import_onnx
 
 
@@ -107,7 +108,7 @@ def build(
     names = ("size", "min_size", "max_size", "batch")
     sizes = Sizes(**{name: options.pop(name) for name in names})
     started = time.perf_counter()
-    sidecar = build_engine(
+    card = build_engine(
         model,
         out,
         package=package,
@@ -116,17 +117,17 @@ def build(
         force=force,
     )
     if as_json:
-        print(json.dumps({"engine": str(out)} | sidecar, indent=2))
+        print(json.dumps({"engine": str(out)} | card.facts(), indent=2))
         return 0
     seconds = time.perf_counter() - started
-    shapes = sidecar["inputs"]["image"]
+    shapes = card.inputs["image"]
     ranges = " to ".join(
         "x".join(map(str, shape)) for shape in (shapes["min"], shapes["max"])
     )
-    builder = "{package} {version}".format(**sidecar["tensorrt"])
-    print(
-        f"wrote {out}: {sidecar['name']} {sidecar['version']}, {sidecar['kind']}, "
-        f"{sidecar['precision']}, images {ranges}, {out.stat().st_size / 1e6:.1f} MB, "
+    builder = "{package} {version}".format(**card.tensorrt)
+    say(
+        f"wrote {out}: {card.name} {card.version}, {card.kind}, "
+        f"{card.precision}, images {ranges}, {out.stat().st_size / 1e6:.1f} MB, "
         f"{builder}, {seconds:.1f} s"
     )
     return 0

@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 
 from kpextract.cli.arguments import add_command, add_extractor_options
-from kpextract.cli.exit_codes import FAILED
-from kpextract.cli.outputs import check_outputs, output_paths, print_written, say
+from kpextract.cli.exit_codes import SKIPPED
+from kpextract.cli.outputs import (
+    check_outputs,
+    output_paths,
+    print_written,
+    say,
+)
 from kpextract.draw import draw_keypoints
 from kpextract.errors import InvalidImageError
 from kpextract.extractor import Extractor
 from kpextract.features import Features
-from kpextract.photos import PICTURES, expand, read_photo, write_picture
+from kpextract.photos import PICTURES, expand, naming, read_photo, write_picture
+from kpextract.printable import printable
 
 
 def add_parser(commands: Any) -> None:
@@ -38,8 +44,11 @@ def add_parser(commands: Any) -> None:
 def detect(
     photos: list[str], draw: str | None, out: str | None, as_json: bool, **options: Any
 ) -> int:
-    """Keypoints of each photo; drawn and saved where asked for."""
-    paths = expand(photos)
+    """Detect keypoints in each photo; draw and save them where asked for.
+
+    An unreadable photo among several costs a line and exit code 1, not the run.
+    """
+    paths = expand(photos, recursive=True)
     drawings = output_paths(draw, paths, PICTURES)
     files = output_paths(out, paths, (".npz",))
     check_outputs(drawings + files, paths)
@@ -55,7 +64,7 @@ def detect(
     else:
         say(_summary(results, extractor))
         print_written(draw, out)
-    return FAILED if skipped else 0
+    return SKIPPED if skipped else 0
 
 
 def _detect_all(
@@ -64,7 +73,7 @@ def _detect_all(
     drawings: list[Path | None],
     files: list[Path | None],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """A result for each photo, and the photos that were skipped as unreadable."""
+    """Return a result for each photo, and the photos skipped as unreadable."""
     from tqdm import tqdm
 
     results: list[dict[str, Any]] = []
@@ -74,13 +83,14 @@ def _detect_all(
         try:
             image = read_photo(path)
             started = time.perf_counter()
-            features = extractor.detect(image)
+            with naming(path):
+                features = extractor.detect(image)
             milliseconds = 1000 * (time.perf_counter() - started)
         except InvalidImageError as error:
             if len(paths) == 1:
                 raise
             skipped.append(str(path))
-            tqdm.write(f"kpextract: skipped {path}: {error}", file=sys.stderr)
+            tqdm.write(f"kpextract: skipped: {printable(str(error))}", file=sys.stderr)
             continue
         if drawing:
             write_picture(drawing, draw_keypoints(image, features))

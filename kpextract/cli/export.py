@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.cli.arguments import add_command, size
+from kpextract.cli.outputs import say
 from kpextract.packages import import_onnx
 
 
@@ -107,16 +108,15 @@ def export(
     from kpextract.export.variant import Variant, export_variant
 
     variant = Variant(**options)
-    sidecar, agreement = export_variant(
-        model, out, variant, photos=calibrate, force=force
-    )
+    card, agreement = export_variant(model, out, variant, photos=calibrate, force=force)
     if as_json:
-        print(json.dumps({"path": str(out), "agreement": vars(agreement)} | sidecar))
+        report = {"path": str(out), "agreement": vars(agreement)} | card.facts()
+        print(json.dumps(report))
         return 0
     size = "any size" if variant.size is None else "{}x{}".format(*variant.size)
     batch = "any batch" if variant.batch is None else f"batch {variant.batch}"
     rows = f", {variant.rows} keypoints" if variant.kind == "sparse" else ""
-    print(
+    say(
         f"wrote {out}: {variant.kind}, {variant.precision}, {size}, {batch}{rows}; "
         f"on noise within {agreement.position_error:.1g} px of {model}, descriptor "
         f"cosine at least {agreement.cosine:.5f}"

@@ -24,10 +24,11 @@ def info(as_json: bool) -> int:
     models: dict[str, dict[str, str]] = {}
     for name in bundled_models():
         found = find_model(name)
+        assert found.card  # a bundled model is refused without
         models[name] = {
-            "version": found.sidecar["version"],
+            "version": found.card.version,
             "sha256": found.sha256,
-            "license": found.sidecar["license"],
+            "license": found.card.license,
         }
     backends = backend_status()
     facts = {"kpextract": __version__, "models": models, "backends": backends}

@@ -20,7 +20,7 @@ from kpextract.extractor import Extractor
 from kpextract.features import Features
 from kpextract.matching import match
 from kpextract.packages import import_cv2
-from kpextract.photos import PICTURES, read_photo, write_picture
+from kpextract.photos import PICTURES, naming, read_photo, write_picture
 
 RANSAC_THRESHOLD = 3.0  # pixels a match may be off the homography
 MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`
@@ -52,7 +52,10 @@ def match_photos(
     extractor = Extractor(**options)
     images = [read_photo(path) for path in (photo0, photo1)]
     started = time.perf_counter()
-    features0, features1 = (extractor.detect(image) for image in images)
+    with naming(photo0):
+        features0 = extractor.detect(images[0])
+    with naming(photo1):
+        features1 = extractor.detect(images[1])
     pairs = match(features0, features1, **bounds)
     milliseconds = 1000 * (time.perf_counter() - started)
     inliers = homography_inliers(features0, features1, pairs)

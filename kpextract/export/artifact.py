@@ -1,10 +1,8 @@
-"""A model and its sidecar on disk; needs neither PyTorch nor ONNX."""
+"""Write a model and its sidecar; needs neither PyTorch nor ONNX."""
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
+from kpextract.cards import EngineCard, ModelCard
 from kpextract.files import replacing
 from kpextract.modelfile import sidecar_path
 
@@ -18,20 +16,18 @@ def refuse_existing(paths: list[Path], force: bool) -> None:
     existing = [str(path) for path in paths if path.exists()]
     if existing and not force:
         raise FileExistsError(
-            f"{', '.join(existing)} exists. What was published is never changed: give "
+            f"{', '.join(existing)} exists. A published model is never changed: give "
             "another name, or --force to replace it."
         )
 
 
-def write_model(path: Path, content: bytes, sidecar: dict[str, Any]) -> dict[str, Any]:
-    """`path` and the JSON beside it, each whole or not at all; returns the latter.
+def write_model(path: Path, content: bytes, card: ModelCard | EngineCard) -> None:
+    """Write a model and the JSON beside it, each whole or not at all.
 
-    The sidecar goes last and holds the hash of the model, so that a stop between the
-    two leaves a pair that the loader refuses, not one that it believes.
+    The sidecar goes first and holds the hash of the model. A stop between the two
+    leaves a sidecar alone or one that does not fit the older model beside it, which
+    the loader refuses; never a model without a sidecar, which it would believe.
     """
+    card.write(sidecar_path(path))
     with replacing(path) as temporary:
         temporary.write_bytes(content)
-    sidecar = {"sha256": hashlib.sha256(content).hexdigest()} | sidecar
-    with replacing(sidecar_path(path)) as temporary:
-        temporary.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
-    return sidecar

@@ -69,8 +69,8 @@ def make_all(dense: Path, photos: list[Path], force: bool) -> list[Step]:
         export_variant(dense, path, variant, force=force)
         what = f"sparse, {variant.precision}, any size"
         steps.append(Step(path, what, *verify(dense, path, images)))
-    sidecar = build(half, engine, sizes=Sizes(SIZE), force=force)
-    built = "{package} {version}".format(**sidecar["tensorrt"])
+    card = build(half, engine, sizes=Sizes(SIZE), force=force)
+    built = "{package} {version}".format(**card.tensorrt)
     what = f"engine of the one above, {SIZE[0]}x{SIZE[1]}, {built}"
     fitting = [(name, image) for name, image in images if image.shape[1::-1] == SIZE]
     return [*steps, Step(engine, what, *verify(dense, engine, fitting))]

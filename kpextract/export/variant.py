@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
+from kpextract.cards import ModelCard
 from kpextract.errors import InvalidOptionError
 from kpextract.export.artifact import refuse_existing, write_model
 from kpextract.export.dense_agreement import Agreement
@@ -17,13 +17,19 @@ from kpextract.export.graph.decoding import append_decoding
 from kpextract.export.graph.fixed_shape import fix_shape
 from kpextract.export.graph.float16 import to_half
 from kpextract.export.graph.int8 import STYLES, quantize
-from kpextract.export.graph.metadata import parse_graph, read_metadata, write_metadata
+from kpextract.export.graph.metadata import (
+    REFINEMENT,
+    find_refinement,
+    parse_graph,
+    read_metadata,
+    write_metadata,
+)
 from kpextract.export.graph.receptive_field import reach_entry
 from kpextract.export.graph.suppression import MAX_MIN_DISTANCE, find_crossing
 from kpextract.export.graph.tidy import tidy
 from kpextract.export.variant_check import check_variant
 from kpextract.image import MIN_SIDE, STRIDE, fit_within, pad_to_stride, to_uint8_bgr
-from kpextract.modelfile import ModelFile, find_model
+from kpextract.modelfile import ModelFile, digest, find_model
 from kpextract.photos import expand, read_photo
 
 KINDS = ("dense", "sparse")
@@ -123,7 +129,7 @@ def export_variant(
     *,
     photos: str | None = None,
     force: bool = False,
-) -> tuple[dict[str, Any], Agreement]:
+) -> tuple[ModelCard, Agreement]:
     """Write a variant of a dense model and its sidecar.
 
     Args:
@@ -157,9 +163,10 @@ def export_variant(
         )
     graph = build(source, variant, _calibration(photos) if photos else iter(()))
     agreement = check_variant(graph, source, variant.rows, variant.min_distance)
-    sidecar = _sidecar(found, entries, variant)
-    write_model(out, graph.SerializeToString(), sidecar)
-    return sidecar, agreement
+    content = graph.SerializeToString()
+    card = _card(found, entries, variant, digest(content))
+    write_model(out, content, card)
+    return card, agreement
 
 
 def build(
@@ -185,23 +192,44 @@ def build(
             float16=variant.descriptors == "float16",
             min_distance=variant.min_distance,
             crossing=crossing,
+            refinement=find_refinement(source),
         )
     changed = {"kind": variant.kind, "precision": variant.precision}
-    write_metadata(graph, read_metadata(source) | changed | reach_entry(source))
+    entries = read_metadata(source) | changed | reach_entry(source)
+    if variant.kind == "sparse":
+        entries.pop(REFINEMENT, None)  # its weights are in the graph
+    write_metadata(graph, entries)
     onnx.checker.check_model(graph, full_check=True)
     return graph
 
 
-def _sidecar(
-    found: ModelFile, entries: dict[str, str], variant: Variant
-) -> dict[str, Any]:
-    """What the model's own sidecar says, and how this variant differs."""
-    facts: dict[str, Any] = {k: entries[k] for k in ("name", "version", "license")}
-    facts |= {"weights_sha256": entries["sha256"]} | found.sidecar | asdict(variant)
-    facts |= {"precision": variant.precision, "source_sha256": found.sha256}
-    if variant.kind == "sparse":
-        facts["max_keypoints"] = variant.rows
-    return {key: value for key, value in facts.items() if key not in ("sha256", "fp16")}
+def _card(
+    found: ModelFile, entries: dict[str, str], variant: Variant, sha256: str
+) -> ModelCard:
+    """Return the source's facts with those in which the variant differs."""
+    source = found.card
+    if not isinstance(source, ModelCard):  # a model without a sidecar
+        source = ModelCard(
+            sha256=found.sha256,
+            name=entries["name"],
+            version=entries["version"],
+            license=entries["license"],
+            weights_sha256=entries["sha256"],
+        )
+    return replace(
+        source,
+        sha256=sha256,
+        kind=variant.kind,
+        precision=variant.precision,
+        int8=variant.int8,
+        size=variant.size,
+        batch=variant.batch,
+        max_keypoints=variant.rows if variant.kind == "sparse" else None,
+        mask=variant.mask,
+        descriptors=variant.descriptors,
+        min_distance=variant.min_distance,
+        source_sha256=found.sha256,
+    )
 
 
 def _check_choice(name: str, value: str | None, allowed: tuple[str, ...]) -> None:

@@ -11,9 +11,10 @@ from kpextract.export.dense_agreement import (
     open_session,
 )
 from kpextract.export.errors import ExportError
-from kpextract.export.graph.metadata import read_metadata
+from kpextract.export.graph.metadata import find_refinement, read_metadata
 from kpextract.features import Features
 from kpextract.image import Frame
+from kpextract.refinement import Refinement
 
 MAX_DESCRIPTOR_ERROR = 1e-4  # the contract's bound between any two decoders
 HALF_STEP = 2.0**-12  # of a float16 below 0.5..1, which unit rows hardly exceed
@@ -49,7 +50,8 @@ def check_variant(
         if not all(np.isfinite(array).all() for array in outputs):
             raise ExportError("the graph gives NaN or infinity. Nothing was written.")
         if isinstance(outputs, SparseRows):
-            _check_decoding(outputs, maps, inputs, rows, min_distance)
+            refinement = find_refinement(source)
+            _check_decoding(outputs, maps, inputs, rows, min_distance, refinement)
     agreement = compare(pairs)
     if metadata["precision"] == "float32":
         agreement.require()
@@ -90,6 +92,7 @@ def _check_decoding(
     inputs: dict[str, np.ndarray],
     rows: int,
     min_distance: float,
+    refinement: Refinement | None,
 ) -> None:
     """Raise unless the graph's rows are what NumPy decodes from the graph's maps."""
     batch, height, width, _ = inputs["image"].shape
@@ -102,6 +105,8 @@ def _check_decoding(
             max_keypoints=rows,
             mask=mask,
             min_distance=min_distance,
+            refinement=refinement,
+            pixels=inputs["image"][index],
         )
         rounding = HALF_STEP if outputs.descriptors.dtype == np.float16 else 0.0
         found = take(outputs.image(index), frame)

@@ -1,7 +1,8 @@
-"""A comparison of two models as a table for people."""
+"""Lay out the comparison of two models as a table for people."""
 
 from kpextract import ExtractorInfo
 from kpextract.export.verify import Comparison, Figures
+from kpextract.printable import printable
 
 # Which figures are shown: heading, attribute of `Figures`, entry of it, format.
 COLUMNS = (
@@ -20,13 +21,16 @@ ABSENT = "-"  # no common point to measure
 
 
 def report(comparison: Comparison) -> str:
-    """What ran, then a line of figures for each image and one for all together.
+    """Return what ran, then a line of figures per image and one for all images.
 
     The last column counts NaN and infinite values of the other model.
     """
     head = ["", "points", "changed", *(heading for heading, *_ in COLUMNS), "NaN/Inf"]
     lines = {**comparison.images, ALL: comparison.pooled}
-    rows = [head, *([name, *_cells(figures)] for name, figures in lines.items())]
+    rows = [
+        head,
+        *([printable(name), *_cells(figures)] for name, figures in lines.items()),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = {"reference": comparison.reference, "other": comparison.other}
     ran = [f"{name}: {_describe(info)}" for name, info in sides.items()]
@@ -39,7 +43,7 @@ def report(comparison: Comparison) -> str:
 
 def _describe(info: ExtractorInfo) -> str:
     runs = f"{info.precision} on {info.backend} ({info.device})"
-    return f"{info.model} {info.version}, {runs}"
+    return printable(f"{info.model} {info.version}, {runs}")
 
 
 def _cells(figures: Figures) -> list[str]:

@@ -1,4 +1,4 @@
-"""NumPy's `.npz`: what `Features.save` and `Features.load` do."""
+"""Write and read NumPy's `.npz`, the format of `Features.save` and `Features.load`."""
 
 import os
 import zipfile
@@ -10,16 +10,7 @@ from kpextract.errors import FeatureFileError
 from kpextract.features import Features
 from kpextract.files import replacing
 
-# What NumPy raises on files that are cut off, damaged or something else.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-)
+MAX_BYTES = 1 << 32  # unpacked; a small archive may claim any size
 
 
 def save(features: Features, path: str | os.PathLike[str]) -> None:
@@ -40,16 +31,35 @@ def load(path: str | os.PathLike[str]) -> Features:
         FeatureFileError: the file is missing, damaged or holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {
-                field.name: file[field.name]
-                for field in fields(Features)
-                if field.default is MISSING or field.name in file
-            }
-        width, height = (int(side) for side in arrays.pop("image_size"))
+        arrays = _read(path)
+        width, height = _image_size(arrays.pop("image_size"))
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                raise ValueError(f"{name} must be float32, got {array.dtype}")
         return Features(**arrays, image_size=(width, height))
-    except _UNREADABLE as error:
+    # Damaged archives make NumPy, zipfile, zlib and tokenize raise a dozen classes.
+    except Exception as error:
         raise FeatureFileError(
-            f"Features.load: {os.fspath(path)!r} is not a features file ({error}). "
+            f"Features.load: {os.fspath(path)!r} is not a features file "
+            f"({type(error).__name__}: {error}). "
             "Write one with Features.save or `kpextract detect --out`."
         ) from error
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read the arrays of the fields of `Features`."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_BYTES} bytes")
+    with np.load(path, allow_pickle=False) as file:
+        return {
+            field.name: file[field.name]
+            for field in fields(Features)
+            if field.default is MISSING or field.name in file
+        }
+
+
+def _image_size(array: np.ndarray) -> tuple[int, int]:
+    if array.shape != (2,) or array.dtype.kind not in "iu" or array.min() < 1:
+        raise ValueError("image_size must be two positive integers")
+    return int(array[0]), int(array[1])

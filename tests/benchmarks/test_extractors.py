@@ -1,11 +1,13 @@
+import hashlib
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from benchmarks import extractors
-from benchmarks.extractors import open_candidate
+from benchmarks.extractors import open_candidate, open_candidates
 from kpextract import MissingPackageError
 
 
@@ -27,6 +29,13 @@ def test_the_best_of_all_are_those_of_a_budget(name, photo):
     some = open_candidate(name, 100).detect(photo)
     everything = open_candidate(name, None).detect(photo)
     np.testing.assert_array_equal(some.scores, everything.scores[:100])
+
+
+def test_the_best_of_orb_are_cut_by_whoever_calls(photo):
+    orb, sift = open_candidates(["ORB", "SIFT"], 100)
+    everything = open_candidate("ORB", None).detect(photo)
+    np.testing.assert_array_equal(orb.detect(photo).keypoints, everything.keypoints)
+    assert len(sift.detect(photo)) == 100
 
 
 @pytest.mark.parametrize("name", ["ORB", "SIFT"])
@@ -75,3 +84,52 @@ def test_a_peer_that_is_installed_keeps_its_budget_and_order(name, photo):
     norms = np.linalg.norm(features.descriptors, axis=1)
     np.testing.assert_allclose(norms, 1, atol=1e-5)
     assert len(candidate.sha256) == 64
+
+
+WRAPPER = """
+import os
+import torch
+from model.grid import points
+
+
+class EdgePoint2Wrapper(torch.nn.Module):
+    def __init__(self, cfg, top_k, score):
+        super().__init__()
+        assert os.path.exists(f"./weights/{cfg}.pth")
+        self.top_k, self.score = top_k, score
+
+    def forward(self, image):
+        assert image.shape == (1, 3, 480, 640)
+        assert 0 <= image.min() and 0.5 < image.max() <= 1
+        found = points()[: self.top_k]
+        scores = torch.arange(len(found)).float()
+        descriptors = torch.eye(len(found))
+        return [{"keypoints": found, "scores": scores, "descriptors": descriptors}]
+"""
+
+
+def test_edgepoint2_is_run_from_its_checkout(tmp_path, photo):
+    pytest.importorskip("torch")
+    for folder in ("weights", "model"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "edgepoint2.py").write_text(WRAPPER)
+    grid = "import torch\n\n\ndef points():\n    return torch.rand(500, 2)\n"
+    (tmp_path / "model" / "grid.py").write_text(grid)
+    (tmp_path / "weights" / "T32.pth").write_bytes(b"weights")
+    before = Path.cwd(), list(sys.path)
+    candidate = open_candidate("EdgePoint2-T32", 100, tmp_path)
+    for name in ("edgepoint2", "model", "model.grid"):
+        del sys.modules[name]  # the true ones may be wanted later
+    assert (Path.cwd(), sys.path) == before
+    features = candidate.detect(photo)
+    assert len(features) == 100
+    assert features.scores[0] == 99
+    assert candidate.sha256 == hashlib.sha256(b"weights").hexdigest()
+    assert candidate.name.startswith("EdgePoint2-T32")
+
+
+@pytest.mark.parametrize("checkout", [None, "empty"])
+def test_edgepoint2_without_a_checkout_says_what_to_clone(tmp_path, checkout):
+    folder = checkout and tmp_path
+    with pytest.raises(MissingPackageError, match=r"HITCSC/EdgePoint2 .*--edgepoint2"):
+        open_candidate("EdgePoint2-S64", 100, folder)

@@ -32,7 +32,10 @@ def test_the_command_says_how_far_from_the_floor(tmp_path, monkeypatch, capsys):
     assert result["bound"] == "compute"
     assert result["floor_milliseconds"] == pytest.approx(flop / 1e9, abs=1e-3)
     network = result["stages"]["inference"]["p50"]
-    assert result["share_of_peak"] == pytest.approx(flop / 1e9 / network, rel=0.01)
+    assert result["share_of_peak"] == pytest.approx(
+        flop / 1e9 / network,
+        abs=1e-4,  # rounded; on a busy machine it is small
+    )
     assert result["network_over_floor"] == pytest.approx(
         network / result["floor_milliseconds"], rel=0.02
     )

@@ -4,7 +4,7 @@ import sys
 import cv2
 import pytest
 
-from benchmarks.accuracy import table
+from benchmarks.accuracy import SUMMARY, summary, table
 from benchmarks.peers import main, rows
 from benchmarks.turns import summarize
 
@@ -36,6 +36,15 @@ def test_a_row_is_accuracy_over_all_pairs_and_the_median_latency():
     latency = {"x": summarize([latency_of(5.0, 6.0)])}
     result = {"figures": {"640x480, 1000 points": parts}, "latency": latency}
     assert table(rows(result)).splitlines()[-1] == "| x | 0.500 | 5.0 |"
+
+
+def test_a_summary_has_few_columns():
+    figures = dict.fromkeys((*SUMMARY, "keypoints"), 0.5)
+    assert table(summary({"x": figures})).splitlines() == [
+        "| extractor | Rep | H@3 | MS | MMA@3 | ms |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| x | 0.500 | 0.500 | 0.500 | 0.500 | 0.5 |",
+    ]
 
 
 def test_the_command_writes_a_table_a_result_and_two_plots(

@@ -8,6 +8,7 @@ from benchmarks.plots import (
     matching_figure,
     milliseconds_of,
     size_figure,
+    sweep_figure,
 )
 
 
@@ -104,3 +105,23 @@ def test_pictures_of_latency_take_the_accuracy_that_lies_beside(
         "latency-size.png",
         "latency-accuracy.png",
     ]
+
+
+def test_sweeps_are_drawn_harder_to_the_right_with_their_intervals():
+    levels = {"rotation": [0, 90, 180], "darkness": [1, 0.5, 0.1]}
+    curve = {"mean": [3.0, 2.0, 1.0], "low": [2.5, 1.5, 0.5], "high": [4.0, 3.0, 2.0]}
+    names = ("homography_accuracy_3", "correct_matches", "matching_accuracy_3")
+    figures = {"x": dict.fromkeys(names, curve)}
+    result = {"levels": levels, "sweeps": dict.fromkeys(levels, figures)}
+    panels = sweep_figure(result, list(levels)).axes
+    assert len(panels) == 6
+    (line,) = panels[0].lines
+    assert list(line.get_xdata()) == [0, 90, 180]
+    assert list(line.get_ydata()) == [3, 2, 1]
+    (band,) = panels[0].collections
+    assert band.get_paths()[0].get_extents().y0 == 0.5
+    assert band.get_paths()[0].get_extents().y1 == 4
+    rotation, darkness = (panel.get_xlim() for panel in panels[:2])
+    assert rotation[0] < rotation[1]
+    assert darkness[0] > darkness[1]
+    assert panels[1].get_xscale() == "log"

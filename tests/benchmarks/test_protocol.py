@@ -6,7 +6,9 @@ from benchmarks.protocol import (
     Setting,
     measure,
     mutual,
+    mutual_neighbors,
     nearest_neighbors,
+    shrink,
     stretch,
 )
 from kpextract import Features, match
@@ -156,6 +158,8 @@ def test_mutual_nearest_neighbors_are_those_that_users_get():
     pairs10 = nearest_neighbors(views[1], views[0], cv2.NORM_L2)
     assert (pairs01[:, 0] == np.arange(50)).all()
     np.testing.assert_array_equal(mutual(pairs01, pairs10), match(*views))
+    both = mutual_neighbors(*views, cv2.NORM_L2)
+    np.testing.assert_array_equal(both, match(*views))
 
 
 def test_binary_descriptors_are_compared_by_their_bits():
@@ -172,6 +176,21 @@ def test_stretching_does_not_keep_the_aspect_and_scales_coordinates():
     stretched, scale = stretch(image, SIZE)
     assert stretched.shape == (240, 320, 3)
     np.testing.assert_allclose(scale, np.diag([1.6, 2.4, 1]))
+
+
+def test_shrinking_keeps_the_aspect_and_the_edges_of_the_image():
+    image = np.zeros((300, 400, 3), np.uint8)
+    shrunk, scale = shrink(image, 160)
+    assert shrunk.shape == (120, 160, 3)
+    edges = warp_points(np.array([[-0.5, -0.5], [399.5, 299.5]]), scale)
+    np.testing.assert_allclose(edges, [[-0.5, -0.5], [159.5, 119.5]])
+
+
+def test_smaller_images_stay_as_they_are():
+    image = np.zeros((300, 400, 3), np.uint8)
+    same, scale = shrink(image, 400)
+    assert same is image
+    np.testing.assert_array_equal(scale, np.eye(3))
 
 
 def test_a_setting_says_its_size_and_budget():

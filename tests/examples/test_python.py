@@ -219,11 +219,15 @@ def test_flann_finds_what_is_found_exactly(extractor, photo, other_photo):
     features0, features1 = extractor.detect_batch([photo, other_photo])
     flann = cv2.FlannBasedMatcher({"algorithm": 1, "trees": 4}, {"checks": 128})
     found = flann.knnMatch(features0.descriptors, features1.descriptors, k=2)
-    near = {
-        (one.queryIdx, one.trainIdx)
-        for one, two in found
-        if one.distance <= 0.8 * two.distance
-    }
-    exact = set(map(tuple, match(features0, features1, max_ratio=0.8).tolist()))
+    brute = cv2.BFMatcher(cv2.NORM_L2)
+    exact = brute.knnMatch(features0.descriptors, features1.descriptors, k=2)
+    near, exact = (
+        {
+            (one.queryIdx, one.trainIdx)
+            for one, two in matches
+            if one.distance <= 0.8 * two.distance
+        }
+        for matches in (found, exact)
+    )
     assert len(exact) > 50
     assert len(exact & near) > 0.9 * len(exact)

@@ -1,3 +1,8 @@
+"""Features as a value and as a file."""
+
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -69,6 +74,79 @@ def test_an_array_that_is_no_archive_is_a_typed_error(tmp_path):
         Features.load(tmp_path / "array.npy")
 
 
+def arrays_of(features):
+    names = ("keypoints", "scores", "descriptors", "image_size")
+    return {name: np.asarray(getattr(features, name)) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("keypoints", np.zeros((3, 2))),
+        ("scores", np.zeros(3, np.int32)),
+        ("scores", np.zeros(3, np.complex64)),
+        ("descriptors", np.zeros((3, 8), np.float16)),
+        ("descriptors", np.zeros((3, 8), "U4")),
+        ("keypoints", np.zeros((3, 2), ">f4")),
+        ("sigma", np.zeros(3)),
+        ("image_size", np.array([100.0, 80.0])),
+        ("image_size", np.array([100, -80])),
+        ("image_size", np.array([100, 80, 3])),
+        ("image_size", np.array(["100", "80"])),
+    ],
+)
+def test_an_array_of_a_wrong_type_is_named(tmp_path, name, value):
+    path = tmp_path / "x.npz"
+    np.savez(path, **arrays_of(make_features()) | {name: value})
+    with pytest.raises(FeatureFileError, match=f"{name} must be"):
+        Features.load(path)
+
+
+def test_every_way_to_damage_a_file_is_a_typed_error(tmp_path):
+    """Flipped bytes, cut ends and exchanged stretches, of both kinds of archive."""
+    generator = np.random.default_rng(0)
+    path = tmp_path / "x.npz"
+    read = 0
+    for write in (np.savez, np.savez_compressed):
+        write(path, **arrays_of(make_features()))
+        original = path.read_bytes()
+        for _ in range(1000):
+            damaged = bytearray(original)
+            for at in generator.integers(0, len(damaged), 1 + generator.integers(4)):
+                damaged[at] = generator.integers(256)
+            if generator.random() < 0.2:
+                del damaged[generator.integers(len(damaged)) :]
+            path.write_bytes(damaged)
+            try:
+                features = Features.load(path)
+            except FeatureFileError:
+                continue
+            read += 1
+            for array in (features.keypoints, features.scores, features.descriptors):
+                assert array.dtype == np.float32
+    assert read < 1000  # bytes of a name, a time or a comment may change
+
+
+def test_an_array_larger_than_its_file_is_a_typed_error(tmp_path):
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays_of(make_features()).items():
+            content = io.BytesIO()
+            np.save(content, array)
+            claimed = content.getvalue().replace(b"(3, 2)", b"(99999999999999, 2)")
+            archive.writestr(f"{name}.npy", claimed)
+    with pytest.raises(FeatureFileError):
+        Features.load(path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, **arrays_of(make_features(100_000)))
+    monkeypatch.setattr("kpextract.formats.npz.MAX_BYTES", 1000)
+    with pytest.raises(FeatureFileError, match="unpacks to more than 1000 bytes"):
+        Features.load(path)
+
+
 def test_scalars_in_place_of_arrays_are_a_typed_error(tmp_path):
     names = ("keypoints", "scores", "descriptors", "image_size")
     np.savez(tmp_path / "scalars.npz", **dict.fromkeys(names, 1.0))
@@ -77,7 +155,7 @@ def test_scalars_in_place_of_arrays_are_a_typed_error(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no/f\.npz: .*no is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"no/f\.npz: .*no is not a directory"):
         make_features().save(tmp_path / "no" / "f.npz")
 
 

@@ -1,9 +1,13 @@
+"""How a model is found, and what proves that it is the right one."""
+
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from kpextract import Extractor, InvalidOptionError, ModelError
-from kpextract.modelfile import MODELS, bundled_models, find_model
+from kpextract.export.artifact import write_model
+from kpextract.modelfile import BUNDLED, MODELS, bundled_models, digest, find_model
 
 
 @pytest.fixture
@@ -40,13 +44,13 @@ def test_one_changed_byte_is_found(copied):
     content = bytearray(copied.read_bytes())
     content[len(content) // 2] ^= 1
     copied.write_bytes(content)
-    with pytest.raises(ModelError, match=r"damaged .*kpextract export"):
+    with pytest.raises(ModelError, match=r"corrupt or was replaced.*kpextract export"):
         Extractor(copied)
 
 
 def test_a_sidecar_without_a_hash_is_no_proof(copied):
     copied.with_suffix(".json").write_text("{}")
-    with pytest.raises(ModelError, match="says None"):
+    with pytest.raises(ModelError, match="lacks sha256, name"):
         Extractor(copied)
 
 
@@ -55,6 +59,36 @@ def test_a_bundled_model_must_have_its_sidecar(copied, monkeypatch):
     monkeypatch.setattr("kpextract.modelfile.MODELS", copied.parent)
     with pytest.raises(ModelError, match="lacks its sidecar"):
         find_model("small")
+
+
+def test_the_code_knows_every_model_that_is_shipped():
+    hashes = {p.stem: digest(p.read_bytes()) for p in MODELS.glob("*.onnx")}
+    assert hashes == BUNDLED
+
+
+def test_a_bundled_model_replaced_together_with_its_sidecar_is_refused(
+    copied, monkeypatch
+):
+    content = copied.read_bytes() + b"\xf8\x07\x01"  # an unknown field
+    card = replace(find_model("small").card, sha256=digest(content))
+    write_model(copied, content, card)
+    assert find_model(copied).sha256 == digest(content)  # as a path it is consistent
+    monkeypatch.setattr("kpextract.modelfile.MODELS", copied.parent)
+    with pytest.raises(ModelError, match=r"was replaced\. Reinstall"):
+        find_model("small")
+
+
+def test_a_directory_in_place_of_the_sidecar_is_refused(copied):
+    copied.with_suffix(".json").unlink()
+    copied.with_suffix(".json").mkdir()
+    with pytest.raises(ModelError, match=r"small\.json is not a file"):
+        find_model(copied)
+
+
+def test_a_name_that_no_file_can_have_is_an_error():
+    for name in ("x" * 300, "nul\0byte"):
+        with pytest.raises(ModelError, match="neither a bundled name"):
+            find_model(name)
 
 
 @pytest.mark.parametrize("sidecar", ["{", "[]", "3"])

@@ -46,7 +46,8 @@ def test_the_target_of_a_visible_pixel_has_its_color(seed):
         )
         error = (here - there).abs().amax(dim=1)
         assert len(error) > 0.2 * 8 * 48 * 64
-        assert error.median() < 0.01 and error.quantile(0.99) < 0.05
+        assert error.median() < 0.01
+        assert error.quantile(0.99) < 0.05
 
 
 def two_cards(shift):
@@ -119,7 +120,9 @@ def test_planes_at_one_place_are_seen_by_every_kind_of_camera():
     wild = CameraRanges(orbit=60, roll_std=180, log_zoom=(-0.7, 0.7), shift=0.3)
     pairs = make_layered_pairs(waves(), SIZE, generator(), 16, PLAIN, wild)
     for view in pairs[:2]:
-        assert torch.isfinite(view).all() and view.min() >= 0 and view.max() <= 1
+        assert torch.isfinite(view).all()
+        assert view.min() >= 0
+        assert view.max() <= 1
     for dense_map in pairs[2:]:
         assert torch.isfinite(dense_map.targets).all()
         assert not (dense_map.visible & dense_map.lost).any()
@@ -130,7 +133,8 @@ def test_gradients_of_moved_points_are_finite():
     points = (torch.rand(4, 200, 2, generator=generator()) * 70 - 5).requires_grad_()
     moved = pairs.map0to1(points)
     moved.points[moved.visible].sum().backward()
-    assert torch.isfinite(points.grad).all() and (points.grad != 0).any()
+    assert torch.isfinite(points.grad).all()
+    assert (points.grad != 0).any()
 
 
 def test_the_generator_fixes_the_pairs():
@@ -146,8 +150,9 @@ def test_number_of_planes_is_as_asked():
     alone = dataclasses.replace(PLAIN, planes=(2, 2), inverse_depth=(2, 2))
     still = CameraRanges(orbit=0, roll_std=0, turn=0, log_zoom=(0, 0), shift=0)
     pairs = make_layered_pairs(waves(), SIZE, generator(), 8, alone, still)
-    numbers = (pairs.images0[:, 2] * 6).round().flatten(1)  # red tells the photo
-    assert all(1 <= len(scene.unique()) <= 4 for scene in numbers)
+    for red in pairs.images0[:, 2]:  # tells the photo, but where an edge mixes two
+        counts = (red * 6).unique(return_counts=True)[1]
+        assert 1 <= (counts > 150).sum() <= 2
     # The views are one and the same, so nothing is hidden but what borders lose.
     assert torch.equal(pairs.images0, pairs.images1)
     assert not (~pairs.map0to1.visible & ~pairs.map0to1.lost).any()

@@ -4,14 +4,11 @@ import torch
 
 from training.sampling import sample_map
 from training.scene_file import Scene, SceneFileError, write_scene
-from training.scene_pairs import (
+from training.scene_pairs import TRACKS, SceneRanges, draw_scene_pairs, load_scenes
+from training.scene_set import (
     MIN_COMMON,
-    TRACKS,
-    SceneRanges,
     Scenes,
-    draw_scene_pairs,
     fundamental_matrices,
-    load_scenes,
 )
 from training.scene_tracks import project
 
@@ -163,12 +160,12 @@ def test_a_fixed_camera_has_points_and_no_fundamental_matrix(tmp_path):
     assert pairs.mask.any(dim=1).all()
 
 
-def test_scenes_are_drawn_by_their_number_of_photos(tmp_path):
+def test_scenes_are_drawn_by_the_root_of_their_number_of_photos(tmp_path):
     poses = [pose(0.02 * index, 0.2 * index) for index in range(6)]
     scenes = load(tmp_path, scene(poses), scene(poses[:2]))
     assert len(scenes.pairs) == 15 + 1
     share = scenes.weights[-1] / scenes.weights.sum()
-    assert share == pytest.approx(2 / 8)
+    assert share == pytest.approx(2**0.5 / (2**0.5 + 6**0.5))
 
 
 def test_pairs_with_few_common_points_are_left_out(tmp_path):

@@ -1,19 +1,20 @@
 """An exported ONNX model to the engine that a robot runs, and its sidecar."""
 
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import onnx
 
 from kpextract.backends.trt_package import import_tensorrt
+from kpextract.cards import EngineCard
 from kpextract.errors import InvalidOptionError
 from kpextract.export.artifact import refuse_existing, write_model
 from kpextract.export.engine.plan import BuildOptions, build_plan
 from kpextract.export.engine.profiles import Shapes, Sizes, input_shapes
 from kpextract.export.engine.target_gpu import gpu_facts
-from kpextract.export.graph.metadata import parse_graph, read_metadata
+from kpextract.export.graph.metadata import REFINEMENT, parse_graph, read_metadata
 from kpextract.image import STRIDE
-from kpextract.modelfile import ENGINE, find_model, sidecar_path
+from kpextract.modelfile import ENGINE, ModelFile, digest, find_model, sidecar_path
 
 
 def build(
@@ -24,7 +25,7 @@ def build(
     sizes: Sizes | None = None,
     options: BuildOptions | None = None,
     force: bool = False,
-) -> dict[str, Any]:
+) -> EngineCard:
     """Write the engine `out` and its sidecar beside it.
 
     Args:
@@ -33,7 +34,7 @@ def build(
         package: "auto", "tensorrt" or "tensorrt_rtx".
 
     Returns:
-        The sidecar.
+        What the sidecar says.
 
     Raises:
         MissingPackageError: the package is not installed.
@@ -48,52 +49,59 @@ def build(
     refuse_existing([out, sidecar_path(out)], force)
     found = find_model(model)
     graph = parse_graph(found.content, found.path)
-    metadata = read_metadata(graph)
     shapes = input_shapes(graph, sizes)
     trt = import_tensorrt(package)
     # TensorRT measures on the GPU at hand; TensorRT-RTX compiles at load.
     gpu = gpu_facts() if trt.__name__ == "tensorrt" else None
     plan = build_plan(trt, graph, shapes, options)
-    sidecar = _facts(graph, metadata, shapes) | {
-        "model": found.path.name,
-        "model_sha256": found.sha256,
-        "tensorrt": {"package": trt.__name__, "version": trt.__version__},
-        "gpu": gpu,
-        "hardware_compatible": options.hardware_compatible or gpu is None,
-        "dla": options.dla,
-    }
+    card = _card(found, graph, shapes, plan, trt, gpu, options)
     out.parent.mkdir(parents=True, exist_ok=True)
-    return write_model(out, plan, sidecar)
+    write_model(out, plan, card)
+    return card
 
 
-def _facts(
-    graph: onnx.ModelProto, metadata: dict[str, str], shapes: dict[str, Shapes]
-) -> dict[str, Any]:
-    """What the sidecar says of the model itself."""
-    inputs = {tensor.name: _dtype(tensor) for tensor in graph.graph.input}
-    outputs = {
-        tensor.name: {"dtype": _dtype(tensor), "shape": _shape(tensor)}
-        for tensor in graph.graph.output
-    }
+def _card(
+    found: ModelFile,
+    graph: onnx.ModelProto,
+    shapes: dict[str, Shapes],
+    plan: bytes,
+    trt: ModuleType,
+    gpu: dict[str, str] | None,
+    options: BuildOptions,
+) -> EngineCard:
+    """Return the facts about a plan of a graph."""
+    metadata = read_metadata(graph)
+    outputs = {tensor.name: _shape(tensor) for tensor in graph.graph.output}
     sparse = metadata["kind"] == "sparse"
-    return {
-        "name": metadata["name"],
-        "version": metadata["version"],
-        "kind": metadata["kind"],
-        "license": metadata["license"],
-        "precision": metadata.get("precision", "float32"),
-        "stride": STRIDE,
-        "descriptor_dim": outputs["descriptors"]["shape"][2]
+    return EngineCard(
+        sha256=digest(plan),
+        name=metadata["name"],
+        version=metadata["version"],
+        kind=metadata["kind"],
+        license=metadata["license"],
+        precision=metadata.get("precision", "float32"),
+        stride=STRIDE,
+        descriptor_dim=outputs["descriptors"][2]
         if sparse
-        else outputs["descriptor_map"]["shape"][1],
-        "max_keypoints": outputs["scores"]["shape"][1] if sparse else None,
-        "mask": "mask" in inputs,
-        "inputs": {
-            name: {"dtype": dtype} | shapes[name]._asdict()
-            for name, dtype in inputs.items()
+        else outputs["descriptor_map"][1],
+        max_keypoints=outputs["scores"][1] if sparse else None,
+        mask="mask" in shapes,
+        refinement=metadata.get(REFINEMENT),
+        inputs={
+            tensor.name: {"dtype": _dtype(tensor)} | shapes[tensor.name]._asdict()
+            for tensor in graph.graph.input
         },
-        "outputs": outputs,
-    }
+        outputs={
+            tensor.name: {"dtype": _dtype(tensor), "shape": outputs[tensor.name]}
+            for tensor in graph.graph.output
+        },
+        model=found.path.name,
+        model_sha256=found.sha256,
+        tensorrt={"package": trt.__name__, "version": trt.__version__},
+        gpu=gpu,
+        hardware_compatible=options.hardware_compatible or gpu is None,
+        dla=options.dla,
+    )
 
 
 def _dtype(tensor: onnx.ValueInfoProto) -> str:

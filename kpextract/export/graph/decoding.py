@@ -9,8 +9,14 @@ from onnx import compose, parser
 
 from kpextract.decode import TINY
 from kpextract.export.graph.fixed_shape import dimension_names
+from kpextract.export.graph.refinement import (
+    refinement_constants,
+    refinement_steps,
+    refinement_weights,
+)
 from kpextract.export.graph.suppression import Suppression, suppression
 from kpextract.image import STRIDE
+from kpextract.refinement import Refinement
 
 MOST = 3840  # largest K of one TopK in TensorRT
 # Logits of cells that the mask bars or that only fill up the row, and of cells that an
@@ -61,8 +67,8 @@ ROWS = """
     sum = ReduceSum <keepdims = 0> (real_float, axis_1)
     count = Cast <to = 6> (sum)
     index_column = Unsqueeze (index, axis_2)
-    keypoints = GatherND <batch_dims = 1> ({points}, index_column)
-    doubled = Mul (keypoints, two)
+    {chosen} = GatherND <batch_dims = 1> ({points}, index_column)
+    doubled = Mul ({chosen}, two)
     shifted = Add (doubled, one)
     scaled = Div (shifted, size)
     grid_row = Sub (scaled, one)
@@ -94,6 +100,7 @@ def append_decoding(
     float16: bool,
     min_distance: float = 0.0,
     crossing: float = float(STRIDE),
+    refinement: Refinement | None = None,
 ) -> onnx.ModelProto:
     """Return the sparse graph of a dense one.
 
@@ -103,6 +110,7 @@ def append_decoding(
         float16: descriptors in half precision; else float32.
         min_distance: pixels that keypoints are apart, at least; 0 keeps them all.
         crossing: pixels that a point may lie beyond the border of its cell.
+        refinement: moves the keypoints by what the image shows around them.
 
     Returns:
         A graph with the outputs of `kpextract.decode.SparseRows`. Where H and W are
@@ -113,8 +121,10 @@ def append_decoding(
         if min_distance > 0
         else None
     )
-    program = _program(dense.graph, max_keypoints, mask, float16, thinning)
+    program = _program(dense.graph, max_keypoints, mask, float16, thinning, refinement)
     graph = parser.parse_graph(program)
+    if refinement:
+        graph.initializer.extend(refinement_weights(refinement))
     used = {name for node in graph.node for name in node.input}
     for constant in [c for c in graph.initializer if c.name not in used]:
         graph.initializer.remove(constant)
@@ -139,6 +149,7 @@ def _program(
     mask: bool,
     float16: bool,
     thinning: Suppression | None,
+    refinement: Refinement | None,
 ) -> str:
     """Decoding in the text format of ONNX."""
     fixed_size = dimension_names(dense.input[0])[1].isdigit()
@@ -156,26 +167,37 @@ def _program(
         indices=", ".join(f"index{turn}" for turn in range(len(sizes))),
         points=points,
         descriptor_type=onnx.TensorProto.FLOAT16 if float16 else onnx.TensorProto.FLOAT,
+        chosen="chosen" if refinement else "keypoints",
     )
     constants = [
         CONSTANTS,
         *(thinning.constants if thinning else []),
+        *(refinement_constants() if refinement else []),
         f"int64[4] fill_logits = {{0, 0, 0, {max_keypoints}}}",
         f"int64[6] fill_points = {{0, 0, 0, 0, {max_keypoints}, 0}}",
         *(f"int64[1] k{turn} = {{{size}}}" for turn, size in enumerate(sizes)),
     ]
-    signature = _signature(dense, max_keypoints, mask, float16)
-    body = "".join([*steps, turns, rows])
+    signature = _signature(dense, max_keypoints, mask, float16, refinement)
+    refining = refinement_steps(refinement) if refinement else ""
+    body = "".join([*steps, turns, rows, refining])
     return f"decode {signature} <{', '.join(constants)}> {{{body}}}"
 
 
-def _signature(dense: onnx.GraphProto, k: int, mask: bool, float16: bool) -> str:
+def _signature(
+    dense: onnx.GraphProto,
+    k: int,
+    mask: bool,
+    float16: bool,
+    refinement: Refinement | None,
+) -> str:
     """Inputs and outputs with their types and shapes."""
     batch, height, width, _ = dimension_names(dense.input[0])
     maps = {value.name: dimension_names(value) for value in dense.output}
     inputs = [f"float[{', '.join(shape)}] {name}" for name, shape in maps.items()]
     if mask:
         inputs.append(f"uint8[{batch}, {height}, {width}] mask")
+    if refinement:
+        inputs.append(f"uint8[{batch}, {height}, {width}, 3] image")
     outputs = [
         f"float[{batch}, {k}, 2] keypoints",
         f"float[{batch}, {k}] scores",

@@ -5,11 +5,14 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
+from kpextract import refinement
 from kpextract.export.errors import ExportError
+from kpextract.refinement import Refinement
 
 # Opset 20 renames GridSample's modes, and older TensorRT parsers then sample nearest
 # without an error; 17 is the newest that TensorRT 8.6 reads.
 OPSET = 17
+REFINEMENT = refinement.KEY.removeprefix("kpextract.")
 KEYS = ("kind", "name", "version", "sha256", "license")  # after "kpextract."
 
 
@@ -58,6 +61,15 @@ def read_metadata(model: onnx.ModelProto) -> dict[str, str]:
         for entry in model.metadata_props
         if entry.key.startswith(prefix)
     }
+
+
+def find_refinement(model: onnx.ModelProto) -> Refinement | None:
+    """Return the refinement of a dense model; None if it has none.
+
+    Raises:
+        ModelError: the entry is damaged.
+    """
+    return Refinement.from_metadata({p.key: p.value for p in model.metadata_props})
 
 
 def write_metadata(model: onnx.ModelProto, entries: dict[str, str]) -> None:

@@ -3,16 +3,14 @@
 import onnx
 from onnx import numpy_helper
 
-from kpextract.refinement import CHANNEL, FLAT, KEY, PATCH_SIDE, REACH, Refinement
+from kpextract.refinement import CHANNEL, FLAT, PATCH_SIDE, REACH, WHITE, Refinement
 
-WHITE = 255.0  # the graph's image has bytes, the refinement was trained on [0, 1]
-
-# From `keypoints` (B, K, 2) to `refined` (B, K, 2), in pixels of `image` (B, H, W, 3).
+# From `chosen` (B, K, 2) to `keypoints` (B, K, 2), in pixels of `image` (B, H, W, 3).
 STEPS = """
     green_bytes = Gather <axis = 3> (image, channel)
     green_rows = Cast <to = 1> (green_bytes)
     green = Transpose <perm = [0, 3, 1, 2]> (green_rows)
-    spread = Unsqueeze (keypoints, axis_2)
+    spread = Unsqueeze (chosen, axis_2)
     pixels_around = Add (spread, offsets)
     doubled_around = Mul (pixels_around, two)
     shifted_around = Add (doubled_around, one)
@@ -39,23 +37,10 @@ LAST = """
     sum{layer} = Add (product{layer}, bias{layer})
     bent = Tanh (sum{layer})
     move = Mul (bent, reach)
-    moved = Add (keypoints, move)
+    moved = Add (chosen, move)
     below = Min (moved, last)
-    refined = Max (below, zero)
+    keypoints = Max (below, zero)
 """
-
-
-def find_refinement(metadata: dict[str, str]) -> Refinement | None:
-    """Return the refinement that a model's metadata hold; None if it has none.
-
-    Args:
-        metadata: as from `read_metadata`, keys without the prefix.
-
-    Raises:
-        ModelError: the entry is damaged.
-    """
-    text = metadata.get(KEY.removeprefix("kpextract."))
-    return None if text is None else Refinement.from_text(text)
 
 
 def refinement_steps(refinement: Refinement) -> str:

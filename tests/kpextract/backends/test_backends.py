@@ -1,5 +1,6 @@
 """Which backend runs a model, and what is said where none can."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from kpextract import (
 from kpextract.backends import BACKENDS, backend_status, onnxrt
 from kpextract.backends.table import TABLE, Row
 from kpextract.export.variant import Variant, export_variant
-from kpextract.modelfile import MODELS
+from kpextract.modelfile import MODELS, sidecar_path
+from tests.kpextract.machine import engine
 
 MODEL = MODELS / "small.onnx"
 CPU = TABLE["onnx-cpu"]
@@ -136,11 +138,12 @@ def test_an_onnx_file_is_no_engine():
 
 @pytest.mark.parametrize("backend", ["onnx-cpu", "onnx-cuda"])
 def test_an_engine_is_no_onnx_file(tmp_path, backend):
-    from kpextract.export.artifact import write_model
-
-    write_model(tmp_path / "x.engine", b"plan", {})
+    made = engine(tmp_path)
+    made.path.write_bytes(made.content)
+    facts = made.sidecar | {"sha256": made.sha256}
+    sidecar_path(made.path).write_text(json.dumps(facts))
     with pytest.raises(InvalidOptionError, match="TensorRT engine"):
-        Extractor(tmp_path / "x.engine", backend=backend)
+        Extractor(made.path, backend=backend)
 
 
 def test_every_backend_has_a_status():

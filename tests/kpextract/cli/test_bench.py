@@ -109,7 +109,7 @@ def test_options_reach_the_extractor(capsys):
         (["no.jpg"], "no.jpg: no such file."),
         (["--model", "no"], "'no' is neither a bundled name"),
         (["--backend", "tensorrt"], "backend 'tensorrt' runs engines"),
-        (["--out", "no/folder/x.json"], "no/folder is no folder"),
+        (["--out", "no/folder/x.json"], "no/folder is not a directory"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 from kpextract import Extractor, Features
 from kpextract.cli import main
+from kpextract.modelfile import MODELS
 
 
 @pytest.fixture
@@ -63,18 +64,28 @@ def test_options_reach_the_extractor(photos, capsys):
     assert json.loads(capsys.readouterr().out)["photos"][0]["keypoints"] == 5
 
 
+def test_octaves_and_a_distance_reach_the_extractor(photos, tmp_path):
+    photo, file = photos / "blocks.jpg", tmp_path / "features.npz"
+    options = ["--octaves", "2", "--min-distance", "2.5"]
+    assert main(["detect", str(photo), "--out", str(file), *options]) == 0
+    expected = Extractor(octaves=2, min_distance=2.5).detect(cv2.imread(str(photo)))
+    np.testing.assert_array_equal(Features.load(file).keypoints, expected.keypoints)
+
+
 def test_an_unreadable_photo_among_many_is_named_and_skipped(photos, tmp_path, capsys):
-    (photos / "broken.png").write_bytes(b"\x89PNG cut off")
-    assert main(["detect", str(photos), "--out", str(tmp_path / "out")]) == 2
+    (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\ncut off")
+    cv2.imwrite(str(photos / "tiny.png"), np.zeros((4, 4), np.uint8))
+    assert main(["detect", str(photos), "--out", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
-    assert "skipped" in captured.err
-    assert "broken.png" in captured.err
+    assert "broken.png cannot be read: it is a PNG file" in captured.err
+    assert "tiny.png: " in captured.err  # read, but not a size that an extractor takes
+    assert captured.err.count("skipped") == 2
     assert captured.out.startswith("2 photos")
 
 
 def test_skipped_photos_are_in_the_json(photos, capsys):
     (photos / "huge.pgm").write_bytes(b"P5 40000 40000 255\n")
-    assert main(["detect", str(photos), "--json"]) == 2
+    assert main(["detect", str(photos), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["skipped"] == [str(photos / "huge.pgm")]
     assert len(report["photos"]) == 2
@@ -100,13 +111,87 @@ def test_sixteen_bits_of_a_file_are_used(photos, tmp_path, capsys):
     )
 
 
-def test_a_target_without_a_known_suffix_is_a_folder(photos, tmp_path, capsys):
-    photo = str(photos / "blocks.jpg")
-    target = tmp_path / "features.v2"
-    assert main(["detect", photo, "--out", str(target)]) == 0
+@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("--draw", "o.gif"), ("--out", "o.json"), ("--out", "x.txt"), ("--out", "f.v2")],
+)
+def test_an_unknown_suffix_makes_no_folder(
+    photos, tmp_path, capsys, many, option, name
+):
+    given = str(photos if many else photos / "blocks.jpg")
+    assert main(["detect", given, option, str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert f"{name} must end in ." in error
+    assert "or in / to be a folder" in error
+    assert not (tmp_path / name).exists()
+
+
+def test_a_slash_makes_any_name_a_folder(photos, tmp_path, capsys):
+    photo, target = str(photos / "blocks.jpg"), tmp_path / "features.v2"
+    assert main(["detect", photo, "--out", f"{target}/"]) == 0
     assert [path.name for path in target.iterdir()] == ["blocks.npz"]
-    assert main(["detect", str(photos), "--out", str(target)]) == 0
+    assert main(["detect", str(photos), "--out", str(target)]) == 0  # it is one now
     assert len(list(target.iterdir())) == 2
+
+
+def test_results_of_subfolders_keep_their_paths(photos, tmp_path, capsys):
+    content = (photos / "blocks.jpg").read_bytes()
+    for name in ("a/1.jpg", "b/1.jpg", "b/deep/2.jpg"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(content)
+    out = tmp_path / "out"
+    options = ["--max-keypoints", "5"]
+    assert main(["detect", str(photos), "--out", str(out), *options]) == 0
+    assert {str(p.relative_to(out)) for p in out.rglob("*.npz")} == {
+        "street-left.npz",
+        "blocks.npz",
+        "a/1.npz",
+        "b/1.npz",
+        "b/deep/2.npz",
+    }
+
+
+def test_photos_that_differ_by_their_suffix_keep_it(photos, tmp_path, capsys):
+    image = cv2.imread(str(photos / "blocks.jpg"))
+    cv2.imwrite(str(photos / "blocks.png"), image)
+    out = tmp_path / "out"
+    assert main(["detect", str(photos), "--out", str(out)]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"blocks.jpg.npz", "blocks.png.npz", "street-left.npz"}
+
+
+def test_a_device_takes_results(photos, capsys):
+    photo = str(photos / "blocks.jpg")
+    assert main(["detect", photo, "--out", os.devnull]) == 0
+    assert capsys.readouterr().out.endswith(f"wrote {os.devnull}\n")
+
+
+def test_names_cannot_steer_the_terminal(photos, tmp_path, capsys):
+    """Nor pass for a line of ours: sequences and line breaks are shown as escapes."""
+    name = "\x1b[2J\x1b]0;owned\x07\u202e\nkpextract: ok"
+    (tmp_path / f"{name}.jpg").write_bytes((photos / "blocks.jpg").read_bytes())
+    assert main(["detect", str(tmp_path / f"{name}.jpg")]) == 0
+    assert main(["detect", str(tmp_path / f"{name}.png")]) == 2
+    captured = capsys.readouterr()
+    for shown in (captured.out, captured.err):
+        assert shown.count("\n") == 1
+        assert "\\x1b[2J" in shown
+        assert all(char.isprintable() for char in shown.rstrip("\n"))
+
+
+def test_metadata_cannot_steer_the_terminal(photos, tmp_path, capsys):
+    import onnx
+
+    model = onnx.load(MODELS / "small.onnx")
+    for entry in model.metadata_props:
+        if entry.key == "kpextract.version":
+            entry.value = "3\x1b[2J"
+    onnx.save(model, tmp_path / "x.onnx")
+    arguments = ["detect", str(photos / "blocks.jpg"), "--model"]
+    main([*arguments, str(tmp_path / "x.onnx")])
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
 
 
 def test_match_two_photos(root, tmp_path, capsys):
@@ -197,13 +282,13 @@ def test_every_command_has_help_with_an_example(command, capsys):
     assert f"example: kpextract {command}" in capsys.readouterr().out
 
 
-def test_photos_of_one_name_do_not_overwrite_each_other(photos, tmp_path, capsys):
-    twin = tmp_path / "blocks.jpg"
+def test_photos_of_one_name_keep_their_folders(photos, tmp_path, capsys):
+    twin, out = tmp_path / "blocks.jpg", tmp_path / "out"
     twin.write_bytes((photos / "blocks.jpg").read_bytes())
-    arguments = ["detect", str(photos), str(twin), "--out", str(tmp_path / "out")]
-    assert main(arguments) == 2
-    assert "several results" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    photo = str(photos / "blocks.jpg")
+    assert main(["detect", photo, str(twin), "--out", str(out)]) == 0
+    assert (out / "blocks.npz").is_file()
+    assert (out / "photos" / "blocks.npz").is_file()
 
 
 def test_the_package_runs_as_a_module(root):

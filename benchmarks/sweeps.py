@@ -1,0 +1,196 @@
+"""How much turn, zoom, noise, blur, darkness and compression matches survive.
+
+    python -m benchmarks.sweeps PHOTOS --extractors small ORB SIFT --out results/x.json
+
+Each photo is matched with a view of itself under a known homography, one condition at
+a time getting harder. Draws x-moves.png and x-light.png beside the result.
+benchmarks/README.md describes the conditions and the figures.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks import extractors, markdown, plots
+from benchmarks.conditions import CONDITIONS, View
+from benchmarks.extractors import Candidate, open_candidates
+from benchmarks.intervals import Interval, interval
+from benchmarks.machine import write_result
+from benchmarks.protocol import corner_error, mutual_neighbors, select, shrink
+from kpextract import Features, KpextractError
+from kpextract.image import to_uint8_bgr
+from kpextract.photos import UsageError, expand, read_photo
+from training.metrics import CORRECT, match_errors
+
+MAX_SIZE = 640  # pixels, longer side
+MAX_KEYPOINTS = 1000
+PHOTOS = 20
+FIGURES = ("homography_accuracy_3", "correct_matches", "matching_accuracy_3")
+
+Figures = dict[str, float]
+
+
+def choose_photos(folder: Path, count: int) -> list[np.ndarray]:
+    """Return that many photos of a folder, spread evenly over their sorted names.
+
+    Raises:
+        UsageError: the folder has no photo.
+        InvalidImageError: a photo cannot be read.
+    """
+    paths = expand([str(folder)])
+    rows = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    images = (to_uint8_bgr(read_photo(paths[row]), "bgr") for row in rows)
+    return [shrink(image, MAX_SIZE)[0] for image in images]
+
+
+def measure(features0: Features, features1: Features, view: View, norm: int) -> Figures:
+    """Return the figures of a photo and its view, pixels of the coarser of the two."""
+    matches = mutual_neighbors(features0, features1, norm)
+    errors = match_errors(features0, features1, matches, view.homography)
+    correct = int((errors <= CORRECT * view.coarser).sum())
+    error = corner_error(
+        features0.keypoints[matches[:, 0]],
+        features1.keypoints[matches[:, 1]],
+        view.homography,
+        features0.image_size,
+    )
+    return {
+        "homography_accuracy_3": float(error <= 3 * view.coarser),
+        "correct_matches": correct,
+        "matching_accuracy_3": correct / len(matches) if len(matches) else 0.0,
+    }
+
+
+def measure_photo(
+    candidates: list[Candidate], photo: np.ndarray, beyond: np.ndarray, seed: int
+) -> np.ndarray:
+    """Return the figures of one photo in all conditions.
+
+    Args:
+        beyond: another photo, of any size.
+
+    Returns:
+        (candidates, levels of all conditions, figures).
+    """
+    height, width = photo.shape[:2]
+    beyond = cv2.resize(beyond, (width, height), interpolation=cv2.INTER_AREA)
+    budget = slice(MAX_KEYPOINTS)
+    seen = [select(c.detect(photo), budget) for c in candidates]
+    rows = []
+    for condition in CONDITIONS.values():
+        for level in condition.levels:
+            view = condition.make(photo, level, beyond, seed)
+            row = []
+            for candidate, features0 in zip(candidates, seen, strict=True):
+                features1 = select(candidate.detect(view.image), budget)
+                figures = measure(features0, features1, view, candidate.norm)
+                row.append([figures[name] for name in FIGURES])
+            rows.append(row)
+    return np.array(rows).transpose(1, 0, 2)
+
+
+def compare(
+    candidates: list[Candidate], folder: Path, count: int = PHOTOS
+) -> dict[str, Any]:
+    """Return the figures of all extractors in all conditions.
+
+    Returns:
+        "folder" and "photos", how many; "models", the SHA-256 of each model; "levels"
+        by condition; and "sweeps" by condition, extractor and figure: "mean", "low" and
+        "high", the ends of its interval over photos, each a list over levels.
+
+    Raises:
+        UsageError: the folder has no photo.
+        KpextractError: a photo cannot be read.
+    """
+    photos = choose_photos(folder, count)
+    others = photos[1:] + photos[:1]
+    pairs = tqdm(zip(photos, others, strict=True), "photos", total=len(photos))
+    measured = np.stack(
+        [measure_photo(candidates, *pair, seed) for seed, pair in enumerate(pairs)]
+    )
+    levels = {name: condition.levels for name, condition in CONDITIONS.items()}
+    ends = np.cumsum([len(steps) for steps in levels.values()])[:-1]
+    parts = dict(zip(levels, np.split(measured, ends, axis=2), strict=True))
+    return {
+        "folder": folder.resolve().name,
+        "photos": len(photos),
+        "models": {c.name: c.sha256 for c in candidates if c.sha256},
+        "levels": levels,
+        "sweeps": {
+            name: {
+                candidate.name: summarize(part[:, index])
+                for index, candidate in enumerate(candidates)
+            }
+            for name, part in parts.items()
+        },
+    }
+
+
+def summarize(measured: np.ndarray) -> dict[str, dict[str, list[float]]]:
+    """Return means and intervals over photos of (photos, levels, figures)."""
+    summary = {}
+    for index, figure in enumerate(FIGURES):
+        rows = [interval(measured[:, step, index]) for step in range(measured.shape[1])]
+        summary[figure] = {
+            part: [getattr(row, part) for row in rows] for part in Interval._fields
+        }
+    return summary
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return Markdown, one row per extractor: means over the levels of each condition.
+
+    A cell has the share of right homographies and the correct matches.
+    """
+    sweeps = result["sweeps"]
+    labels = next(iter(sweeps.values()))
+
+    def cell(condition: str, label: str) -> str:
+        right, correct = (
+            np.mean(sweeps[condition][label][figure]["mean"]) for figure in FIGURES[:2]
+        )
+        return f"{right:.2f} / {correct:.0f}"
+
+    lines = [[label, *(cell(name, label) for name in sweeps)] for label in labels]
+    return markdown.table(["extractor", *sweeps], lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sweeps",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="folder of photos, not trained on")
+    extractors.add_arguments(parser)
+    parser.add_argument(
+        "--photos",
+        type=int,
+        default=PHOTOS,
+        help="number of photos, spread over the folder (default: %(default)s)",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    options = parser.parse_args(arguments)
+    try:
+        candidates = open_candidates(
+            options.extractors, MAX_KEYPOINTS, options.edgepoint2
+        )
+        result = compare(candidates, options.folder, options.photos)
+    except (KpextractError, OSError, UsageError) as error:
+        print(f"sweeps: {error}", file=sys.stderr)
+        return 1
+    print(table(result))
+    write_result(options.out, result)
+    plots.draw(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Read from the first bytes of a file what it is, before anything decodes it."""
+
+import re
+from collections.abc import Iterator
+
+from kpextract.files import LFS_POINTER
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+# Start of frame: the segments of a JPEG that hold its size.
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+GAP = rb"(?:\s|#[^\n]*\n)+"  # between the numbers of a Netpbm header
+NETPBM = re.compile(rb"P[2356]" + 3 * (GAP + rb"(\d{1,10})") + rb"\s")
+
+READ_BY_OPENCV = {PNG: "PNG", JPEG: "JPEG", b"BM": "BMP", b"GIF8": "GIF"} | {
+    **{b"II*\0": "TIFF", b"MM\0*": "TIFF", b"#?": "Radiance HDR"},
+    **{b"\0\0\0\x0cjP  ": "JPEG 2000", b"P5": "PGM", b"P6": "PPM", b"Pf": "PFM"},
+}
+OTHERS = {
+    LFS_POINTER: "a Git LFS pointer, not the image itself; run: git lfs pull",
+    b"\x76\x2f\x31\x01": "OpenEXR, which OpenCV reads only with the environment "
+    "variable OPENCV_IO_ENABLE_OPENEXR=1; or convert it",
+    b"%PDF": "a PDF document, not an image",
+    b"\x1aE\xdf\xa3": "a video; give it to kpextract track",
+    b"\x93NUMPY": "a NumPy array, not an image",
+    b"<": "text (HTML, SVG or XML), not an image",
+}
+HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+AVIF = {b"avif", b"avis"}
+
+
+def declared_size(content: bytes) -> tuple[int, int] | None:
+    """Return (width, height) in pixels as the header of a file states them.
+
+    None for formats whose size is not looked up here, and for damaged headers.
+    """
+    if content.startswith(PNG) and len(content) >= 24:
+        return _number(content[16:20]), _number(content[20:24])
+    if content.startswith(JPEG):
+        return next(_jpeg_sizes(content), None)
+    if found := NETPBM.match(content[:1000]):
+        return int(found[1]), int(found[2])
+    return None
+
+
+def netpbm_white(content: bytes) -> int | None:
+    """Return the value that stands for white in a PGM or PPM file; None for others."""
+    found = NETPBM.match(content[:1000])
+    return int(found[3]) if found else None
+
+
+def may_be_deep(content: bytes) -> bool:
+    """Return whether an image may hold more than 8 bits per channel."""
+    if content.startswith(PNG):
+        return content[24:25] == b"\x10"
+    return not content.startswith((JPEG, b"BM", b"GIF8", b"RIFF", b"#?"))
+
+
+def why_unreadable(content: bytes) -> str:
+    """Return what a file is that OpenCV could not decode, to follow "it is"."""
+    if not content:
+        return "empty"
+    brand = content[8:12] if content[4:8] == b"ftyp" else None
+    if brand in HEIF:
+        return "HEIC, which OpenCV cannot read; convert it to JPEG or PNG"
+    if brand in AVIF:
+        return "AVIF, and damaged or not supported by this OpenCV"
+    if brand is not None or content[8:12] == b"AVI ":
+        return "a video; give it to kpextract track"
+    for magic, what in OTHERS.items():
+        if content.startswith(magic):
+            return what
+    for magic, name in READ_BY_OPENCV.items():
+        if content.startswith(magic):
+            return f"a {name} file that is truncated or damaged"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "a WebP file that is truncated or damaged"
+    return "not an image that OpenCV can read"
+
+
+def _jpeg_sizes(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the sizes in a JPEG's headers, up to the pixels."""
+    at = 2
+    while at + 9 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+        elif marker in WITHOUT_LENGTH:
+            at += 2
+        elif marker in FRAMES:
+            yield _number(content[at + 7 : at + 9]), _number(content[at + 5 : at + 7])
+            return
+        else:
+            at += 2 + max(2, _number(content[at + 2 : at + 4]))
+
+
+def _number(content: bytes) -> int:
+    return int.from_bytes(content, "big")
