@@ -1,6 +1,16 @@
 """Every error that kpextract raises on purpose. Each message says what was given, what
 is allowed and what to do."""
 
+from collections.abc import Iterable
+
+
+def did_you_mean(given: str, names: Iterable[str]) -> str:
+    """Return " Did you mean NAME?" for the most similar name; empty if none is."""
+    import difflib  # for errors only; takes a while
+
+    close = difflib.get_close_matches(given, list(names), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
 
 class KpextractError(Exception):
     """Base of all errors of this package."""

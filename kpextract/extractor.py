@@ -108,8 +108,7 @@ class Extractor:
         check_backend(backend)
         _check_count("max_keypoints", max_keypoints, least=1)
         _check_count("max_size", max_size, least=MIN_SIDE)
-        _check_count("num_threads", num_threads, least=1)
-        check_threads("num_threads", num_threads or 1)
+        _check_threads(num_threads)
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
         found = find_model(bundled_name(model, precision) if precision else model)
@@ -285,6 +284,11 @@ def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:
         runs.model_version,
         model.sha256,
     )
+
+
+def _check_threads(count: int | None) -> None:
+    _check_count("num_threads", count, least=1)
+    check_threads("num_threads", count or 1)
 
 
 def _check_count(name: str, value: int | None, least: int) -> None:

@@ -1,4 +1,4 @@
-"""Packages that are not always there, and what to say where one is missing."""
+"""Import optional packages, or say how to install what is missing."""
 
 import importlib
 import sys
@@ -12,6 +12,8 @@ from kpextract.errors import (
     MissingPackageError,
 )
 
+# Libraries that opencv-python links and that containers often lack.
+DISPLAY_LIBRARIES = ("libGL.so", "libgthread-2", "libglib-2", "libSM", "libXext")
 TELEMETRY = ("openvino_telemetry",)
 
 
@@ -49,6 +51,23 @@ def no_telemetry() -> Iterator[None]:
             del sys.modules[name]
 
 
+def repair(fault: str, distribution: str) -> str:
+    """Return a sentence with the command that repairs a package that does not load.
+
+    Args:
+        fault: what its import said.
+        distribution: its name on PyPI.
+    """
+    if any(name in fault for name in DISPLAY_LIBRARIES):
+        return (
+            "This system has no display libraries, so take the OpenCV without windows. "
+            "Run: pip uninstall -y opencv-python && "
+            "pip install opencv-python-headless (or apt-get install libgl1 "
+            "libglib2.0-0)."
+        )
+    return f"Run: pip install --force-reinstall {distribution}."
+
+
 def _import(
     module: str,
     shown: str,
@@ -57,10 +76,15 @@ def _import(
     distribution: str,
     error_type: type[KpextractError] = MissingPackageError,
 ) -> ModuleType:
-    """A module, or what installs it: an extra of kpextract or a distribution."""
+    """Return a module, or raise an error that says what repairs the installation."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        if not (isinstance(error, ModuleNotFoundError) and error.name == module):
+            raise error_type(
+                f"{caller} needs {shown}, which is installed and cannot be loaded "
+                f"({error}). {repair(str(error), distribution)}"
+            ) from error
         raise error_type(
             f"{caller} needs {shown}, which is not installed. "
             f'Run: pip install "kpextract[{extra}]" (or pip install {distribution}).'

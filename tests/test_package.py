@@ -34,7 +34,7 @@ LAYERS = [
     {"video"},
     {"export", "system"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "__pyinstaller"},
 ]
 # Features.save and load hand over to the room that knows the file format, when called.
 HANDED_OVER = {("features", "formats")}

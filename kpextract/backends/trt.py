@@ -29,6 +29,7 @@ from kpextract.errors import BackendUnavailableError, MissingPackageError, Model
 from kpextract.modelfile import ModelFile, bundled_models
 from kpextract.refinement import Refinement
 
+BINDINGS = 'pip install "kpextract[cuda-python]" (or pip install pycuda)'
 # What is read of a sidecar; export/build.py says what each holds.
 SIDECAR = {
     "version",
@@ -56,9 +57,11 @@ def check(name: str) -> str:
     found = {need: list(filter(find_spec, modules)) for need, modules in needs.items()}
     missing = [need for need, modules in found.items() if not modules]
     if missing:
+        # TensorRT-RTX, or JetPack's TensorRT, needs no other TensorRT beside it.
+        install = TABLE[name].install if "TensorRT" in missing else BINDINGS
         raise BackendUnavailableError(
             f"backend {name!r} needs {' and '.join(missing)}, not installed. Run: "
-            f"{TABLE[name].install}."
+            f"{install}."
         )
     return ", ".join(modules[0] for modules in found.values())
 
