@@ -190,7 +190,7 @@ class _Flow:
         return written + sum(values[name] * self._read(name) for name in inputs)
 
     def _written(self, name: str) -> int:
-        """Return bytes per element as stored, after the nodes fused before it."""
+        """Return bytes per element in memory, once the fused readers have run."""
         needed = [
             max(map(self._written, reader.output))
             for reader in self._readers[name]
@@ -201,7 +201,7 @@ class _Flow:
         return own if whole or not needed else min(own, max(needed))
 
     def _read(self, name: str) -> int:
-        """Return bytes per element as read, before the nodes fused after it."""
+        """Return bytes per element in memory, before the fused writers run."""
         own, writer = self._bytes[name], self._writer.get(name)
         if writer is None or writer.op_type in THROUGH_MEMORY or not writer.input:
             return own

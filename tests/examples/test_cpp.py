@@ -190,7 +190,7 @@ def test_in_place_of_a_feature2d(photo, half_mask, model, extract, sanitized, tm
     assert printed.split() == [str(len(expected)), *facts.split()]
     given = ("--feature2d", "--describe-given")
     said = refuse(sanitized, "extract", path, tmp_path / "rows", *images, *given)
-    assert re.match("InvalidOptionError: .*cannot describe keypoints given", said)
+    assert re.match("InvalidOptionError: .*cannot describe given keypoints", said)
 
 
 def test_orb_is_replaced_by_one_line(plain, model, tmp_path):

@@ -207,7 +207,7 @@ def test_an_engine_that_no_longer_fits_is_rebuilt(jetson, capsys, monkeypatch):
             "tegrastats printed 'run as root', not the power",
         ),
         (printing("RAM 1/2MB CPU [1%@1]"), "tegrastats printed 'RAM 1/2MB"),
-        (printing("VDD_NEW 5mW/5mW"), "tegrastats names no rail that this script"),
+        (printing("VDD_NEW 5mW/5mW"), "tegrastats shows no rail that this script"),
     ],
 )
 def test_without_power_it_goes_on_and_the_row_says_so(
