@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -169,11 +171,24 @@ def test_default_usp_has_no_gradient_for_positions():
 @pytest.mark.parametrize("recipe", OBJECTIVES)
 def test_every_parameter_of_the_network_learns(recipe):
     torch.manual_seed(0)
-    network = UnsuperPoint(SMALL)
+    learned = WEIGHTS[recipe].get("refinement")  # as in `train.new_run`
+    network = UnsuperPoint(SMALL if learned else replace(SMALL, refine_width=0))
     homography = torch.tensor([[1.0, 0.02, 3], [-0.02, 1, -2], [0, 0, 1]])[None]
-    outputs = [network(torch.rand(1, 3, 64, 96)) for _ in range(2)]
+    images = torch.rand(2, 1, 3, 64, 96)
+    outputs = [network(image) for image in images]
     assert (warp_points(homography, points_of(outputs[0])) < 100).any()
-    torch.stack(list(evaluate(recipe, *outputs, homography).values())).sum().backward()
+    refined = []
+    if network.refiner is not None:
+        # A new refinement is the identity: its hidden layers would not learn yet.
+        torch.nn.init.normal_(network.refiner.layers[-1].weight, std=0.1)
+        refined = [
+            network.refiner(image, output.positions)
+            for image, output in zip(images, outputs, strict=True)
+        ]
+    objective, weights = choose_objective(recipe, {})
+    truth = Truth.of_planes(homography, (64, 96))
+    terms = objective(Views(*outputs, *refined), truth, weights)
+    torch.stack(list(terms.values())).sum().backward()
     for name, parameter in network.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
         if not name.endswith("0.0.bias") and ".0.bias" not in name:
