@@ -96,8 +96,7 @@ def paper_loss(
     Args:
         points: pairs of points of all pairs of views.
         centered: whether to subtract the mean distance; if not, sum_k s_k d_k.
-        indices: (B,) pairs of views.
-        logits: (2, B, M).
+        indices, logits: (B,) pairs of views, and their (2, B, M) logits.
     """
     partners, distances, mask = (tensor[indices] for tensor in points)
     scores0, scores1 = torch.sigmoid(logits)
