@@ -1,4 +1,4 @@
-"""What `kpextract bench` measures; no test knows how fast a machine is."""
+"""Test what `kpextract bench` measures; no test knows how fast a machine is."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -39,7 +39,7 @@ class Clock:
 
 
 class Timed:
-    """An extractor whose parts take known milliseconds."""
+    """Wrap an extractor so that its parts take known milliseconds."""
 
     def __init__(self, extractor, clock, **milliseconds):
         self._extractor, self._clock, self._takes = extractor, clock, milliseconds
