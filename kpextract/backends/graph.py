@@ -1,4 +1,4 @@
-"""What backends for ONNX graphs share."""
+"""The common part of the backends for ONNX graphs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from kpextract.modelfile import ModelFile
 
 
 class GraphBackend(ABC):
-    """Runs batches of any number of images of any size, in calls that the graph takes.
+    """Base of backends that split batches into calls that the graph accepts.
 
     A subclass sets both attributes.
     """
 
     _limits: Limits
-    _reach: int | None  # of `known_reach`; None never cuts images into strips
+    _reach: int | None  # from `known_reach`; None never cuts images into strips
 
     @property
     def takes_half(self) -> bool:
@@ -32,7 +32,7 @@ class GraphBackend(ABC):
         return join([self._run(part, watch) for part in parts], len(batch))
 
     def _run(self, batch: Batch, watch: Stopwatch) -> Outputs:
-        """Run a batch that the graph takes, in strips if its images are too large."""
+        """Run a batch that the graph accepts, in strips if its images are too large."""
         shape = batch.images.shape
         strips = find_strips(shape, self._reach)
         if not strips:
@@ -48,10 +48,10 @@ class GraphBackend(ABC):
 def outputs_of(
     model: ModelFile, metadata: Mapping[str, str]
 ) -> type[DenseMaps] | type[SparseRows]:
-    """Return the type of what a graph gives.
+    """Return the type of a graph's outputs.
 
     Raises:
-        ModelError: it is not a graph of ours.
+        ModelError: the graph was not written by kpextract.
     """
     kind = metadata.get("kpextract.kind")
     if kind not in OUTPUTS:
