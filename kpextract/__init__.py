@@ -1,4 +1,4 @@
-"""kpextract: learned keypoints and descriptors (UnsuperPoint) without PyTorch.
+"""Learned keypoints and descriptors (UnsuperPoint) without PyTorch.
 
 from kpextract import Extractor, match
 

@@ -1,9 +1,11 @@
-"""Every error that kpextract raises on purpose. Each message says what was given, what
-is allowed and what to do."""
+"""Errors that kpextract raises on purpose.
+
+Each message says what was given, what is allowed and what to do.
+"""
 
 
 class KpextractError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all kpextract errors."""
 
 
 class InvalidImageError(KpextractError, ValueError):
@@ -11,7 +13,7 @@ class InvalidImageError(KpextractError, ValueError):
 
 
 class InvalidOptionError(KpextractError, ValueError):
-    """An option outside its allowed values."""
+    """An option outside its range of allowed values."""
 
 
 class UsageError(KpextractError):
@@ -19,11 +21,11 @@ class UsageError(KpextractError):
 
 
 class ModelError(KpextractError):
-    """A model file that is missing, damaged or not one of ours."""
+    """A model file that is missing, corrupt or not a kpextract model."""
 
 
 class BackendUnavailableError(KpextractError, RuntimeError):
-    """A backend that was asked for by name and cannot run here."""
+    """A backend that was requested by name and cannot run here."""
 
 
 class FeatureFileError(KpextractError):
@@ -31,8 +33,8 @@ class FeatureFileError(KpextractError):
 
 
 class MissingPackageError(KpextractError, ImportError):
-    """An optional package that this call needs is not installed."""
+    """An optional package that a call needs and that is not installed."""
 
 
 class SourceError(KpextractError, OSError):
-    """A camera, video, folder or pipe that gives no frames, or none any more."""
+    """A camera, video, folder or pipe that delivers no frames or stopped delivering."""

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractorInfo:
-    """What an extractor really runs.
+    """Description of what an extractor actually runs.
 
     Attributes:
         backend: one of `kpextract.backends.BACKENDS`.
-        device: as the runtime reports it.
-        precision: of the network's arithmetic.
+        device: device as the runtime reports it.
+        precision: precision of the network's arithmetic.
         model: bundled name, or the stem of the file.
-        version: of the model's weights.
-        sha256: of the model file, hexadecimal.
+        version: version of the model's weights.
+        sha256: hash of the model file, hexadecimal.
     """
 
     backend: str
@@ -45,15 +45,15 @@ class ExtractorInfo:
 
 
 class Extractor:
-    """Learned keypoints and descriptors (UnsuperPoint) of images.
+    """Extractor of learned keypoints and descriptors (UnsuperPoint).
 
     Options are fixed at construction. One extractor may be called from many threads at
     once; the same image gives the same bits each time.
 
     Attributes:
-        info: what really runs.
-        pipeline: the steps of `detect`, for code that wants to do something between
-            them, as timing them.
+        info: what actually runs.
+        pipeline: the steps of `detect`, for code that works between them, such as
+            timing.
     """
 
     def __init__(
@@ -79,29 +79,30 @@ class Extractor:
             backend: "tensorrt" for engines; "onnx-cuda", "onnx-tensorrt", "onnx-cpu" or
                 "openvino" (dense models on the CPU) for ONNX files; "auto" for the best
                 that runs here.
-            precision: "int8" for the bundled model in 8-bit integers: quicker on a
-                CPU, a little less accurate. None for the model as it is.
-            max_keypoints: budget of an image; None keeps one per 8x8 cell.
-            min_score: least score of a keypoint, in [0, 1].
-            selection: which points get the budget: the "strongest", or on a "grid" of
-                buckets that take turns, for an even spread (SLAM, visual odometry).
+            precision: "int8" for the bundled model in 8-bit integers: faster on a CPU,
+                slightly less accurate. None for the model as it is.
+            max_keypoints: budget per image; None keeps one per 8x8 cell.
+            min_score: minimum score of a keypoint, in [0, 1].
+            selection: which points get the budget: the "strongest", or those of a
+                "grid" of buckets that take turns, for an even spread (SLAM, visual
+                odometry).
             color: channel order of color images, "bgr" (as cv2.imread gives) or "rgb".
             max_size: shrink images so that their longer side is at most this many
                 pixels; keypoints stay in pixels of the image given. None never resizes.
-            num_threads: CPU threads of one call; None leaves it to the runtime.
-            octaves: 2 also looks for points in the image at half its size, which share
+            num_threads: CPU threads per call; None leaves the choice to the runtime.
+            octaves: 2 also detects points in the image at half its size, which share
                 the budget: for matches across large changes of scale, at a quarter
-                more work. 1 looks at the image alone.
-            min_distance: pixels between any two keypoints, at least, in the image that
-                the network sees (after `max_size`); of two closer ones the better is
-                kept, and the budget goes to others. 0 keeps them all.
+                more work. 1 uses the image alone.
+            min_distance: minimum distance in pixels between any two keypoints in the
+                image that the network sees (after `max_size`); of two closer ones the
+                better is kept, and the budget goes to others. 0 keeps all.
             refine: move keypoints by what the image shows around them, by at most 2
-                pixels, and give `Features.sigma`; None where the model can.
+                pixels, and return `Features.sigma`; None does so if the model can.
 
         Raises:
-            InvalidOptionError: an option outside its allowed values, or one that the
-                model does not go with.
-            ModelError: no such model, or its hash is not the one of its sidecar.
+            InvalidOptionError: an option outside its allowed values, or one that does
+                not fit the model.
+            ModelError: no such model, or its hash differs from its sidecar's.
             BackendUnavailableError: the backend cannot run here.
         """
         check_backend(backend)
@@ -129,17 +130,17 @@ class Extractor:
         self.info = _info(found, self.pipeline.backend)
 
     def detect(self, image: np.ndarray, mask: np.ndarray | None = None) -> Features:
-        """Features of one image.
+        """Return the features of one image.
 
         Args:
-            image: (H, W), (H, W, 3) or (H, W, 4), at least 16 pixels a side; uint8,
+            image: (H, W), (H, W, 3) or (H, W, 4), at least 16 pixels per side; uint8,
                 uint16 (scaled by 1/257) or float32/float64 in [0, 1]; any strides,
                 never changed.
             mask: (H, W), non-zero where keypoints are allowed; applied before the
                 budget is spent.
 
         Raises:
-            InvalidImageError: the image or mask is none of these.
+            InvalidImageError: the image or mask has another form.
         """
         prepared = self.pipeline.prepare(image, mask)
         (outputs,) = self.pipeline.infer([prepared])
@@ -150,25 +151,25 @@ class Extractor:
         images: Iterable[np.ndarray],
         masks: Iterable[np.ndarray | None] | None = None,
     ) -> list[Features]:
-        """Features of several images, in their order; sizes may differ.
+        """Return the features of several images, in order; sizes may differ.
 
-        Images of one size share one call of the engine. Images of different sizes do
+        Images of equal size share one call of the engine. Images of different sizes do
         not: padding them to a common size would change what the network sees at their
-        borders. The octaves of one image are of different sizes, too.
+        borders. The octaves of one image differ in size, too.
 
         Args:
             images, masks: as for `detect`.
 
         Raises:
-            InvalidImageError: an image or mask is none of these, or there are not as
-                many masks as images.
+            InvalidImageError: an image or mask has another form, or the numbers of
+                images and masks differ.
         """
         images = list(images)
         masks = [None] * len(images) if masks is None else list(masks)
         if len(masks) != len(images):
             raise InvalidImageError(
                 f"detect_batch: got {len(images)} images and {len(masks)} masks. "
-                "Give one mask an image, or None in its place."
+                "Give one mask per image, or None in its place."
             )
         prepared = list(map(self.pipeline.prepare, images, masks))
         outputs = self.pipeline.infer(prepared)
@@ -177,21 +178,21 @@ class Extractor:
     def stream(
         self, frames: Iterable[np.ndarray], mask: np.ndarray | None = None
     ) -> Iterator[Features]:
-        """Features of each frame, in order and equal to those of `detect`.
+        """Yield the features of each frame, in order and equal to those of `detect`.
 
         Reading a frame (`next(frames)`, in another thread), preparing it, running the
-        engine and decoding overlap over neighboring frames, which gives more frames a
-        second and each of them later than `detect` would: on the CPU every core works
-        on a frame of its own. A few frames are read ahead; do not write into one
-        before its features are there.
+        engine and decoding overlap across neighboring frames, which gives more frames
+        per second, each with more latency than `detect`: on the CPU every core works on
+        its own frame. A few frames are read ahead; do not write into one before its
+        features are there.
 
         Args:
             frames: images as for `detect`.
             mask: as for `detect`, the same for all frames.
 
         Raises:
-            InvalidImageError: in the place of the frame that cannot be used; the stream
-                ends with it, as it does with what `frames` raises.
+            InvalidImageError: in place of an unusable frame; the stream ends with it,
+                as it does with any exception of `frames`.
         """
         pipeline, workers = self.pipeline.for_stream()
 
@@ -205,7 +206,7 @@ class Extractor:
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
         self, image: np.ndarray, mask: np.ndarray | None = None
     ) -> tuple[tuple["cv2.KeyPoint", ...], np.ndarray]:
-        """As `cv2.Feature2D.detectAndCompute`, for code written for ORB or SIFT.
+        """Detect like `cv2.Feature2D.detectAndCompute`, in place of ORB or SIFT.
 
         Returns:
             keypoints: tuple of cv2.KeyPoint, best first.
@@ -216,24 +217,24 @@ class Extractor:
         return tuple(features.to_cv2()), features.descriptors
 
     def defaultNorm(self) -> int:  # noqa: N802  # as in cv2.Feature2D
-        """The norm that compares descriptors, for `cv2.BFMatcher`: `cv2.NORM_L2`."""
+        """Return the norm that compares descriptors, `cv2.NORM_L2`."""
         return int(import_cv2("Extractor.defaultNorm").NORM_L2)
 
     def descriptorSize(self) -> int:  # noqa: N802  # as in cv2.Feature2D
-        """Values of a descriptor (D)."""
+        """Return the number of values per descriptor (D)."""
         return self.pipeline.backend.descriptor_dim
 
     def descriptorType(self) -> int:  # noqa: N802  # as in cv2.Feature2D
-        """OpenCV's number of a descriptor's type: `cv2.CV_32F`."""
+        """Return OpenCV's type of a descriptor, `cv2.CV_32F`."""
         return int(import_cv2("Extractor.descriptorType").CV_32F)
 
 
 def _check_model(model: ModelFile, pipeline: Pipeline) -> None:
-    """Raise where an option does not go with the model.
+    """Raise if an option does not fit the model.
 
     Raises:
-        InvalidOptionError: it comes too late for a model that decodes by itself, or
-            asks for sizes that the model does not take.
+        InvalidOptionError: the option comes too late for a sparse model, or needs sizes
+            that the model does not accept.
     """
     late = {
         "selection='grid'": pipeline.selection == "grid",
@@ -244,27 +245,27 @@ def _check_model(model: ModelFile, pipeline: Pipeline) -> None:
     if pipeline.decodes_itself and asked:
         raise InvalidOptionError(
             f"{model.path} decodes by itself and has spent its budget on the "
-            f"strongest; {' and '.join(asked)} needs a dense model, as the bundled "
+            f"strongest; {' and '.join(asked)} needs a dense model, like the bundled "
             "ones. (kpextract export --min-distance writes that option into it.)"
         )
     if pipeline.octaves > 1 and not pipeline.backend.takes_half:
         raise InvalidOptionError(
-            f"{model.path} takes no image together with its half, which octaves="
-            f"{pipeline.octaves} asks for. Use a model for any size, as the bundled "
+            f"{model.path} accepts no image together with its half, which octaves="
+            f"{pipeline.octaves} needs. Use a model for any size, like the bundled "
             "ones, or an engine built with --min-size of half its --max-size."
         )
 
 
 def _check_refine(model: ModelFile, backend: Backend, refine: bool) -> None:
-    """Raise where the model leaves no choice.
+    """Raise if the model leaves no choice.
 
     Raises:
-        InvalidOptionError: it decodes by itself, or has no refinement to ask for.
+        InvalidOptionError: the model is sparse, or has no refinement.
     """
     if backend.outputs is SparseRows:
         raise InvalidOptionError(
             f"{model.path} decodes by itself, refinement included where its source has "
-            "one. Leave out refine, or use a dense model, as the bundled ones."
+            "one. Leave out refine, or use a dense model, like the bundled ones."
         )
     if refine and backend.refinement is None:
         raise InvalidOptionError(

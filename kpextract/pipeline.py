@@ -1,4 +1,4 @@
-"""The way of an image to its features: prepare, infer, decode."""
+"""The steps from an image to its features: prepare, infer, decode."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Input(NamedTuple):
     """One image as the network sees it.
 
     pixels: (H', W', 3) uint8 BGR, padded right and bottom to multiples of 8.
-    frame: the image's sizes on its way, which lead back to the caller's pixels.
+    frame: sizes of the image, which lead back to the caller's pixels.
     """
 
     pixels: np.ndarray
@@ -41,7 +41,7 @@ class Prepared:
     """One image, ready for the network.
 
     Attributes:
-        inputs: the image, and its half where two octaves are asked for.
+        inputs: the image, and its half if two octaves are requested.
         mask: (H, W) bool of the caller's image; None allows keypoints everywhere.
     """
 
@@ -68,14 +68,14 @@ class Pipeline:
     refinement: Refinement | None
 
     def prepare(self, image: np.ndarray, mask: np.ndarray | None = None) -> Prepared:
-        """Check an image and make it the network's.
+        """Check an image and convert it to the network's input.
 
         Args:
             image, mask: as for `Extractor.detect`.
 
         Raises:
-            InvalidImageError: the image or mask cannot be used, or the model has no use
-                for a mask.
+            InvalidImageError: the image or mask cannot be used, or the model has no
+                mask input.
         """
         pixels = to_uint8_bgr(image, self.color)
         resized = fit_within(pixels, self.max_size)
@@ -89,16 +89,17 @@ class Pipeline:
     def infer(
         self, prepared: Sequence[Prepared], watch: Stopwatch = UNTIMED
     ) -> list[list[Outputs]]:
-        """Return the network's output for each input of each image, without the B.
+        """Run the network and return the output of each input of each image.
 
-        Inputs of one size share one call of the backend.
+        Inputs of equal size share one call of the backend; outputs come without the
+        leading B.
 
         Args:
             prepared: images of any sizes.
             watch: stopped after stacking, and after each stage of the backend.
 
         Raises:
-            InvalidImageError: a size that the model does not take.
+            InvalidImageError: the model does not accept this size.
         """
         inputs = [(each, one.mask) for one in prepared for each in one.inputs]
         results: dict[int, Outputs] = {}
@@ -117,7 +118,7 @@ class Pipeline:
         """Return the features of one image.
 
         Args:
-            outputs: of the network, for each input of this image.
+            outputs: the network's output for each input of this image.
             prepared: the image.
         """
         if isinstance(outputs[0], SparseRows):
@@ -141,13 +142,13 @@ class Pipeline:
         )
 
     def for_stream(self) -> tuple["Pipeline", int]:
-        """Return a pipeline for frames in a row, of equal results, and its threads."""
+        """Return a pipeline for streams, with equal results, and its thread count."""
         backend, workers = self.backend.for_stream()
         return replace(self, backend=backend), workers
 
     @property
     def decodes_itself(self) -> bool:
-        """Whether the model gives keypoints, not maps."""
+        """Whether the model returns keypoints rather than maps."""
         return self.backend.outputs is SparseRows
 
     def _check_mask(self, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -159,7 +160,7 @@ class Pipeline:
         return check_mask(mask, size)
 
     def _stack(self, inputs: Sequence[tuple[Input, np.ndarray | None]]) -> Batch:
-        """Return inputs of one size as a batch, with masks if the model takes them."""
+        """Stack inputs of one size into a batch, with masks if the model takes them."""
         images = as_batch([each.pixels for each, _ in inputs])
         if not self.backend.takes_mask:
             return Batch(images)

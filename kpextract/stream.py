@@ -1,4 +1,4 @@
-"""Work on a row of items ahead of the one who takes the results."""
+"""Parallel map over a stream of items, ahead of the consumer."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +13,12 @@ Result = TypeVar("Result")
 def map_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Iterator[Result]:
-    """`function` of each item, in order, by threads that also read the items.
+    """Yield `function` of each item, in order, from threads that also read the items.
 
     One thread reads at a time; while it works on its item, another reads the next. At
-    most `workers` + 1 items are on their way. What reading or working raises comes out
-    in the place of its item, after the results before it. When the caller stops early,
-    the threads end with the items that they have; no other is read.
+    most `workers` + 1 items are in flight. An exception of reading or working comes in
+    place of its item, after the results before it. If the caller stops early, the
+    threads end with the items that they have; no other is read.
     """
     row = _Row(function, items, workers)
     try:
@@ -50,14 +50,14 @@ class _Row(Generic[Item, Result]):
             thread.start()
 
     def results(self) -> Iterator[Result]:
-        """Each result as soon as it and those before it are there."""
+        """Yield each result as soon as it and those before it are ready."""
         while (future := self._results.get()) is not None:
             result = future.result()
             self._free.release()
             yield result
 
     def stop(self) -> None:
-        """End the threads; waits for the items that they have."""
+        """End the threads and wait for the items that they have."""
         self._ended = True
         self._free.release(len(self._threads))
         for thread in self._threads:
