@@ -1,6 +1,7 @@
 """Packages that are not always there, and what to say where one is missing."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,33 @@ def import_openvino(caller: str) -> ModuleType:
     with no_telemetry():
         names = ("openvino", "OpenVINO", caller, "openvino", "openvino")
         return _import(*names, error_type=BackendUnavailableError)
+
+
+def import_onnxruntime(install: str) -> ModuleType:
+    """Return ONNX Runtime with its telemetry off.
+
+    On import, its wheels write to the home folder and look up hosts of their maker.
+    `ORT_DISABLE_TELEMETRY` stops both, for processes that this one starts, too; where
+    the caller has imported it already, events can still be turned off.
+
+    Args:
+        install: command line that installs it.
+
+    Raises:
+        BackendUnavailableError: it is not installed.
+    """
+    imported = "onnxruntime" in sys.modules
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        onnxruntime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "the onnx backends need ONNX Runtime, which is not installed. Run: "
+            f"{install}."
+        ) from error
+    if imported and hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 @contextmanager

@@ -1,12 +1,16 @@
 """ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import sys
+import threading
+import weakref
 from types import ModuleType
 from typing import Any
 
+from kpextract import packages
 from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
 from kpextract.backends.graph import GraphBackend, outputs_of
 from kpextract.backends.limits import Limits
@@ -43,14 +47,7 @@ CUDA_MEMORY = "cuda"  # as ONNX Runtime names it
 
 def import_onnxruntime() -> ModuleType:
     """Return ONNX Runtime, or raise BackendUnavailableError with the install line."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "the onnx backends need ONNX Runtime, which is not installed. Run: "
-            f"{TABLE['onnx-cpu'].install}."
-        ) from error
-    return onnxruntime
+    return packages.import_onnxruntime(TABLE["onnx-cpu"].install)
 
 
 def check_listed(backend: str) -> ModuleType:
@@ -96,6 +93,7 @@ class OnnxBackend(GraphBackend):
         on_cpu = backend == "onnx-cpu"
         self._reach = known_reach(metadata, self._limits) if on_cpu else None
         self._session = _wrap(session, backend)
+        self._process, self._opening = os.getpid(), threading.Lock()
         self.info = BackendInfo(
             backend,
             "CPU" if on_cpu else "CUDA device 0",
@@ -104,9 +102,23 @@ class OnnxBackend(GraphBackend):
         )
 
     def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:
+        if self._process != os.getpid():
+            self._open_again()
         arrays = self._session.run(batch.inputs(), watch)
         named = dict(zip(self._order, arrays, strict=True))
         return self.outputs(**{name: named[name] for name in self.outputs._fields})
+
+    def _open_again(self) -> None:
+        """Open a session with threads of its own in a process that was forked."""
+        with self._opening:
+            if self._process != os.getpid():
+                backend = self.info.backend
+                onnxruntime = import_onnxruntime()
+                session = _open_session(
+                    onnxruntime, self._model, backend, self._num_threads
+                )
+                self._session = _wrap(session, backend)
+                self._process = os.getpid()
 
     def for_stream(self) -> tuple["OnnxBackend", int]:
         """Return a backend with one thread per call; see `Backend.for_stream`.
@@ -121,6 +133,22 @@ class OnnxBackend(GraphBackend):
 
 
 open_model = OnnxBackend
+_sessions: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def _keep_sessions() -> None:
+    """Never drop the sessions that a fork has inherited.
+
+    The end of a session waits for its threads, which a fork does not have: it would
+    hang or crash. At the end of the interpreter everything is dropped that something
+    in Python refers to, so what keeps a session is a reference that nobody holds.
+    """
+    for session in list(_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_sessions)
 
 
 def _check_provider(session: Any, backend: str) -> None:
@@ -235,7 +263,7 @@ def _load(
 ) -> Any:
     """Load a session without ONNX Runtime's silent fallback to the CPU."""
     try:
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             model.content, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # its exceptions share no public base class
@@ -243,3 +271,5 @@ def _load(
             f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
             "Give an .onnx file written by kpextract export."
         ) from error
+    _sessions.add(session)
+    return session
