@@ -15,11 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.turns import summarize
+from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.modelfile import find_model
 from kpextract.system.timing import spread, texture
 
@@ -30,6 +29,7 @@ SPINNING = {"spinning": "1", "sleeping": "0"}  # ONNX Runtime's allow_spinning
 
 def open_session(content: bytes, spinning: str) -> Any:
     """The model on the CPU, with its threads' way of waiting."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     return onnxruntime.InferenceSession(

@@ -34,11 +34,7 @@ def import_openvino(caller: str) -> ModuleType:
 
 
 def import_onnxruntime(install: str) -> ModuleType:
-    """Return ONNX Runtime with its telemetry off.
-
-    On import, its wheels write to the home folder and look up hosts of their maker.
-    `ORT_DISABLE_TELEMETRY` stops both, for processes that this one starts, too; where
-    the caller has imported it already, events can still be turned off.
+    """Return ONNX Runtime with its telemetry off, even if it was imported before.
 
     Args:
         install: command line that installs it.
@@ -47,9 +43,9 @@ def import_onnxruntime(install: str) -> ModuleType:
         BackendUnavailableError: it is not installed.
     """
     imported = "onnxruntime" in sys.modules
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
-        onnxruntime = importlib.import_module("onnxruntime")
+        with no_telemetry():
+            onnxruntime = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise BackendUnavailableError(
             "the onnx backends need ONNX Runtime, which is not installed. Run: "
@@ -62,11 +58,14 @@ def import_onnxruntime(install: str) -> ModuleType:
 
 @contextmanager
 def no_telemetry() -> Iterator[None]:
-    """Import what is imported in the block without the packages in `TELEMETRY`.
+    """Import what is imported in the block without telemetry.
 
     OpenVINO reports its import to its maker, and writes a user's number to the home
-    folder; without that package it works the same.
+    folder; without the packages in `TELEMETRY` it works the same. ONNX Runtime does
+    likewise unless its variable is set before it is first imported; processes that
+    this one starts inherit the variable.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     hidden = [name for name in TELEMETRY if name not in sys.modules]
     for name in hidden:  # None: as if it were not installed
         sys.modules[name] = None  # type: ignore[assignment]

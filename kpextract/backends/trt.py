@@ -82,7 +82,7 @@ class TensorRTBackend:
                 model; the message has the command that rebuilds it.
         """
         sidecar = _check_sidecar(model)
-        trt = _import_package(sidecar["tensorrt"]["package"])
+        trt = _import_package(model)
         _check_version(model, trt)
         device = open_device()
         _check_gpu(model, device)
@@ -138,8 +138,22 @@ def _check_sidecar(model: ModelFile) -> dict[str, Any]:
     return sidecar
 
 
-def _import_package(name: str) -> ModuleType:
-    """Import the package that built the engine."""
+def _import_package(model: ModelFile) -> ModuleType:
+    """Import the package that built the engine.
+
+    Raises:
+        ModelError: the sidecar names none of `PACKAGES`; importing runs code, so a file
+            may not name any other.
+        BackendUnavailableError: the package is not installed or fails to import.
+    """
+    built = model.sidecar["tensorrt"]
+    name = built.get("package") if isinstance(built, dict) else None
+    if not isinstance(name, str) or name not in PACKAGES:
+        raise ModelError(
+            f"{model.path}: its sidecar names {name!r} as the package that built it. "
+            f"Only {' and '.join(PACKAGES)} do. Build the engine again with kpextract "
+            "build."
+        )
     try:
         return import_tensorrt(name)
     except MissingPackageError as error:
