@@ -28,6 +28,10 @@ class BackendUnavailableError(KpextractError, RuntimeError):
     """A backend that was requested by name and cannot run here."""
 
 
+class OutOfMemoryError(KpextractError, MemoryError):
+    """An image or batch that needs more memory than there is."""
+
+
 class FeatureFileError(KpextractError):
     """A features file that cannot be read."""
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +15,16 @@ from kpextract.features import Features
 from kpextract.image import MIN_SIDE, check_color, check_octaves
 from kpextract.modelfile import ModelFile, bundled_name, find_model
 from kpextract.packages import import_cv2
-from kpextract.pipeline import Pipeline
+from kpextract.pipeline import Pipeline, typed_memory_errors
 from kpextract.selection import check_min_distance, check_selection
 from kpextract.stream import map_ahead
 
 if TYPE_CHECKING:
     import cv2
+
+
+# A generous bound of `num_threads`: with 500 on two cores, a call takes minutes.
+THREADS_PER_CORE, MIN_MAX_THREADS = 4, 16
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ class Extractor:
             color: channel order of color images, "bgr" (as cv2.imread gives) or "rgb".
             max_size: shrink images so that their longer side is at most this many
                 pixels; keypoints stay in pixels of the image given. None never resizes.
-            num_threads: CPU threads per call; None leaves the choice to the runtime.
+            num_threads: CPU threads per call, at most 4 per core (16 on few cores);
+                None leaves the choice to the runtime.
             octaves: 2 also detects points in the image at half its size, which share
                 the budget: for matches across large changes of scale, at a quarter
                 more work. 1 uses the image alone.
@@ -105,10 +110,11 @@ class Extractor:
             ModelError: no such model, or its hash differs from its sidecar's.
             BackendUnavailableError: the backend cannot run here.
         """
+        self._arguments = {k: v for k, v in locals().items() if k != "self"}
         check_backend(backend)
         _check_count("max_keypoints", max_keypoints, least=1)
         _check_count("max_size", max_size, least=MIN_SIDE)
-        _check_count("num_threads", num_threads, least=1)
+        _check_count("num_threads", num_threads, least=1, most=_max_threads())
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
         found = find_model(bundled_name(model, precision) if precision else model)
@@ -129,6 +135,10 @@ class Extractor:
         _check_model(found, self.pipeline)
         self.info = _info(found, self.pipeline.backend)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy by the constructor's arguments; the model is reopened."""
+        return _construct, (type(self), self._arguments)
+
     def detect(self, image: np.ndarray, mask: np.ndarray | None = None) -> Features:
         """Return the features of one image.
 
@@ -141,10 +151,12 @@ class Extractor:
 
         Raises:
             InvalidImageError: the image or mask has another form.
+            OutOfMemoryError: there is too little memory for it.
         """
-        prepared = self.pipeline.prepare(image, mask)
-        (outputs,) = self.pipeline.infer([prepared])
-        return self.pipeline.decode(outputs, prepared)
+        with typed_memory_errors():
+            prepared = self.pipeline.prepare(image, mask)
+            (outputs,) = self.pipeline.infer([prepared])
+            return self.pipeline.decode(outputs, prepared)
 
     def detect_batch(
         self,
@@ -171,9 +183,10 @@ class Extractor:
                 f"detect_batch: got {len(images)} images and {len(masks)} masks. "
                 "Give one mask per image, or None in its place."
             )
-        prepared = list(map(self.pipeline.prepare, images, masks))
-        outputs = self.pipeline.infer(prepared)
-        return list(map(self.pipeline.decode, outputs, prepared))
+        with typed_memory_errors():
+            prepared = list(map(self.pipeline.prepare, images, masks))
+            outputs = self.pipeline.infer(prepared)
+            return list(map(self.pipeline.decode, outputs, prepared))
 
     def stream(
         self, frames: Iterable[np.ndarray], mask: np.ndarray | None = None
@@ -197,9 +210,10 @@ class Extractor:
         pipeline, workers = self.pipeline.for_stream()
 
         def detect(frame: np.ndarray) -> Features:
-            prepared = pipeline.prepare(frame, mask)
-            (outputs,) = pipeline.infer([prepared])
-            return pipeline.decode(outputs, prepared)
+            with typed_memory_errors():
+                prepared = pipeline.prepare(frame, mask)
+                (outputs,) = pipeline.infer([prepared])
+                return pipeline.decode(outputs, prepared)
 
         return map_ahead(detect, frames, workers)
 
@@ -227,6 +241,10 @@ class Extractor:
     def descriptorType(self) -> int:  # noqa: N802  # as in cv2.Feature2D
         """Return OpenCV's type of a descriptor, `cv2.CV_32F`."""
         return int(import_cv2("Extractor.descriptorType").CV_32F)
+
+
+def _construct(kind: type[Extractor], arguments: dict[str, Any]) -> Extractor:
+    return kind(**arguments)
 
 
 def _check_model(model: ModelFile, pipeline: Pipeline) -> None:
@@ -286,9 +304,21 @@ def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:
     )
 
 
-def _check_count(name: str, value: int | None, least: int) -> None:
+def _check_count(
+    name: str, value: int | None, least: int, most: int | None = None
+) -> None:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if value is not None and (not whole or value < least):
         raise InvalidOptionError(
             f"{name} must be None or a whole number of at least {least}, got {value!r}."
         )
+    if value is not None and most is not None and value > most:
+        raise InvalidOptionError(
+            f"{name} must be at most {most} here, got {value}. None leaves the choice "
+            "to the runtime."
+        )
+
+
+def _max_threads() -> int:
+    """Return how many threads still make sense: far more of them only wait."""
+    return max(MIN_MAX_THREADS, THREADS_PER_CORE * (os.cpu_count() or 1))

@@ -1,6 +1,7 @@
 """The steps from an image to its features: prepare, infer, decode."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple, cast
@@ -10,7 +11,7 @@ import numpy as np
 from kpextract.backends.base import Backend, Batch, Outputs
 from kpextract.backends.stages import PREPROCESS, UNTIMED, Stopwatch
 from kpextract.decode import DenseMaps, Octave, SparseRows, decode_octaves, take
-from kpextract.errors import InvalidImageError
+from kpextract.errors import InvalidImageError, OutOfMemoryError
 from kpextract.features import Features
 from kpextract.image import (
     Frame,
@@ -23,6 +24,20 @@ from kpextract.image import (
     to_uint8_bgr,
 )
 from kpextract.refinement import Refinement
+
+
+@contextmanager
+def typed_memory_errors() -> Iterator[None]:
+    """Raise OutOfMemoryError in place of NumPy's or Python's MemoryError."""
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"there is too little memory for this image or batch ({error}). Give fewer "
+            "images at once, or smaller ones."
+        ) from error
 
 
 class Input(NamedTuple):

@@ -124,6 +124,7 @@ def test_public_names_are_the_documented_ones():
         "InvalidImageError",
         "InvalidOptionError",
         "ModelError",
+        "OutOfMemoryError",
         "BackendUnavailableError",
         "FeatureFileError",
         "SourceError",

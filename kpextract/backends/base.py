@@ -79,7 +79,8 @@ class Backend(Protocol):
 
         Raises:
             InvalidImageError: the model does not accept this size.
-            BackendUnavailableError: the GPU failed.
+            BackendUnavailableError: the GPU or the runtime failed.
+            OutOfMemoryError: the runtime got no memory for this batch.
         """
 
     def for_stream(self) -> tuple["Backend", int]:

@@ -23,7 +23,12 @@ from kpextract.backends.onnx_sessions import (
 from kpextract.backends.stages import Stopwatch
 from kpextract.backends.strips import known_reach
 from kpextract.backends.table import TABLE
-from kpextract.errors import BackendUnavailableError, ModelError
+from kpextract.errors import (
+    BackendUnavailableError,
+    KpextractError,
+    ModelError,
+    OutOfMemoryError,
+)
 from kpextract.modelfile import ModelFile
 from kpextract.refinement import Refinement
 
@@ -42,6 +47,8 @@ CUDA_OPTIONS = {"use_tf32": "0"}
 FLOAT16_OPTIONS = {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
 # One launch for the whole graph instead of one per kernel.
 GRAPH_OPTIONS = {"enable_cuda_graph": "1"}
+# Words of its errors, in lower case, that mean that an allocation failed.
+OUT_OF_MEMORY = ("bad_alloc", "failed to allocate memory", "out of memory")
 CUDA_MEMORY = "cuda"  # as ONNX Runtime names it
 
 
@@ -104,7 +111,12 @@ class OnnxBackend(GraphBackend):
     def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:
         if self._process != os.getpid():
             self._open_again()
-        arrays = self._session.run(batch.inputs(), watch)
+        try:
+            arrays = self._session.run(batch.inputs(), watch)
+        except MemoryError:
+            raise
+        except Exception as error:  # its exceptions share no public base class
+            raise _failure(error, batch) from error
         named = dict(zip(self._order, arrays, strict=True))
         return self.outputs(**{name: named[name] for name in self.outputs._fields})
 
@@ -130,6 +142,21 @@ class OnnxBackend(GraphBackend):
             return self, OVERLAPPED
         workers = self._num_threads or _cores()
         return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
+
+
+def _failure(error: Exception, batch: Batch) -> KpextractError:
+    """Return what ONNX Runtime's error means for the caller."""
+    text = str(error)
+    if any(words in text.lower() for words in OUT_OF_MEMORY):
+        count, height, width = batch.images.shape[:3]
+        return OutOfMemoryError(
+            f"ONNX Runtime got no memory for {count} x {width}x{height} pixels "
+            f"({text}). Give fewer images at once, or shrink them with max_size."
+        )
+    return BackendUnavailableError(
+        f"ONNX Runtime failed to run the model ({text}). kpextract doctor shows what "
+        "is usable here."
+    )
 
 
 open_model = OnnxBackend
