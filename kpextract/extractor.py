@@ -11,10 +11,10 @@ from kpextract.backends import check_backend, open_backend
 from kpextract.backends.base import Backend
 from kpextract.decode import SparseRows
 from kpextract.errors import InvalidImageError, InvalidOptionError
+from kpextract.feature2d import Feature2D, refuse_provided
 from kpextract.features import Features
 from kpextract.image import MIN_SIDE, check_color, check_octaves
 from kpextract.modelfile import ModelFile, bundled_name, find_model
-from kpextract.packages import import_cv2
 from kpextract.pipeline import Pipeline, typed_memory_errors
 from kpextract.selection import check_min_distance, check_selection
 from kpextract.stream import map_ahead
@@ -217,30 +217,58 @@ class Extractor:
 
         return map_ahead(detect, frames, workers)
 
-    def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
-        self, image: np.ndarray, mask: np.ndarray | None = None
-    ) -> tuple[tuple["cv2.KeyPoint", ...], np.ndarray]:
-        """Detect like `cv2.Feature2D.detectAndCompute`, in place of ORB or SIFT.
+    def feature2d(self) -> Feature2D:
+        """Return an object whose methods return what those of `cv2.Feature2D` do.
 
-        Returns:
-            keypoints: tuple of cv2.KeyPoint, best first.
-            descriptors: (N, D) float32, for cv2.NORM_L2; shape (0, D) without
-                keypoints.
+        `Extractor.detect` returns `Features`; code written for OpenCV expects a tuple
+        of cv2.KeyPoint, which the `detect` of this object returns.
         """
+        return Feature2D(self.pipeline)
+
+    def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
+        self,
+        image: np.ndarray,
+        mask: np.ndarray | None = None,
+        descriptors: np.ndarray | None = None,
+        useProvidedKeypoints: bool = False,  # noqa: N803
+    ) -> tuple[tuple["cv2.KeyPoint", ...], np.ndarray]:
+        """Detect like `cv2.Feature2D`; see `Feature2D.detectAndCompute`.
+
+        Raises:
+            InvalidImageError: as for `detect`, also for an empty image.
+            InvalidOptionError: `useProvidedKeypoints` is true.
+        """
+        refuse_provided(useProvidedKeypoints)
         features = self.detect(image, mask)
         return tuple(features.to_cv2()), features.descriptors
 
-    def defaultNorm(self) -> int:  # noqa: N802  # as in cv2.Feature2D
+    def compute(self, image: np.ndarray, keypoints: Any) -> tuple[Any, Any]:
+        """Describe given keypoints like `cv2.Feature2D`; see `Feature2D.compute`."""
+        return self.feature2d().compute(image, keypoints)
+
+    def empty(self) -> bool:
+        """Return False: there is always a model."""
+        return False
+
+    def getDefaultName(self) -> str:  # noqa: N802
+        """Return the name of the algorithm."""
+        return self.feature2d().getDefaultName()
+
+    def getMaxFeatures(self) -> int:  # noqa: N802
+        """Return the budget per image; 0 keeps one keypoint per cell."""
+        return self.feature2d().getMaxFeatures()
+
+    def defaultNorm(self) -> int:  # noqa: N802
         """Return the norm that compares descriptors, `cv2.NORM_L2`."""
-        return int(import_cv2("Extractor.defaultNorm").NORM_L2)
+        return self.feature2d().defaultNorm()
 
-    def descriptorSize(self) -> int:  # noqa: N802  # as in cv2.Feature2D
+    def descriptorSize(self) -> int:  # noqa: N802
         """Return the number of values per descriptor (D)."""
-        return self.pipeline.backend.descriptor_dim
+        return self.feature2d().descriptorSize()
 
-    def descriptorType(self) -> int:  # noqa: N802  # as in cv2.Feature2D
+    def descriptorType(self) -> int:  # noqa: N802
         """Return OpenCV's type of a descriptor, `cv2.CV_32F`."""
-        return int(import_cv2("Extractor.descriptorType").CV_32F)
+        return self.feature2d().descriptorType()
 
 
 def _construct(kind: type[Extractor], arguments: dict[str, Any]) -> Extractor:
@@ -299,7 +327,7 @@ def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:
         runs.device,
         runs.precision,
         model.name,
-        runs.model_version,
+        runs.model.version,
         model.sha256,
     )
 

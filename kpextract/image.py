@@ -36,6 +36,13 @@ class Frame:
         scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
         return (points + np.float32(0.5)) / scale - np.float32(0.5)
 
+    def to_input(self, points: np.ndarray) -> np.ndarray:
+        """Map (N, 2) points of the caller's image to the network's input."""
+        if self.image_size == self.input_size:
+            return points
+        scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
+        return (points + np.float32(0.5)) * scale - np.float32(0.5)
+
     def lengths_to_caller(self, lengths: np.ndarray) -> np.ndarray:
         """Scale lengths in pixels of the network's input to the caller's image."""
         scale = np.divide(self.input_size, self.image_size, dtype=np.float32)

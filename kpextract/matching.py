@@ -49,7 +49,7 @@ def match(
             outside its range.
     """
     check_bounds(min_similarity, max_ratio)
-    _check_widths(features0, features1)
+    _check_models(features0, features1)
     if not len(features0) or not len(features1):
         return np.empty((0, 2), dtype=np.intp)
     indices0 = np.arange(len(features0))
@@ -152,7 +152,13 @@ def check_bounds(min_similarity: float, max_ratio: float) -> None:
         )
 
 
-def _check_widths(features0: Features, features1: Features) -> None:
+def _check_models(features0: Features, features1: Features) -> None:
+    model0, model1 = features0.model, features1.model
+    if model0 and model1 and not model0.agrees(model1):
+        raise InvalidOptionError(
+            f"match: the features come from two models, {model0} and {model1}, whose "
+            "descriptors do not compare; extract both images with the same model."
+        )
     width0, width1 = features0.descriptors.shape[1], features1.descriptors.shape[1]
     if width0 != width1:
         raise InvalidOptionError(

@@ -10,8 +10,15 @@ import numpy as np
 
 from kpextract.backends.base import Backend, Batch, Outputs
 from kpextract.backends.stages import PREPROCESS, UNTIMED, Stopwatch
-from kpextract.decode import DenseMaps, Octave, SparseRows, decode_octaves, take
-from kpextract.errors import InvalidImageError, OutOfMemoryError
+from kpextract.decode import (
+    DenseMaps,
+    Octave,
+    SparseRows,
+    decode_octaves,
+    sample_descriptors,
+    take,
+)
+from kpextract.errors import InvalidImageError, InvalidOptionError, OutOfMemoryError
 from kpextract.features import Features
 from kpextract.image import (
     Frame,
@@ -129,6 +136,29 @@ class Pipeline:
         ordered = map(results.__getitem__, range(len(inputs)))
         return [list(islice(ordered, len(one.inputs))) for one in prepared]
 
+    def describe(self, image: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Return (N, D) unit descriptors at given points, from the image's own size.
+
+        Args:
+            image: as for `Extractor.detect`.
+            points: (N, 2) float32 x and y in its pixels, inside it.
+
+        Raises:
+            InvalidOptionError: the model is sparse, so has no map to sample.
+        """
+        if self.decodes_itself:
+            raise InvalidOptionError(
+                "this model decodes by itself and describes its own keypoints only. "
+                "Use a dense model, like the bundled ones."
+            )
+        one = replace(self, octaves=1)
+        prepared = one.prepare(image)
+        ((outputs,),) = one.infer([prepared])
+        maps, frame = cast(DenseMaps, outputs), prepared.inputs[0].frame
+        return sample_descriptors(
+            maps.descriptor_map, frame.to_input(points), maps.score_logits.shape[1]
+        )
+
     def decode(self, outputs: Sequence[Outputs], prepared: Prepared) -> Features:
         """Return the features of one image.
 
@@ -136,6 +166,9 @@ class Pipeline:
             outputs: the network's output for each input of this image.
             prepared: the image.
         """
+        return replace(self._decode(outputs, prepared), model=self.backend.info.model)
+
+    def _decode(self, outputs: Sequence[Outputs], prepared: Prepared) -> Features:
         if isinstance(outputs[0], SparseRows):
             return take(
                 outputs[0],

@@ -30,6 +30,7 @@ LAYERS = [
     {"decode", "modelfile"},
     {"backends"},
     {"pipeline"},
+    {"feature2d"},
     {"extractor", "matching", "draw", "photos", "formats"},
     {"video"},
     {"export", "system"},

@@ -7,6 +7,7 @@ import numpy as np
 
 from kpextract.backends.stages import UNTIMED, Stopwatch
 from kpextract.decode import DenseMaps, SparseRows
+from kpextract.features import ModelId
 from kpextract.refinement import Refinement
 
 OVERLAPPED = 2  # frames in flight: one in the network, one on the host
@@ -42,7 +43,7 @@ class BackendInfo:
     backend: str
     device: str
     precision: str
-    model_version: str
+    model: ModelId
 
 
 class Backend(Protocol):

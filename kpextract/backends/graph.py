@@ -9,7 +9,10 @@ from kpextract.backends.stages import UNTIMED, Stopwatch
 from kpextract.backends.strips import cut, find_strips, join_strips
 from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
 from kpextract.errors import ModelError
+from kpextract.features import ModelId
 from kpextract.modelfile import ModelFile
+
+SHA256_DIGITS = 12  # of a hash, that tell models apart
 
 
 class GraphBackend(ABC):
@@ -43,6 +46,23 @@ class GraphBackend(ABC):
     @abstractmethod
     def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:
         """Run the graph once."""
+
+
+def identity_of(model: ModelFile, metadata: Mapping[str, str]) -> ModelId:
+    """Return which weights a graph has.
+
+    Raises:
+        ModelError: the metadata do not say.
+    """
+    version = metadata.get("kpextract.version")
+    if version is None:
+        raise ModelError(
+            f"{model.path} is not a kpextract model: its metadata lack "
+            "kpextract.version. Give an .onnx file written by kpextract export."
+        )
+    sha256 = metadata.get("kpextract.sha256", "")
+    name = metadata.get("kpextract.name", model.name)
+    return ModelId(name, version, sha256[:SHA256_DIGITS])
 
 
 def outputs_of(

@@ -12,7 +12,7 @@ from typing import Any
 
 from kpextract import packages
 from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
-from kpextract.backends.graph import GraphBackend, outputs_of
+from kpextract.backends.graph import GraphBackend, identity_of, outputs_of
 from kpextract.backends.limits import Limits
 from kpextract.backends.onnx_sessions import (
     DeviceSession,
@@ -105,7 +105,7 @@ class OnnxBackend(GraphBackend):
             backend,
             "CPU" if on_cpu else "CUDA device 0",
             metadata.get("kpextract.precision", "float32"),
-            metadata["kpextract.version"],
+            identity_of(model, metadata),
         )
 
     def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:

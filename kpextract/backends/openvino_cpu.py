@@ -3,7 +3,7 @@
 from typing import Any
 
 from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
-from kpextract.backends.graph import GraphBackend, outputs_of
+from kpextract.backends.graph import GraphBackend, identity_of, outputs_of
 from kpextract.backends.limits import Limits
 from kpextract.backends.stages import INFERENCE, Stopwatch
 from kpextract.backends.strips import known_reach
@@ -60,7 +60,7 @@ class OpenVINOBackend(GraphBackend):
             name,
             ", ".join(self._compiled.get_property("EXECUTION_DEVICES")),
             "int8" if integers else hint.to_dtype().name,
-            metadata["kpextract.version"],
+            identity_of(model, metadata),
         )
 
     def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:

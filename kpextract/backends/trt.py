@@ -26,6 +26,7 @@ from kpextract.backends.trt_package import (
 )
 from kpextract.decode import OUTPUTS
 from kpextract.errors import BackendUnavailableError, MissingPackageError, ModelError
+from kpextract.features import ModelId
 from kpextract.modelfile import ModelFile, bundled_models
 from kpextract.refinement import Refinement
 
@@ -100,9 +101,9 @@ class TensorRTBackend:
         self._device = device
         # Also at exit, while CUDA still works.
         self.close = weakref.finalize(self, self._pool.close)
-        self.info = BackendInfo(
-            "tensorrt", device.name, sidecar["precision"], sidecar["version"]
-        )
+        # The sidecar has the hash of the ONNX file, not of the weights.
+        identity = ModelId(sidecar.get("name", model.name), sidecar["version"], "")
+        self.info = BackendInfo("tensorrt", device.name, sidecar["precision"], identity)
 
     def infer(self, batch: Batch, watch: Stopwatch = UNTIMED) -> Outputs:
         """Run the engine on a batch; see `Backend.infer`."""

@@ -3,11 +3,12 @@
 import os
 import zipfile
 from dataclasses import MISSING, fields
+from typing import Any
 
 import numpy as np
 
 from kpextract.errors import FeatureFileError
-from kpextract.features import Features
+from kpextract.features import Features, ModelId
 from kpextract.files import replacing
 
 # What NumPy raises on files that are cut off, damaged or something else.
@@ -24,11 +25,7 @@ _UNREADABLE = (
 
 def save(features: Features, path: str | os.PathLike[str]) -> None:
     """Write a file, whole or not at all."""
-    arrays = {
-        name: np.asarray(value)
-        for name, value in vars(features).items()
-        if value is not None
-    }
+    arrays = {name: np.asarray(value) for name, value in features.to_dict().items()}
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -41,12 +38,15 @@ def load(path: str | os.PathLike[str]) -> Features:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {
+            arrays: dict[str, Any] = {
                 field.name: file[field.name]
                 for field in fields(Features)
                 if field.default is MISSING or field.name in file
             }
         width, height = (int(side) for side in arrays.pop("image_size"))
+        if "model" in arrays:
+            name, version, sha256 = map(str, arrays["model"])
+            arrays["model"] = ModelId(name, version, sha256)
         return Features(**arrays, image_size=(width, height))
     except _UNREADABLE as error:
         raise FeatureFileError(
