@@ -79,12 +79,12 @@ def take(
         max_keypoints: the budget; None keeps all rows of the graph.
         min_score: minimum score, in [0, 1].
     """
-    scores = rows.scores[: int(rows.count)][:max_keypoints]
+    scores = _never_rising(rows.scores[: int(rows.count)][:max_keypoints])
     kept = int((scores >= min_score).sum())  # best first
     points = _clip(rows.keypoints[:kept], frame.input_size)
     return Features(
         keypoints=frame.to_caller(points),
-        scores=scores[:kept].copy(),
+        scores=scores[:kept],
         descriptors=rows.descriptors[:kept].astype(np.float32),
         image_size=frame.image_size,
     )
@@ -188,7 +188,7 @@ def decode_octaves(
         sigma = frame.lengths_to_caller(sigma)
     return Features(
         keypoints=frame.to_caller(points),
-        scores=sigmoid(cells.logits[kept]),
+        scores=_never_rising(sigmoid(cells.logits[kept])),
         descriptors=cells.descriptors(kept),
         image_size=frame.image_size,
         sigma=sigma,
@@ -278,6 +278,14 @@ def _allowed(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
     return mask[rows, columns]
 
 
+def _never_rising(scores: np.ndarray) -> np.ndarray:
+    """Return scores in the order of their logits without a rise by rounding.
+
+    The sigmoid in float32 is not monotone: a lower logit may give a higher last bit.
+    """
+    return np.minimum.accumulate(scores)
+
+
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Compute 1 / (1 + exp(-z)) without overflow, in the dtype of `logits`."""
     return np.exp(-np.logaddexp(0, -logits))
@@ -319,5 +327,6 @@ def sample_descriptors(
         np.einsum("dcn,cn->dn", near, shares, out=mixed[first : first + CHANNELS])
     sampled = np.ascontiguousarray(mixed.T)
     norms = np.sqrt(np.einsum("nd,nd->n", sampled, sampled))[:, None]
-    sampled /= np.maximum(norms, np.float32(TINY))
+    with np.errstate(invalid="ignore"):  # infinite values become NaN
+        sampled /= np.maximum(norms, np.float32(TINY))
     return sampled

@@ -18,7 +18,12 @@ from kpextract.decode import (
     sample_descriptors,
     take,
 )
-from kpextract.errors import InvalidImageError, InvalidOptionError, OutOfMemoryError
+from kpextract.errors import (
+    InvalidImageError,
+    InvalidOptionError,
+    ModelError,
+    OutOfMemoryError,
+)
 from kpextract.features import Features
 from kpextract.image import (
     Frame,
@@ -155,9 +160,11 @@ class Pipeline:
         prepared = one.prepare(image)
         ((outputs,),) = one.infer([prepared])
         maps, frame = cast(DenseMaps, outputs), prepared.inputs[0].frame
-        return sample_descriptors(
+        descriptors = sample_descriptors(
             maps.descriptor_map, frame.to_input(points), maps.score_logits.shape[1]
         )
+        self._check_finite(descriptors)
+        return descriptors
 
     def decode(self, outputs: Sequence[Outputs], prepared: Prepared) -> Features:
         """Return the features of one image.
@@ -165,8 +172,28 @@ class Pipeline:
         Args:
             outputs: the network's output for each input of this image.
             prepared: the image.
+
+        Raises:
+            ModelError: an output is NaN or infinite.
         """
-        return replace(self._decode(outputs, prepared), model=self.backend.info.model)
+        self._check_finite(*(array for output in outputs for array in _ranked(output)))
+        features = self._decode(outputs, prepared)
+        self._check_finite(features.descriptors)
+        return replace(features, model=self.backend.info.model)
+
+    def _check_finite(self, *arrays: np.ndarray) -> None:
+        """Raise unless what the network gave for this image is finite.
+
+        Raises:
+            ModelError: it is not.
+        """
+        if all(np.isfinite(array).all() for array in arrays):
+            return
+        raise ModelError(
+            f"model {self.backend.info.model} gives values that are not finite. Its "
+            "weights are corrupt, or a precision is too low for it; kpextract verify "
+            "compares it with its source."
+        )
 
     def _decode(self, outputs: Sequence[Outputs], prepared: Prepared) -> Features:
         if isinstance(outputs[0], SparseRows):
@@ -213,6 +240,14 @@ class Pipeline:
         if not self.backend.takes_mask:
             return Batch(images)
         return Batch(images, np.stack([_input_mask(*given) for given in inputs]))
+
+
+def _ranked(output: Outputs) -> tuple[np.ndarray, ...]:
+    """Return the arrays of an output that rank and place keypoints."""
+    if isinstance(output, SparseRows):
+        count = int(output.count)
+        return output.keypoints[:count], output.scores[:count]
+    return output.score_logits, output.positions
 
 
 def _input_mask(given: Input, mask: np.ndarray | None) -> np.ndarray:
