@@ -14,11 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from benchmarks import markdown, script
 from benchmarks.machine import write_result
 from benchmarks.turns import summarize
+from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.modelfile import find_model
 from kpextract.system.timing import spread, texture
 
@@ -29,6 +28,7 @@ SPINNING = {"spinning": "1", "sleeping": "0"}  # ONNX Runtime's allow_spinning
 
 def open_session(content: bytes, spinning: str) -> Any:
     """Open the model on the CPU, with spinning "1" or "0"."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     return onnxruntime.InferenceSession(

@@ -1,6 +1,7 @@
 """Import optional packages, or say how to install what is missing."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,13 +35,39 @@ def import_openvino(caller: str) -> ModuleType:
         return _import(*names, error_type=BackendUnavailableError)
 
 
+def import_onnxruntime(install: str) -> ModuleType:
+    """Return ONNX Runtime with its telemetry off, even if it was imported before.
+
+    Args:
+        install: command line that installs it.
+
+    Raises:
+        BackendUnavailableError: it is not installed.
+    """
+    imported = "onnxruntime" in sys.modules
+    try:
+        with no_telemetry():
+            onnxruntime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "the onnx backends need ONNX Runtime, which is not installed. Run: "
+            f"{install}."
+        ) from error
+    if imported and hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
 @contextmanager
 def no_telemetry() -> Iterator[None]:
-    """Import what is imported in the block without the packages in `TELEMETRY`.
+    """Import what is imported in the block without telemetry.
 
     OpenVINO reports its import to its maker, and writes a user's number to the home
-    folder; without that package it works the same.
+    folder; without the packages in `TELEMETRY` it works the same. ONNX Runtime does
+    likewise unless its variable is set before it is first imported; processes that
+    this one starts inherit the variable.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     hidden = [name for name in TELEMETRY if name not in sys.modules]
     for name in hidden:  # None: as if it were not installed
         sys.modules[name] = None  # type: ignore[assignment]

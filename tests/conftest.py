@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+# Tests import ONNX Runtime themselves, and must not report that to its maker.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 ROOT = Path(__file__).resolve().parents[1]
 # training, export and benchmarks are not installed. Their path goes last, so that an
 # installed kpextract is the one under test, not the folder next to them.

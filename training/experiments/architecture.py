@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.protocol import stretch
 from export.trace import trace
+from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.export.graph.int8 import quantize
 from kpextract.export.graph.tidy import tidy
 from kpextract.files import replacing
@@ -94,6 +94,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def session_milliseconds(model: onnx.ModelProto, image: np.ndarray) -> float:
     """Return the median time of an ONNX Runtime call on the CPU, in milliseconds."""
+    onnxruntime = import_onnxruntime()
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
