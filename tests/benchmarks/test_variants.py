@@ -89,7 +89,7 @@ def test_photos_of_another_size_are_refused(tmp_path, commands, photo, capsys):
     arguments = ["--images", str(tmp_path), "--calibrate", "x", "--out", "x/y.json"]
     assert variants.main(arguments) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.endswith("small.png is not of 640x480 pixels. Resize it.")
+    assert error.endswith("small.png is not 640x480 pixels. Resize it.")
     assert not Path("x").exists()
 
 
