@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from training import parallel
 from training.config import TrainConfig
 from training.correspondence import Correspondence, Homographies, Occluded, Stacked
+from training.depth.bending import make_bent_pairs
 from training.depth.boxes import make_boxed_pairs
 from training.depth.layers import make_layered_pairs
 from training.homography import Size, WarpRanges
@@ -21,7 +22,8 @@ from training.truth import Tracks, Truth
 
 # An untrained network cannot learn from large rotations: a run starts with a third.
 RAMP_START = 1 / 3
-DEPTH = (make_layered_pairs, make_boxed_pairs)  # alternate from step to step
+# They alternate from step to step.
+DEPTH = (make_layered_pairs, make_boxed_pairs, make_bent_pairs)
 TURNS = WarpRanges(any_turn=0.1, far=0.15)
 # Fractions of the pairs with both views in fair light, and with one.
 BOTH_FAIR, ONE_FAIR = 0.5, 0.3
