@@ -1,4 +1,4 @@
-"""Packages that are not always there, and what to say where one is missing."""
+"""Import optional packages, or say how to install them."""
 
 import importlib
 import sys
@@ -16,12 +16,12 @@ TELEMETRY = ("openvino_telemetry",)
 
 
 def import_cv2(caller: str) -> ModuleType:
-    """OpenCV, or an error that says which call needs it and how to install it."""
+    """Import OpenCV, or raise an error with the caller and the install line."""
     return _import("cv2", "OpenCV", caller, "cpu", "opencv-python")
 
 
 def import_onnx(caller: str) -> ModuleType:
-    """The package onnx, or an error as for `import_cv2`."""
+    """Import the package onnx, or raise an error like `import_cv2`."""
     return _import("onnx", "onnx", caller, "export", "onnx")
 
 
@@ -57,7 +57,7 @@ def _import(
     distribution: str,
     error_type: type[KpextractError] = MissingPackageError,
 ) -> ModuleType:
-    """A module, or what installs it: an extra of kpextract or a distribution."""
+    """Import a module, or name the extra and the distribution that install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
