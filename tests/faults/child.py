@@ -1,0 +1,76 @@
+"""A command line in a process of its own, in which something goes wrong.
+
+Python tells an audit hook of each file that is opened, renamed or removed, before it
+is: so a signal can be sent at each of these moments, and not only at random times.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import os, sys
+folder, moment, name = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+left = moment
+
+def hook(event, arguments):
+    global left
+    if event not in ("open", "os.rename", "os.remove", "os.mkdir"):
+        return
+    if isinstance(arguments[0], str) and arguments[0].startswith(folder):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), name)
+
+if moment:
+    sys.addaudithook(hook)
+from kpextract.cli import main
+sys.exit(main(sys.argv[4:]))
+"""
+SECONDS = 120  # after which a run counts as hung
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # linux/prctl.h, linux/capability.h
+
+
+def run(words, folder, *, moment=0, sent=signal.SIGKILL, prepare=None):
+    """Run `kpextract` with these words.
+
+    Args:
+        moment: number of the step with a file below `folder` at which the signal comes;
+            0: never.
+        prepare: called in the new process first.
+    """
+    command = [sys.executable, "-c", SCRIPT, folder, moment, int(sent), *words]
+    return subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=prepare,
+    )
+
+
+def fill_disk_at(size):
+    """Return what lets no file grow beyond `size` bytes, as a full disk would."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def obey_permissions():
+    """Take from root the right to write where permissions do not allow it."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def assert_one_line(done):
+    """Assert exit code 2 and one line that says why, whatever was printed before."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.rstrip("\n").split("\n")[-1]
+    assert last.startswith("kpextract: "), done.stderr
