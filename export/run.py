@@ -1,4 +1,4 @@
-"""Trained weights to the ONNX model and sidecar that the runtime loads.
+"""Export trained weights to the ONNX model and sidecar that the runtime loads.
 
     python -m export.run --weights runs/small/small.safetensors --out models/ \\
         --version 1 --images examples/
@@ -41,7 +41,7 @@ def export(
 
     Raises:
         ExportError: the graph differs from the network.
-        FileExistsError: a file is there already and `force` is not given.
+        FileExistsError: a file exists and `force` is not given.
     """
     network, facts = load_weights(weights)
     name = network.config.name
@@ -96,20 +96,24 @@ def _card(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module's docstring."""
     parser = argparse.ArgumentParser(
         prog="python -m export.run",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--weights", type=Path, required=True, help=".safetensors")
-    parser.add_argument("--out", type=Path, required=True, help="folder")
-    parser.add_argument("--version", required=True, help="of the weights")
-    parser.add_argument("--images", type=Path, required=True, help="photos to check on")
+    parser.add_argument("--weights", type=Path, required=True, help=".safetensors file")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--version", required=True, help="version of the weights")
     parser.add_argument(
-        "--engine", action="store_true", help="also sparse, float16 and the engine"
+        "--images", type=Path, required=True, help="folder of photos to check on"
     )
-    parser.add_argument("--force", action="store_true", help="replace what is there")
+    parser.add_argument(
+        "--engine",
+        action="store_true",
+        help="also write the sparse and float16 graphs and the engine",
+    )
+    parser.add_argument("--force", action="store_true", help="replace existing files")
     options = vars(parser.parse_args(arguments))
     engine = options.pop("engine")
     try:

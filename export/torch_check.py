@@ -1,4 +1,4 @@
-"""Does the ONNX graph say what the trained network says?"""
+"""Compare the ONNX graph with the trained network."""
 
 import copy
 from pathlib import Path
@@ -40,7 +40,7 @@ def check(
 
 
 def _reference(network: UnsuperPoint, batch: np.ndarray) -> DenseMaps:
-    """What PyTorch gives for (B, H, W, 3) uint8, of a network in float64.
+    """Run a float64 network in PyTorch on (B, H, W, 3) uint8.
 
     In float32 its rounding, with batch norm still apart, is larger than the graph's.
     """

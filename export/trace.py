@@ -1,4 +1,4 @@
-"""The trained network as the dense ONNX graph of the runtime."""
+"""Trace the trained network into the dense ONNX graph of the runtime."""
 
 import copy
 import io
@@ -19,11 +19,11 @@ from training.network import (
     UnsuperPoint,
 )
 
-WHITE = 255  # of 8 bits
+WHITE = 255  # 8-bit
 
 
 class DeployedNetwork(nn.Module):
-    """The network as it is shipped: camera bytes in, dense maps out.
+    """The network as shipped: camera bytes in, dense maps out.
 
     Batch norm and the scaling of pixels are folded into the convolutions. The shift of
     pixels is not: a bias would change what zero padding means at the border.
@@ -42,14 +42,14 @@ class DeployedNetwork(nn.Module):
             block[1] = nn.Identity()
 
     def forward(self, image: Tensor) -> DenseOutput:
-        """(B, H, W, 3) uint8 BGR, H and W multiples of 8."""
+        """Run on (B, H, W, 3) uint8 BGR, H and W multiples of 8."""
         # TensorRT takes 8-bit tensors as inputs only, to be cast at once.
         centered = image.float().permute(0, 3, 1, 2) - WHITE * PIXEL_MEAN
         return self.network.from_normalized(centered)
 
 
 def trace(network: UnsuperPoint, metadata: dict[str, str]) -> onnx.ModelProto:
-    """The dense graph with B, H and W free.
+    """Return the dense graph, with B, H and W free.
 
     Args:
         metadata: written into the file, for `InferenceSession.get_modelmeta`.

@@ -1,4 +1,4 @@
-"""Pictures of keypoints, matches and tracks, drawn with OpenCV."""
+"""Draw keypoints, matches and tracks with OpenCV."""
 
 import numpy as np
 
@@ -8,15 +8,15 @@ from kpextract.packages import import_cv2
 
 INLIER = (80, 200, 60)  # BGR green
 OUTLIER = (60, 60, 220)  # BGR red
-TRACK_COLORS = 24  # that tracks are told apart by
+TRACK_COLORS = 24  # distinct colors of tracks
 TEXT_HEIGHT = 16  # pixels
-SUBPIXEL_BITS = 4  # OpenCV draws at fractions of a pixel given as fixed point
+SUBPIXEL_BITS = 4  # fractional bits of the fixed-point coordinates OpenCV draws at
 
 
 def draw_keypoints(image: np.ndarray, features: Features) -> np.ndarray:
-    """A copy of `image` with a circle at each keypoint, from blue (last) to red (best).
+    """Draw a circle at each keypoint into a copy of `image`.
 
-    The color tells the rank, since scores crowd near 1.
+    Colors run from red (best) to blue (last) by rank, since scores crowd near 1.
 
     Args:
         image: as for `Extractor.detect`, BGR.
@@ -41,7 +41,7 @@ def draw_matches(
     pairs: np.ndarray,
     inliers: np.ndarray,
 ) -> np.ndarray:
-    """Both images side by side, a line for each match; inliers green and on top.
+    """Draw two images side by side with a line per match, inliers in green on top.
 
     Args:
         image0, image1: as for `Extractor.detect`, BGR.
@@ -71,9 +71,9 @@ def draw_matches(
 
 
 def draw_tracks(image: np.ndarray, ids: np.ndarray, tails: np.ndarray) -> np.ndarray:
-    """A copy of `image` with a line along each track's last positions.
+    """Draw each track's last positions as a line into a copy of `image`.
 
-    A dot marks where it is now. A track keeps its color from frame to frame.
+    A dot marks the current position. A track keeps its color from frame to frame.
 
     Args:
         image: as for `Extractor.detect`, BGR.
@@ -100,7 +100,7 @@ def draw_tracks(image: np.ndarray, ids: np.ndarray, tails: np.ndarray) -> np.nda
 
 
 def draw_caption(canvas: np.ndarray, text: str) -> None:
-    """A line of white text on a dark bar at the top of `canvas`, in place.
+    """Write a line of white text on a dark bar at the top of `canvas`, in place.
 
     Args:
         canvas: (H, W, 3) uint8 BGR.
@@ -110,14 +110,14 @@ def draw_caption(canvas: np.ndarray, text: str) -> None:
     canvas[: TEXT_HEIGHT + 8] //= 3
     font, thickness = cv2.FONT_HERSHEY_SIMPLEX, 1
     (needs, _), _ = cv2.getTextSize(text, font, 0.5, thickness)
-    scale = min(0.5, 0.5 * (width - 8) / needs)  # shrunk where the image is narrow
+    scale = min(0.5, 0.5 * (width - 8) / needs)  # narrow images get smaller text
     at = (4, TEXT_HEIGHT)
     white = (255, 255, 255)
     cv2.putText(canvas, text, at, font, scale, white, thickness, cv2.LINE_AA)
 
 
 def _circle(canvas: np.ndarray, point: np.ndarray, color: tuple[int, int, int]) -> None:
-    """A circle around a sub-pixel point, large enough to be seen in the picture."""
+    """Draw a circle around a sub-pixel point, large enough to see in the picture."""
     cv2 = import_cv2("drawing")
     radius = max(3, round(max(canvas.shape) / 320)) << SUBPIXEL_BITS
     line = (_thickness(canvas), cv2.LINE_AA, SUBPIXEL_BITS)
@@ -125,7 +125,7 @@ def _circle(canvas: np.ndarray, point: np.ndarray, color: tuple[int, int, int]) 
 
 
 def _thickness(canvas: np.ndarray) -> int:
-    """Of lines, in pixels."""
+    """Return the line thickness in pixels."""
     return max(1, round(max(canvas.shape) / 1280))
 
 

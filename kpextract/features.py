@@ -1,4 +1,4 @@
-"""What an extractor returns for one image."""
+"""Hold, save and load the features of one image."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from kpextract.packages import import_cv2
 if TYPE_CHECKING:
     import cv2
 
-# Pixels across the cell that a keypoint speaks for; OpenCV draws it as the diameter.
+# Side of the cell that a keypoint stands for, in pixels; OpenCV draws it as diameter.
 KEYPOINT_SIZE = 8.0
 
 
@@ -46,7 +46,7 @@ class Features:
 
     Attributes:
         keypoints: (N, 2) float32, x then y, in pixels of the image that the caller
-            gave; (0, 0) is the centre of the top-left pixel.
+            gave; (0, 0) is the center of the top-left pixel.
         scores: (N,) float32 in [0, 1], descending.
         descriptors: (N, D) float32, rows of unit length: the dot product of two rows is
             their cosine similarity.
@@ -121,7 +121,7 @@ class Features:
         return {name: value for name, value in named.items() if value is not None}
 
     def to_cv2(self) -> list["cv2.KeyPoint"]:
-        """Keypoints for OpenCV: `response` is the score, `size` the cell in pixels.
+        """Return OpenCV keypoints: `response` is the score, `size` the cell in pixels.
 
         Raises:
             MissingPackageError: OpenCV is not installed.
@@ -143,7 +143,7 @@ class Features:
         """Read what `save` wrote.
 
         Raises:
-            FeatureFileError: the file is missing, damaged or holds something else.
+            FeatureFileError: the file is missing, corrupt or holds something else.
         """
         from kpextract.formats import npz
 

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and know what is no file's own content."""
+"""Write files whole or not at all."""
 
 import os
 import secrets

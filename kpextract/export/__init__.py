@@ -1,1 +1,1 @@
-"""From a dense model to the files that robots run; needs no PyTorch."""
+"""Turn a dense model into the files that robots run, without PyTorch."""

@@ -1,4 +1,4 @@
-"""Do two dense models say the same of the same pixels?"""
+"""Compare the maps of two dense models."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ MIN_COSINE = 1 - 1e-5  # between descriptors of one cell
 
 @dataclass(frozen=True)
 class Agreement:
-    """Largest differences over all batches."""
+    """Max differences over all batches."""
 
     batches: int
     logit_error: float
     position_error: float  # pixels
-    cosine: float  # least, between descriptor-map entries
+    cosine: float  # min, between descriptor-map entries
 
     def require(self) -> None:
-        """Raise unless the two are equal but for rounding.
+        """Raise unless the two are equal up to rounding.
 
         Raises:
             ExportError: a difference is above its bound.
@@ -63,7 +63,7 @@ def compare(pairs: Iterable[tuple[DenseMaps, DenseMaps]]) -> Agreement:
 
 
 def _errors(ours: DenseMaps, reference: DenseMaps) -> tuple[float, float, float]:
-    """Logit error, position error, least cosine."""
+    """Return logit error, position error and min cosine."""
     first, second = ours.descriptor_map, reference.descriptor_map
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return (

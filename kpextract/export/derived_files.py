@@ -1,4 +1,4 @@
-"""All files that a robot may want of one dense model, each made and verified.
+"""Write and verify all files of one dense model that a robot may need.
 
 The steps are those of `kpextract export`, `kpextract build` and `kpextract verify`.
 """
@@ -26,11 +26,11 @@ Images = list[tuple[str, np.ndarray]]  # name and pixels
 
 @dataclass(frozen=True)
 class Step:
-    """A file that was written, and what came of comparing it with the dense model.
+    """A file that was written, and its comparison with the dense model.
 
     Attributes:
         verdict: figures, or why there are none.
-        missed: the figures are outside of the gate.
+        missed: whether the figures miss the gate.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class Step:
 
 
 def targets(dense: Path) -> tuple[Path, Path, Path]:
-    """Sparse graph, sparse float16 graph and engine beside a dense model."""
+    """Return the paths of sparse graph, sparse float16 graph and engine."""
     stem = dense.stem
     return (
         dense.with_name(f"{stem}-sparse.onnx"),
@@ -50,7 +50,7 @@ def targets(dense: Path) -> tuple[Path, Path, Path]:
 
 
 def make_all(dense: Path, photos: list[Path], force: bool) -> list[Step]:
-    """Sparse, float16 and engine of a dense model, beside it.
+    """Write sparse graph, float16 graph and engine beside a dense model.
 
     Args:
         photos: to compare each with the dense model on.
@@ -58,12 +58,12 @@ def make_all(dense: Path, photos: list[Path], force: bool) -> list[Step]:
     Raises:
         ExportError: a step failed.
         MissingPackageError: no TensorRT to build with.
-        FileExistsError: a file is there already and `force` is not given.
+        FileExistsError: a file exists and `force` is not given.
     """
     images = [(path.name, read_photo(path)) for path in photos]
     sparse, half, engine = files = targets(dense)
     refuse_existing([*files, *map(sidecar_path, files)], force)
-    import_tensorrt()  # what is missing is told before the work
+    import_tensorrt()  # fails before the work if it is missing
     steps = []
     for path, variant in ((sparse, Variant()), (half, Variant(fp16=True))):
         export_variant(dense, path, variant, force=force)
@@ -77,7 +77,7 @@ def make_all(dense: Path, photos: list[Path], force: bool) -> list[Step]:
 
 
 def verify(dense: Path, other: Path, images: Images) -> tuple[str, bool]:
-    """Verdict on `other` against the dense model, and whether it misses the gate."""
+    """Return a verdict on `other`, and whether it misses the gate."""
     if not images:
         return "not verified: none of the photos has its size", False
     try:
@@ -96,7 +96,7 @@ def verify(dense: Path, other: Path, images: Images) -> tuple[str, bool]:
 
 
 def summary(steps: list[Step]) -> str:
-    """A line for each file."""
+    """Return one line per file."""
     rows = [
         (step.path.name, f"{step.path.stat().st_size / MIB:.2f} MiB", step.what)
         for step in steps

@@ -1,7 +1,7 @@
-"""The error of this room, in a module that needs neither PyTorch nor ONNX."""
+"""Define the export error without importing PyTorch or ONNX."""
 
 from kpextract.errors import KpextractError
 
 
 class ExportError(KpextractError):
-    """A model that must not or cannot be written; the message says why."""
+    """A model that cannot or must not be written; the message says why."""

@@ -1,4 +1,4 @@
-"""A dense model to the variant that a robot runs; needs no PyTorch."""
+"""Export a variant of a dense model for a robot; needs no PyTorch."""
 
 import os
 from collections.abc import Iterator
@@ -35,22 +35,22 @@ from kpextract.photos import expand, read_photo
 
 KINDS = ("dense", "sparse")
 DESCRIPTORS = ("float32", "float16")
-MAX_KEYPOINTS = 1024  # where none is asked for
+MAX_KEYPOINTS = 1024  # default
 CALIBRATION_PHOTOS = 16  # each takes memory for all activations; more change little
 CALIBRATION_SIDE = 640  # pixels, longest
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is asked of a graph.
+    """Options of a variant.
 
     Attributes:
         kind: "dense", maps that the runtime decodes, or "sparse", keypoints.
         fp16: backbone and descriptor branch in float16.
         int8: the same in int8, for this runtime; None leaves it.
         size: (width, height) in pixels, multiples of 8; None leaves them free.
-        batch: images of a call; None leaves it free.
-        max_keypoints: rows of an image, sparse only; None takes 1024 or, where a fixed
+        batch: images per call; None leaves it free.
+        max_keypoints: rows per image, sparse only; None takes 1024 or, where a fixed
             size has fewer, all cells.
         mask: an input that says where keypoints may be, sparse only.
         descriptors: type of the output, sparse only.
@@ -74,7 +74,7 @@ class Variant:
         if self.int8 is not None:
             _check_choice("int8", self.int8, STYLES)
         if self.fp16 and self.int8:
-            raise InvalidOptionError("a graph is in float16 or in int8, not in both.")
+            raise InvalidOptionError("a graph is float16 or int8, not both.")
         if self.batch is not None and self.batch < 1:
             raise InvalidOptionError(f"batch must be at least 1, got {self.batch}.")
         if self.size and any(side < MIN_SIDE or side % STRIDE for side in self.size):
@@ -102,24 +102,24 @@ class Variant:
             return
         most = self.cells
         if self.max_keypoints < 1 or (most and self.max_keypoints > most):
-            bound = f"1 to {most}, one a cell" if most else "at least 1"
+            bound = f"1 to {most}, one per cell" if most else "at least 1"
             raise InvalidOptionError(
                 f"max_keypoints must be {bound}, got {self.max_keypoints}."
             )
 
     @property
     def precision(self) -> str:
-        """Of backbone and descriptor branch, as `kpextract.precision` has it."""
+        """Precision of backbone and descriptor branch, as in `kpextract.precision`."""
         return "float16" if self.fp16 else "int8" if self.int8 else "float32"
 
     @property
     def cells(self) -> int | None:
-        """Cells of an image; None where its size is free."""
+        """Number of cells per image; None if its size is free."""
         return self.size and self.size[0] * self.size[1] // STRIDE**2
 
     @property
     def rows(self) -> int:
-        """K of a sparse graph."""
+        """Rows per image of a sparse graph, K."""
         return self.max_keypoints or min(MAX_KEYPOINTS, self.cells or MAX_KEYPOINTS)
 
 
@@ -143,9 +143,9 @@ def export_variant(
         The sidecar, and how far the maps are from the source's on noise.
 
     Raises:
-        ExportError: the model is no dense one, or its variant fails the check.
+        ExportError: the model is not dense float32, or its variant fails the check.
         InvalidOptionError: options that do not go together.
-        ModelError: no such model, or a damaged one.
+        ModelError: no such model, or a corrupt one.
         UsageError: no photos at `photos`.
         OSError: `out` exists, or cannot be written.
     """
@@ -153,7 +153,7 @@ def export_variant(
     _check_target(out, found.path, force)
     if (photos is None) != (variant.int8 is None):
         raise InvalidOptionError(
-            "int8 is calibrated on photos: give them with int8, and with nothing else."
+            "int8 needs photos to calibrate on, and only int8 takes them."
         )
     source = parse_graph(found.content, found.path)
     entries = {"precision": "float32"} | read_metadata(source)
@@ -174,7 +174,7 @@ def export_variant(
 def build(
     source: onnx.ModelProto, variant: Variant, batches: Iterator[np.ndarray]
 ) -> onnx.ModelProto:
-    """The variant's graph from a dense float32 one.
+    """Build the variant's graph from a dense float32 one.
 
     Args:
         batches: (B, H, W, 3) uint8 BGR to calibrate int8 on.
@@ -240,19 +240,19 @@ def _check_choice(name: str, value: str | None, allowed: tuple[str, ...]) -> Non
 
 
 def _check_target(out: Path, source: Path, force: bool) -> None:
-    """Before the work: may the file be written?"""
+    """Raise before the work if the file must not be written."""
     if out.suffix != ".onnx":
-        raise InvalidOptionError(f"the file must end in .onnx, got {out}.")
+        raise InvalidOptionError(f"the file name must end in .onnx, got {out}.")
     if out.resolve() == source.resolve():
         raise InvalidOptionError(f"{out} is the model itself; write beside it.")
     refuse_existing([out, out.with_suffix(".json")], force)
 
 
 def _calibration(photos: str) -> Iterator[np.ndarray]:
-    """(1, H, W, 3) uint8 BGR of photos, evenly chosen where there are many.
+    """Yield photos as (1, H, W, 3) uint8 BGR, evenly chosen if there are many.
 
-    Each is the middle of its photo, as large as fits in all: the calibrator wants one
-    shape.
+    Each is the center of its photo, cropped to a size that all have: the calibrator
+    needs one shape.
     """
     paths = expand([photos])
     images = [

@@ -1,4 +1,4 @@
-"""Does a variant do what its source and the runtime's own decoding do?"""
+"""Check that a variant agrees with its source and with the runtime's decoding."""
 
 import numpy as np
 import onnx
@@ -18,7 +18,7 @@ from kpextract.refinement import Refinement
 
 MAX_DESCRIPTOR_ERROR = 1e-4  # the contract's bound between any two decoders
 HALF_STEP = 2.0**-12  # of a float16 below 0.5..1, which unit rows hardly exceed
-FREE_SHAPES = ((1, 64, 96), (2, 120, 160))  # B, H, W for what a graph leaves free
+FREE_SHAPES = ((1, 64, 96), (2, 120, 160))  # B, H, W where a graph leaves them free
 
 
 def check_variant(
@@ -27,11 +27,11 @@ def check_variant(
     rows: int,
     min_distance: float = 0.0,
 ) -> Agreement:
-    """Run both on noise: the maps against the source's, the rows against the maps.
+    """Run both on noise and compare maps with the source's, rows with the maps.
 
     Args:
         rows: K of a sparse graph.
-        min_distance: pixels that its keypoints are apart, at least.
+        min_distance: min pixels between its keypoints.
 
     Raises:
         ExportError: float32 maps that are not the source's, decoding that is not the
@@ -59,7 +59,7 @@ def check_variant(
 
 
 def _with_maps(model: onnx.ModelProto, source: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that gives the maps as well: exactly those that its decoding reads."""
+    """Return a copy that also outputs the maps that its decoding reads."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     given = {value.name for value in copy.graph.output}
@@ -70,7 +70,7 @@ def _with_maps(model: onnx.ModelProto, source: onnx.ModelProto) -> onnx.ModelPro
 
 
 def _noise(model: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
-    """Pixels, and masks where the graph takes them, of shapes that it allows."""
+    """Return pixels, and masks if the graph takes them, of shapes that it allows."""
     image = model.graph.input[0].type.tensor_type.shape.dim
     generator = np.random.default_rng(0)
     shapes = {
@@ -120,7 +120,7 @@ def _check_decoding(
 def same_features(
     ours: Features, reference: Features, max_descriptor_error: float
 ) -> bool:
-    """Are two results of one image the same keypoints in the same order?"""
+    """Return whether two results are the same keypoints in the same order."""
     return len(ours) == len(reference) and bool(
         np.allclose(ours.keypoints, reference.keypoints, 0, MAX_POSITION_ERROR)
         and np.allclose(ours.scores, reference.scores, 0, MAX_DESCRIPTOR_ERROR)

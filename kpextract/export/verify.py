@@ -1,7 +1,7 @@
-"""Does another form of a model find what its reference finds, on real photos?
+"""Compare another form of a model with its reference, on real photos.
 
-The two are compared by what a caller gets of them, `Features`, so that any two models
-and backends can be: an ONNX graph, its sparse or float16 form, an engine.
+The two are compared by their `Features`, so that any two models and backends can be:
+an ONNX graph, its sparse or float16 form, an engine.
 """
 
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ import numpy as np
 from kpextract import Extractor, ExtractorInfo, Features
 from kpextract.errors import InvalidImageError, ModelError
 
-COMMON = 1.0  # pixels: a keypoint that moved further counts as another one
+COMMON = 1.0  # pixels; a keypoint that moved further counts as a different one
 THRESHOLDS = (0.05, 0.1, 0.5, COMMON)  # pixels of drift
 
 
 @dataclass(frozen=True)
 class Figures:
-    """How far the other model is from its reference.
+    """Differences between a model and its reference.
 
     A keypoint of one is paired with at most one of the other, the nearest pairs first,
     up to 1 px apart; pairs are the common points. Cells are not compared: a network
@@ -51,7 +51,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Gate:
-    """Bounds that the figures of all images together must keep.
+    """Bounds on the figures of all images together.
 
     Attributes:
         max_changed: share of keypoints without a partner.
@@ -64,7 +64,7 @@ class Gate:
     min_cosine: float = 0.9995
 
     def missed(self, figures: Figures) -> list[str]:
-        """What does not hold, a sentence each; nothing when the gate is passed.
+        """Return one sentence per missed bound; an empty list if the gate is passed.
 
         NaN, infinite values and the lack of any common point miss every gate.
         """
@@ -90,7 +90,7 @@ class Gate:
         if figures.cosine["p50"] < self.min_cosine:
             faults.append(
                 f"the median cosine of descriptors is {figures.cosine['p50']:.5f}, "
-                f"{self.min_cosine:g} asked for"
+                f"{self.min_cosine:g} required"
             )
         return faults
 
@@ -114,7 +114,7 @@ class Comparison:
 def compare(
     reference: Extractor, other: Extractor, images: Iterable[tuple[str, np.ndarray]]
 ) -> Comparison:
-    """Figures of `other` against `reference`; open both with the same budget.
+    """Compare `other` with `reference`; open both with the same budget.
 
     Args:
         images: name and pixels of each, as for `Extractor.detect`; at least one.
@@ -183,10 +183,9 @@ def pair(reference: Features, other: Features) -> Pairing:
 def _partners(
     reference: Features, other: Features
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(M,) indices into each and (M,) distances, nearest pairs first.
+    """Return (M,) indices into each and (M,) distances, nearest pairs first.
 
-    Of keypoints at one place, which several cells may point at, those with the nearest
-    scores are partners.
+    Where several keypoints share one place, those with the nearest scores are paired.
     """
     candidates = []
     known = np.flatnonzero(_finite_rows(other))
@@ -210,12 +209,12 @@ def _partners(
 
 
 def _arrays(features: Features) -> np.ndarray:
-    """(N, 3 + D): all numbers of each keypoint."""
+    """Return all numbers of each keypoint, (N, 3 + D)."""
     return np.column_stack([features.keypoints, features.scores, features.descriptors])
 
 
 def _finite_rows(features: Features) -> np.ndarray:
-    """(N,) bool: keypoints without NaN or infinity."""
+    """Return which keypoints are without NaN and infinity, (N,) bool."""
     return np.isfinite(_arrays(features)).all(axis=1)
 
 
@@ -224,7 +223,7 @@ def _count_non_finite(features: Features) -> int:
 
 
 def summarize(pairings: list[Pairing]) -> Figures:
-    """Figures of the keypoints of one or more images."""
+    """Return the figures of the keypoints of one or more images."""
     drift = np.concatenate([pairing.drift for pairing in pairings])
     cosine = np.concatenate([pairing.cosine for pairing in pairings])
     score = np.concatenate([pairing.score for pairing in pairings])
@@ -251,9 +250,9 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 
 def _ranks(values: np.ndarray, *percents: int) -> dict[str, float]:
-    """By "p50" and the like, the least value that so many percent do not exceed.
+    """Return percentiles by name ("p50"): the min value that so many do not exceed.
 
-    It is one of the values, so that a bound on it is one on so many percent of the
+    A percentile is one of the values, so that a bound on it bounds that share of the
     points. Empty without values.
     """
     if not len(values):

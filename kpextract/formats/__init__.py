@@ -1,1 +1,1 @@
-"""What features are written to and read from, one format a file."""
+"""Write and read features, one file format per module."""

@@ -25,7 +25,7 @@ def load(path: str | os.PathLike[str]) -> Features:
     """Read what `save` wrote.
 
     Raises:
-        FeatureFileError: the file is missing, damaged or holds something else.
+        FeatureFileError: the file is missing, corrupt or holds something else.
     """
     try:
         arrays: dict[str, Any] = dict(_read(path))

@@ -1,1 +1,1 @@
-"""TensorRT engines: what is asked of the builder, the plan, the file."""
+"""Build TensorRT engines: input shapes, plan and file."""

@@ -1,4 +1,4 @@
-"""An exported ONNX model to the engine that a robot runs, and its sidecar."""
+"""Build an exported ONNX model into an engine with its sidecar."""
 
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +29,7 @@ def build(
     """Write the engine `out` and its sidecar beside it.
 
     Args:
-        model: bundled name, or path of an `.onnx` file of ours.
+        model: bundled name, or path of an `.onnx` file that kpextract exported.
         out: `<name>.engine`: the pure plan, which trtexec and C++ load as well.
         package: "auto", "tensorrt" or "tensorrt_rtx".
 
@@ -38,14 +38,16 @@ def build(
 
     Raises:
         MissingPackageError: the package is not installed.
-        ModelError: the model is missing or damaged.
+        ModelError: the model is missing or corrupt.
         InvalidOptionError: shapes or options that cannot be met.
-        ExportError: the model is not one of ours, or TensorRT cannot build it.
-        FileExistsError: a file is there already and `force` is not given.
+        ExportError: kpextract did not write the model, or TensorRT cannot build it.
+        FileExistsError: a file exists and `force` is not given.
     """
     sizes, options = sizes or Sizes(), options or BuildOptions()
     if out.suffix != ENGINE:
-        raise InvalidOptionError(f"an engine's name must end in {ENGINE}, got {out}.")
+        raise InvalidOptionError(
+            f"an engine's file name must end in {ENGINE}, got {out}."
+        )
     refuse_existing([out, sidecar_path(out)], force)
     found = find_model(model)
     graph = parse_graph(found.content, found.path)
@@ -105,11 +107,11 @@ def _card(
 
 
 def _dtype(tensor: onnx.ValueInfoProto) -> str:
-    """NumPy's name of its type."""
+    """Return NumPy's name of the element type."""
     element = tensor.type.tensor_type.elem_type
     return onnx.helper.tensor_dtype_to_np_dtype(element).name
 
 
 def _shape(tensor: onnx.ValueInfoProto) -> list[int]:
-    """-1 where the shape depends on the input's."""
+    """Return the shape, -1 where it depends on the input's."""
     return [dim.dim_value or -1 for dim in tensor.type.tensor_type.shape.dim]

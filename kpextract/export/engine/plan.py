@@ -1,6 +1,6 @@
-"""An ONNX graph as the serialized plan of TensorRT or TensorRT-RTX.
+"""Build an ONNX graph into a serialized plan of TensorRT or TensorRT-RTX.
 
-One path for every version: what a version can do is asked of its package. Built so far
+One path serves every version: its package is asked what it can do. Built so far
 with TensorRT-RTX only; the rest was checked against the API of each version, not run.
 """
 
@@ -26,10 +26,10 @@ WEAK_CONSTRAINT = "OBEY_PRECISION_CONSTRAINTS"
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the builder may use.
+    """Options of the builder.
 
     Attributes:
-        workspace: MiB of scratch memory that a layer may take; None: all there is.
+        workspace: max MiB of scratch memory per layer; None for all there is.
         dla: core of a Jetson's deep learning accelerator to run on; what it cannot
             run stays on the GPU.
         hardware_compatible: also for other GPUs than the one here, at some speed.
@@ -49,7 +49,7 @@ def build_plan(
     shapes: dict[str, Shapes],
     options: BuildOptions,
 ) -> bytes:
-    """The plan of a graph for the given shapes of its inputs.
+    """Build the plan of a graph for the given input shapes.
 
     Raises:
         InvalidOptionError: an option that this package or machine does not have.
@@ -94,13 +94,13 @@ def _title(trt: ModuleType) -> str:
 
 
 def _creation_flag(trt: ModuleType, name: str) -> int:
-    """The flag as `create_network` takes it; 0 where this version has none."""
+    """Return the flag as `create_network` takes it; 0 if this version has none."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, name, None)
     return 0 if flag is None else 1 << int(flag)
 
 
 def _parse(trt: ModuleType, network: Any, model: onnx.ModelProto, log: Any) -> None:
-    """Fill the network; all that the parser refuses is named with its node."""
+    """Fill the network; an error names every node that the parser refuses."""
     parser = trt.OnnxParser(network, log)
     if parser.parse(model.SerializeToString()):
         return
@@ -121,7 +121,7 @@ def _parse(trt: ModuleType, network: Any, model: onnx.ModelProto, log: Any) -> N
 def _keep_types(
     trt: ModuleType, network: Any, config: Any, model: onnx.ModelProto
 ) -> None:
-    """Weak typing: allow the types of the graph, and keep float32 where it says so.
+    """Under weak typing, allow the types of the graph and keep its float32 layers.
 
     Left alone, the builder may take any layer down to float16, positions as well.
     """
@@ -143,7 +143,7 @@ def _keep_types(
 def _configure(
     trt: ModuleType, builder: Any, config: Any, options: BuildOptions
 ) -> None:
-    """The user's options; one that cannot be met is an error."""
+    """Apply the user's options; one that cannot be met is an error."""
     # On by default: float32 convolutions, those of positions too, would have 10 bits.
     config.clear_flag(trt.BuilderFlag.TF32)
     if options.workspace is not None:
@@ -157,8 +157,8 @@ def _configure(
     if options.dla is not None:
         if not 0 <= options.dla < builder.num_DLA_cores:
             raise InvalidOptionError(
-                f"DLA core {options.dla} was asked for, and {_title(trt)} finds "
-                f"{builder.num_DLA_cores} on this machine. Leave --dla out."
+                f"DLA core {options.dla} was requested, but {_title(trt)} finds "
+                f"{builder.num_DLA_cores} on this machine. Leave out --dla."
             )
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = options.dla
@@ -167,13 +167,13 @@ def _configure(
         levels = getattr(trt, "HardwareCompatibilityLevel", None)
         if levels is None:
             raise InvalidOptionError(
-                f"{_title(trt)} builds for the GPU at hand only. Leave out "
+                f"{_title(trt)} builds only for the GPU of this machine. Leave out "
                 "--hardware-compatible, or install TensorRT 8.6 or newer."
             )
         config.hardware_compatibility_level = levels.AMPERE_PLUS
     if options.timing_cache and trt.__name__ == "tensorrt_rtx":
         raise InvalidOptionError(
-            "tensorrt_rtx measures no layers, so it has no timing cache. Leave out "
+            "tensorrt_rtx times no layers, so it has no timing cache. Leave out "
             "--timing-cache."
         )
 
@@ -183,7 +183,7 @@ def _load_timing_cache(config: Any, path: Path) -> None:
     cache = config.create_timing_cache(content)
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         raise InvalidOptionError(
-            f"timing cache {path} is damaged, or of another TensorRT or GPU. Delete "
+            f"timing cache {path} is corrupt, or from another TensorRT or GPU. Delete "
             "it, or give another name."
         )
 

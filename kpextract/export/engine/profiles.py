@@ -1,4 +1,4 @@
-"""The input shapes that an engine is built for: least, best and largest."""
+"""Choose the input shapes that an engine is built for: min, opt and max."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +12,7 @@ AXES = ("batch", "height", "width")  # of `image` and of `mask`, in this order
 
 
 class Range(NamedTuple):
-    """Lengths of one axis."""
+    """Min, opt and max length of one axis."""
 
     min: int
     opt: int
@@ -20,7 +20,7 @@ class Range(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """Shapes of one input."""
+    """Min, opt and max shape of one input."""
 
     min: list[int]
     opt: list[int]
@@ -29,12 +29,12 @@ class Shapes(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is asked of an engine; None: nothing.
+    """Requested image and batch sizes of an engine; None leaves one to the graph.
 
     Attributes:
-        size: (width, height) in pixels that it is fastest at.
-        min_size, max_size: its limits; `size` where None.
-        batch: (least, largest) images of a call; it is fastest at the largest.
+        size: (width, height) in pixels at which it is fastest.
+        min_size, max_size: its limits; default to `size`.
+        batch: (min, max) images per call; it is fastest at the max.
     """
 
     size: tuple[int, int] | None = None
@@ -45,8 +45,7 @@ class Sizes:
     def __post_init__(self) -> None:
         if self.size is None and (self.min_size or self.max_size):
             raise InvalidOptionError(
-                "--min-size and --max-size need --size, the size that the engine is to "
-                "be fastest at."
+                "--min-size and --max-size need --size, at which the engine is fastest."
             )
         for width, height in filter(None, (self.min_size, self.size, self.max_size)):
             if any(side < MIN_SIDE or side % STRIDE for side in (width, height)):
@@ -57,13 +56,12 @@ class Sizes:
         for axis, lengths in self.ranges().items():
             if list(lengths) != sorted(lengths) or lengths.min < 1:
                 raise InvalidOptionError(
-                    f"{axis} of the engine: {lengths.min} at least, {lengths.opt} at "
-                    f"best, {lengths.max} at most. They must be at least 1 and not "
-                    "become smaller."
+                    f"{axis} of the engine has min {lengths.min}, opt {lengths.opt}, "
+                    f"max {lengths.max}. They must be at least 1 and in this order."
                 )
 
     def ranges(self) -> dict[str, Range]:
-        """By axis; without the axes of which nothing is asked."""
+        """Return the requested range of each axis that has one."""
         found = {}
         if self.batch:
             least, largest = self.batch
@@ -76,11 +74,11 @@ class Sizes:
 
 
 def input_shapes(model: onnx.ModelProto, sizes: Sizes) -> dict[str, Shapes]:
-    """Shapes of each input; those of a fixed axis are the graph's own.
+    """Return the shapes of each input; fixed axes keep the graph's length.
 
     Raises:
-        InvalidOptionError: a fixed axis is asked to be something else, or the size of
-            a graph that leaves it open is not given.
+        InvalidOptionError: another length is requested for a fixed axis, or no size
+            for a graph without one.
     """
     asked = sizes.ranges()
     shapes = {}
@@ -94,13 +92,13 @@ def input_shapes(model: onnx.ModelProto, sizes: Sizes) -> dict[str, Shapes]:
 
 
 def _axis(axis: str, fixed: int, asked: dict[str, Range]) -> Range:
-    """What one axis takes; `fixed` 0: any length."""
+    """Return the range of one axis; `fixed` is its length in the graph, 0 if free."""
     option = "--batch" if axis == "batch" else "--size"
     if fixed:
         own = Range(fixed, fixed, fixed)
         if asked.get(axis, own) != own:
             raise InvalidOptionError(
-                f"the model takes {axis} {fixed} only, and {option} asks for "
+                f"the model takes only {axis} {fixed}, but {option} requests "
                 f"{asked[axis].min} to {asked[axis].max}. Leave {option} out, or "
                 "export the model again for that shape."
             )
@@ -109,7 +107,7 @@ def _axis(axis: str, fixed: int, asked: dict[str, Range]) -> Range:
         return asked.get(axis, Range(1, 1, 1))
     if axis not in asked:
         raise InvalidOptionError(
-            f"the model takes any {axis}, so the engine has to be told which: give "
-            "--size WIDTHxHEIGHT, as in --size 640x480."
+            f"the model takes any {axis}, but an engine needs a range: give --size "
+            "WIDTHxHEIGHT, as in --size 640x480."
         )
     return asked[axis]

@@ -1,4 +1,4 @@
-"""A progress bar for the builder."""
+"""Show the progress of the builder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 @contextmanager
 def show_progress(trt: ModuleType, config: Any) -> Iterator[None]:
-    """A bar of the outermost phase that names the one inside at work.
+    """Show a bar for the outermost phase, captioned with the current inner phase.
 
-    Versions that do not tell of their progress show none.
+    Versions that do not report progress show none.
     """
     base = getattr(trt, "IProgressMonitor", None)
     if base is None:
@@ -41,7 +41,7 @@ def show_progress(trt: ModuleType, config: Any) -> Iterator[None]:
             pass
 
     with tqdm(unit="step", leave=False) as bar:
-        monitor = Monitor(bar)  # a name of ours keeps it alive
+        monitor = Monitor(bar)  # this reference keeps it alive
         config.progress_monitor = monitor
         try:
             yield

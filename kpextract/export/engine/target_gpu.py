@@ -1,4 +1,4 @@
-"""The GPU that an engine is built for."""
+"""Identify the GPU that an engine is built for."""
 
 import ctypes
 
@@ -10,9 +10,10 @@ _NAME_LENGTH = 256  # bytes
 
 
 def gpu_facts() -> dict[str, str]:
-    """Name and compute capability of device 0, where TensorRT builds.
+    """Return name and compute capability of device 0, where TensorRT builds.
 
-    Asked of the driver, which is there wherever TensorRT builds. Not yet run on a GPU.
+    The driver is asked, which is present wherever TensorRT builds. Not yet run on a
+    GPU.
 
     Raises:
         ExportError: no driver or no device.

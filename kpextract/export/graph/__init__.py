@@ -1,1 +1,1 @@
-"""ONNX graphs: what they say of themselves, and each way to change one."""
+"""Read and transform ONNX graphs."""

@@ -1,4 +1,4 @@
-"""A graph for one size of image or batch."""
+"""Fix the image size or batch size of a graph."""
 
 import onnx
 
@@ -12,7 +12,7 @@ def fix_shape(
     """Write batch and size into the inputs and outputs of a dense graph.
 
     Args:
-        batch: images of a call; None leaves it free.
+        batch: images per call; None leaves it free.
         size: (width, height) in pixels, multiples of 8; None leaves both free.
     """
     graph = model.graph
@@ -40,6 +40,6 @@ def _set_dimensions(
 
 
 def dimension_names(value: onnx.ValueInfoProto) -> list[str]:
-    """Each dimension as the ONNX text format has it: a number or a name."""
+    """Return each dimension as in the ONNX text format: a number or a name."""
     shape = value.type.tensor_type.shape.dim
     return [dim.dim_param or str(dim.dim_value) for dim in shape]

@@ -1,4 +1,4 @@
-"""Float16 written into the graph, for runtimes that take types as they stand."""
+"""Write float16 into a graph, for runtimes that keep its types."""
 
 import numpy as np
 import onnx
@@ -11,10 +11,10 @@ SUFFIX = "_float16"
 
 
 def to_half(dense: onnx.ModelProto) -> onnx.ModelProto:
-    """A tidy dense graph with backbone and descriptor branch in float16.
+    """Convert backbone and descriptor branch of a tidy dense graph to float16.
 
-    Pixels, scores, positions and all inputs and outputs stay float32; casts stand
-    where the types meet.
+    Pixels, scores, positions and all inputs and outputs stay float32; casts are
+    inserted where the types meet.
     """
     model = onnx.ModelProto()
     model.CopyFrom(dense)
@@ -45,7 +45,7 @@ def to_half(dense: onnx.ModelProto) -> onnx.ModelProto:
 def _insert_casts(
     graph: onnx.GraphProto, *, entering: set[str], leaving: set[str]
 ) -> None:
-    """Put each cast right after the node whose result it takes."""
+    """Insert each cast right after the node whose output it reads."""
     casts = {
         source: helper.make_node("Cast", [source], [target], f"cast_{target}", to=dtype)
         for source, target, dtype in (

@@ -1,4 +1,4 @@
-"""Explicit 8-bit quantization (QDQ), calibrated on photos."""
+"""Quantize a graph to 8 bits (QDQ), calibrated on photos."""
 
 import contextlib
 import io
@@ -17,26 +17,26 @@ from kpextract.export.graph.tidy import IMAGE
 
 STYLES = ("onnxruntime", "tensorrt")
 PREPARED = "onnx.quant.pre_process"
-# Percent of the values of an activation that its range holds: a few outliers would
-# leave the others few levels.
+# Percent of the values of an activation inside its range: a few outliers would leave
+# the others few levels.
 PERCENTILE = 99.999
 
 
 class Calibration:
-    """Batches of pixels, one after another, as ONNX Runtime's calibrator wants them."""
+    """Batches of pixels, one by one, as ONNX Runtime's calibrator reads them."""
 
     def __init__(self, batches: Iterable[np.ndarray]):
         self._inputs = ({IMAGE: batch} for batch in batches)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next input of the model; None after the last."""
+        """Return the next input of the model; None after the last."""
         return next(self._inputs, None)
 
 
 def quantize(
     dense: onnx.ModelProto, batches: Iterable[np.ndarray], style: str
 ) -> onnx.ModelProto:
-    """A tidy dense graph with its backbone in int8; see `style` for the heads.
+    """Quantize the backbone of a tidy dense graph to int8; see `style` for the heads.
 
     Args:
         batches: (B, H, W, 3) uint8 BGR each, for the ranges of activations; at least
@@ -47,7 +47,7 @@ def quantize(
             TensorRT reads nothing else, and the heads but for their last layers too.
 
     Raises:
-        ExportError: no such style.
+        ExportError: unknown style.
     """
     import_onnxruntime()  # with its telemetry off, before any other import of it
     from onnxruntime.quantization import QuantFormat, quantize_static
@@ -60,8 +60,8 @@ def quantize(
         source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         marked = onnx.ModelProto()
         marked.CopyFrom(dense)
-        # Else it warns that it would rather have run a pass of its own first, which
-        # folds batch norms and constants; there are none here.
+        # Avoids a warning that its own preprocessing, which folds batch norms and
+        # constants, was not run: there is nothing to fold here.
         marked.metadata_props.add(key=PREPARED, value="onnxruntime.quant")
         onnx.save(marked, source)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
@@ -81,7 +81,7 @@ def quantize(
 
 
 def _options(style: str) -> dict[str, Any]:
-    """What the quantizer is told for a style."""
+    """Return the options of the quantizer for a style."""
     from onnxruntime.quantization import CalibrationMethod, QuantType
 
     if style == "onnxruntime":
@@ -104,4 +104,4 @@ def _options(style: str) -> dict[str, Any]:
                 "QuantizeBias": False,
             },
         }
-    raise ExportError(f"an int8 style is one of {STYLES}, got {style!r}.")
+    raise ExportError(f"int8 style must be one of {STYLES}, got {style!r}.")

@@ -1,4 +1,4 @@
-"""Which nodes of a dense graph may run in low precision."""
+"""Select the nodes of a dense graph that may run in low precision."""
 
 import onnx
 
@@ -7,7 +7,7 @@ HEADS = "/heads/"  # in the names of their nodes, as the trained network has the
 
 
 def low_precision_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Backbone, hidden layers of the heads and descriptor branch, in graph order.
+    """Return backbone, hidden head layers and descriptor branch, in graph order.
 
     Left out are the last convolutions of the score and position heads and all that
     follows them, since a float16 step is 0.5 px beyond 512 px and cells are ranked by
@@ -32,5 +32,5 @@ def low_precision_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def backbone_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Of `low_precision_nodes` those before the heads."""
+    """Return those of `low_precision_nodes` that come before the heads."""
     return [node for node in low_precision_nodes(graph) if HEADS not in node.name]

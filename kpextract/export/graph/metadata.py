@@ -47,7 +47,7 @@ def damage_is_told(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ExportError(
-            f"{path} is damaged, or not a model that kpextract wrote "
+            f"{path} is corrupt, or not a model that kpextract wrote "
             f"({type(error).__name__}: {reason}). {ADVICE}"
         ) from error
 
@@ -56,7 +56,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
     """Read the ONNX model of a file that kpextract wrote.
 
     Raises:
-        ExportError: the file is damaged or something else.
+        ExportError: the file is corrupt or something else.
         OSError: it cannot be read.
     """
     return parse_graph(path.read_bytes(), path)
@@ -70,7 +70,7 @@ def parse_graph(content: bytes, path: Path) -> onnx.ModelProto:
         path: names the file in messages.
 
     Raises:
-        ExportError: the content is damaged or something else.
+        ExportError: the content is corrupt or something else.
     """
     with damage_is_told(path):
         model = onnx.load_from_string(content)
@@ -136,7 +136,7 @@ def find_refinement(model: onnx.ModelProto) -> Refinement | None:
     """Return the refinement of a dense model; None if it has none.
 
     Raises:
-        ModelError: the entry is damaged.
+        ModelError: the entry is corrupt.
     """
     return Refinement.from_metadata({p.key: p.value for p in model.metadata_props})
 

@@ -1,4 +1,4 @@
-"""How far around a cell a dense network looks: the runtime needs it for strips."""
+"""Find how far around a cell a dense network looks, which strips depend on."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from kpextract.export.dense_agreement import open_session
 from kpextract.export.graph.tidy import IMAGE
 from kpextract.image import STRIDE
 
-# Nodes that read of each input the row that they write.
+# Nodes whose output row depends on the same row of each input.
 SAME_ROW = {
     *("Add", "Cast", "Clip", "Concat", "Constant", "Div", "Gather", "Identity"),
     *("LeakyRelu", "Mul", "Range", "Relu", "Sigmoid", "Slice", "Split", "Sub", "Tanh"),
@@ -32,17 +32,17 @@ class Rows(NamedTuple):
 
 
 def reach_entry(dense: onnx.ModelProto) -> dict[str, str]:
-    """For the metadata: the reach, where it is known."""
+    """Return the metadata entry of the reach; empty if it is unknown."""
     reach = find_reach(dense)
     return {} if reach is None else {"reach": str(reach)}
 
 
 def find_reach(dense: onnx.ModelProto) -> int | None:
-    """Rows above or below a cell's own on which its values in the maps depend.
+    """Return how many rows above or below a cell its values in the maps depend on.
 
-    Followed from node to node, and then tried: noise in strips of that halo must give
-    the maps of the whole. None for a graph of one size, or with a node that may look
-    further than is known here: the runtime then takes no strips.
+    The reach is followed from node to node and then tested: noise in strips with that
+    halo must give the maps of the whole image. None for a graph of one size, or with
+    a node whose reach is not known here: the runtime then uses no strips.
 
     Args:
         dense: in float32.
@@ -53,7 +53,7 @@ def find_reach(dense: onnx.ModelProto) -> int | None:
 
 
 def _follow(graph: onnx.GraphProto) -> int | None:
-    """The reach by the windows of the nodes; None where one is unknown."""
+    """Return the reach by the windows of the nodes; None if one is unknown."""
     rows = {IMAGE: Rows(1, 0, 0)}
     for node in graph.node:
         read = [rows[name] for name in node.input if name in rows]
@@ -69,7 +69,7 @@ def _follow(graph: onnx.GraphProto) -> int | None:
 
 
 def _written(node: onnx.NodeProto, read: list[Rows]) -> Rows | None:
-    """Of what `node` writes; None if it depends on no pixels, or nobody knows."""
+    """Return the rows of a node's output; None if it reads no pixels or is unknown."""
     strides = {rows.stride for rows in read}
     if len(strides) != 1:
         return None
@@ -85,7 +85,7 @@ def _written(node: onnx.NodeProto, read: list[Rows]) -> Rows | None:
 
 
 def _through_window(node: onnx.NodeProto, read: Rows) -> Rows | None:
-    """Of a convolution or pooling; along rows, the first of the two axes."""
+    """Return the rows of a convolution's or pooling's output."""
     stride = read.stride * _attribute(node, "strides", [1])[0]
     padded = _attribute(node, "auto_pad", b"NOTSET") != b"NOTSET"
     kernel = _attribute(node, "kernel_shape", None)
@@ -108,7 +108,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: object) -> Any:
 
 
 def _holds(dense: onnx.ModelProto, reach: int) -> bool:
-    """Do strips of noise give the maps of the whole?"""
+    """Check that strips of noise give the maps of the whole."""
     session = open_session(dense)
     names = list(DenseMaps._fields)
 

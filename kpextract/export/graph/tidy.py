@@ -1,4 +1,4 @@
-"""One form for every graph before it is changed, whatever tracer wrote it."""
+"""Bring graphs of any tracer into one form before they are changed."""
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -8,7 +8,7 @@ PIXELS = "image_float"
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with constants as initializers, pixels cast first and no empty casts."""
+    """Return a copy with constant initializers, an early pixel cast, no empty casts."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _constants_to_initializers(copy.graph)
@@ -26,7 +26,7 @@ def _constants_to_initializers(graph: onnx.GraphProto) -> None:
 
 
 def _cast_pixels_first(graph: onnx.GraphProto) -> None:
-    """TensorRT takes 8-bit tensors as inputs only, to be cast at once."""
+    """Cast the pixels first: TensorRT takes 8-bit tensors as inputs only."""
     for node in graph.node:
         replace_input(node, IMAGE, PIXELS)
     cast = helper.make_node(
@@ -36,7 +36,7 @@ def _cast_pixels_first(graph: onnx.GraphProto) -> None:
 
 
 def _drop_empty_casts(model: onnx.ModelProto) -> None:
-    """Casts of float32 to float32, which tracing under autocast leaves."""
+    """Remove casts from float32 to float32, which tracing under autocast leaves."""
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model).graph
     types = {v.name: v.type.tensor_type.elem_type for v in inferred.value_info}
@@ -49,7 +49,7 @@ def _drop_empty_casts(model: onnx.ModelProto) -> None:
 
 
 def replace_input(node: onnx.NodeProto, old: str, new: str) -> None:
-    """Let `node` read `new` wherever it read `old`."""
+    """Make `node` read `new` wherever it read `old`."""
     for index, name in enumerate(node.input):
         if name == old:
             node.input[index] = new

@@ -140,7 +140,7 @@ def test_the_gate_names_descriptors_that_turned():
     turned = [[np.cos(0.1), np.sin(0.1)]]
     figures = figures_of(features([[1, 1]]), features([[1, 1]], None, turned))
     (fault,) = Gate().missed(figures)
-    assert fault == "the median cosine of descriptors is 0.99500, 0.9995 asked for"
+    assert fault == "the median cosine of descriptors is 0.99500, 0.9995 required"
     assert Gate(min_cosine=0.99).missed(figures) == []
 
 

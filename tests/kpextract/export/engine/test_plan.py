@@ -174,7 +174,7 @@ def test_the_timing_cache_is_kept_between_builds(tmp_path):
     build_plan(tensorrt_10(), model("Relu"), SHAPES, options)
     assert path.read_bytes() == b"times"
     path.write_bytes(b"other GPU")
-    with pytest.raises(InvalidOptionError, match="of another TensorRT or GPU"):
+    with pytest.raises(InvalidOptionError, match="from another TensorRT or GPU"):
         build_plan(tensorrt_10(), model("Relu"), SHAPES, options)
     assert path.read_bytes() == b"other GPU"
 
