@@ -1,14 +1,13 @@
-"""Accuracy on sequences in HPatches' layout, as papers measure it.
+"""Measure accuracy on sequences in HPatches' layout, as papers do.
 
     python -m benchmarks.accuracy hpatches-sequences-release/ --out result.json
 
 A sequence is a folder with images 1.* (reference), 2.*, 3.* ... and text files H_1_2,
-H_1_3 ... that hold the 3x3 homography from image 1. All figures are means over pairs,
+H_1_3 ... that hold the 3x3 homography from image 1. All figures are means over pairs
 of 320x240 images with 300 points and of 640x480 images with 1000 points; sequences
-named i_* (illumination) and v_* (viewpoint) are averaged on their own too.
+named i_* (illumination) and v_* (viewpoint) are also averaged separately.
 """
 
-import argparse
 import itertools
 import sys
 from pathlib import Path
@@ -17,16 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, markdown
+from benchmarks import extractors, markdown, script
 from benchmarks.extractors import Candidate, open_candidate
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS, Setting, measure, stretch
-from kpextract import Features, KpextractError
+from kpextract import Features
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 from training.metrics import average
 
-# What a table shows of a row that has it: heading and format.
+# Heading and format of each table column; a table shows those that its rows have.
 COLUMNS = {
     "repeatability": ("Rep", ".3f"),
     "localization_error": ("LE", ".3f"),
@@ -63,15 +62,15 @@ class Pair(NamedTuple):
 
 
 def read_pairs(folder: Path) -> list[Pair]:
-    """All pairs of all sequences below `folder`, in order.
+    """Return all pairs of all sequences below `folder`, in order.
 
     Raises:
-        FileNotFoundError: there is no sequence, or one lacks an image.
+        FileNotFoundError: there is no sequence, or an image is missing.
     """
     homographies = sorted(folder.rglob("H_1_*"))
     if not homographies:
         raise FileNotFoundError(
-            f"{folder} has no sequence in HPatches' layout: no file H_1_2 below it."
+            f"{folder} has no sequence in HPatches' layout: no file H_1_* below it."
         )
     return [
         Pair(
@@ -86,12 +85,12 @@ def read_pairs(folder: Path) -> list[Pair]:
 def _image(folder: Path, stem: str) -> Path:
     found = sorted(folder.glob(f"{stem}.*"))
     if not found:
-        raise FileNotFoundError(f"{folder} lacks image {stem}.*")
+        raise FileNotFoundError(f"{folder} has no image {stem}.*")
     return found[0]
 
 
 def split(pairs: list[Pair]) -> dict[str, list[int]]:
-    """Indices of all pairs, and of each kind of change where there are several."""
+    """Return the indices of all pairs, and of each split if there are several."""
     sequences = [pair.reference.parent.name for pair in pairs]
     members = {"all": list(range(len(pairs)))}
     for name, prefix in SPLITS.items():
@@ -104,7 +103,11 @@ def split(pairs: list[Pair]) -> dict[str, list[int]]:
 def evaluate(
     candidate: Candidate, pairs: list[Pair], setting: Setting
 ) -> list[dict[str, float]]:
-    """Figures of each pair; the candidate must give all that it finds, best first."""
+    """Return the figures of each pair.
+
+    Args:
+        candidate: extractor without a budget; it returns all keypoints, best first.
+    """
 
     def look(path: Path) -> tuple[Features, np.ndarray]:
         image = to_uint8_bgr(read_photo(path), "bgr")
@@ -131,7 +134,7 @@ def evaluate(
 def compare(
     names: list[str], folder: Path, edgepoint2: Path | None = None
 ) -> dict[str, Any]:
-    """Figures of all extractors on all sequences below `folder`.
+    """Return the figures of all extractors on all sequences below `folder`.
 
     Returns:
         "folder"; "pairs" of each split; "models", the SHA-256 of each model; and
@@ -139,7 +142,7 @@ def compare(
 
     Raises:
         FileNotFoundError: see `read_pairs`.
-        KpextractError: an extractor cannot be had, or an image cannot be read.
+        KpextractError: an extractor cannot be opened, or an image cannot be read.
     """
     pairs = read_pairs(folder)
     members = split(pairs)
@@ -163,7 +166,7 @@ def compare(
 
 
 def table(rows: Rows) -> str:
-    """Markdown, an extractor a row; columns that no row has are left out."""
+    """Return Markdown with one row per extractor; empty columns are omitted."""
     present = set().union(*rows.values())
     columns = {key: column for key, column in COLUMNS.items() if key in present}
     head = ["extractor", *(heading for heading, _ in columns.values())]
@@ -175,15 +178,20 @@ def table(rows: Rows) -> str:
 
 
 def summary(rows: Rows) -> Rows:
-    """Return the rows with the columns of `SUMMARY` alone."""
+    """Return the rows with only the columns of `SUMMARY`."""
     return {
         name: {key: figures[key] for key in SUMMARY if key in figures}
         for name, figures in rows.items()
     }
 
 
+def part_table(result: dict[str, Any], setting: str, split: str = "all") -> str:
+    """Return the Markdown summary of one setting and split of a result."""
+    return table(summary(result["figures"][setting][split]))
+
+
 def report(result: dict[str, Any]) -> str:
-    """A table for each setting and split of what `compare` returns."""
+    """Return one table per setting and split of a result of `compare`."""
     return "\n\n".join(
         f"{setting}, {part} ({result['pairs'][part]} pairs):\n\n{table(rows)}"
         for setting, parts in result["figures"].items()
@@ -191,26 +199,19 @@ def report(result: dict[str, Any]) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accuracy",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path)
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.accuracy", __doc__)
+    parser.add_argument("folder", type=Path, help="folder of the sequences")
     extractors.add_arguments(parser)
-    parser.add_argument("--out", type=Path, help="JSON file")
+    help_text = "JSON file for the result (default: none)"
+    parser.add_argument("--out", type=Path, help=help_text)
     options = parser.parse_args(arguments)
-    try:
-        result = compare(options.extractors, options.folder, options.edgepoint2)
-    except (KpextractError, OSError) as error:
-        print(f"accuracy: {error}", file=sys.stderr)
-        return 1
+    result = compare(options.extractors, options.folder, options.edgepoint2)
     print(report(result))
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.accuracy.part_table")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Second views of photos under known homographies, one condition getting harder.
+"""Make second views of photos under known homographies and harder conditions.
 
-Every condition maps a photo and a level to a view. The views never share the photo's
-pixel grid, for a network that decodes cell by cell would find the same cells again.
+Every condition maps a photo and a level to a view. The views never share the pixel
+grid of the photo, since a network that decodes cells would find the same cells again.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-SHIFT = (5.3, 3.7)  # pixels, of views that turn and zoom: no multiple of a cell
-JITTER = 0.08  # how far the corners of other views move, share of the sides
+SHIFT = (5.3, 3.7)  # pixels, of rotated and zoomed views: no multiple of a cell
+JITTER = 0.08  # max shift of the corners of other views, relative to the sides
 SEED = 20190709
 
 
@@ -35,12 +35,12 @@ Make = Callable[[np.ndarray, float, np.ndarray, int], View]
 
 @dataclass(frozen=True)
 class Condition:
-    """What changes, its levels from none on, and how a view is made.
+    """A condition: its levels, starting from no change, and how to make a view.
 
     Attributes:
-        label: of the axis that shows the levels.
-        make: photo, level, another photo of the same size, and a seed, to a view.
-        logarithmic: whether that axis is.
+        label: axis label of the levels.
+        make: maps photo, level, another photo of the same size, and seed to a view.
+        logarithmic: whether the axis is logarithmic.
     """
 
     label: str
@@ -50,7 +50,7 @@ class Condition:
 
 
 def turned(photo: np.ndarray, degrees: float, beyond: np.ndarray, _: int) -> View:
-    """Turn about the center; another photo shows what lies beyond the border."""
+    """Rotate about the center; another photo fills the area beyond the border."""
     height, width = photo.shape[:2]
     center = ((width - 1) / 2, (height - 1) / 2)
     turn = np.vstack((cv2.getRotationMatrix2D(center, degrees, 1.0), (0, 0, 1)))
@@ -59,7 +59,7 @@ def turned(photo: np.ndarray, degrees: float, beyond: np.ndarray, _: int) -> Vie
 
 
 def zoomed(photo: np.ndarray, zoom: float, beyond: np.ndarray, _: int) -> View:
-    """Zoom about the center; another photo surrounds what becomes smaller."""
+    """Zoom about the center; another photo surrounds a smaller view."""
     height, width = photo.shape[:2]
     source, before = photo, np.eye(3)
     if zoom < 1:  # bilinear sampling alone would skip pixels
@@ -75,7 +75,7 @@ def zoomed(photo: np.ndarray, zoom: float, beyond: np.ndarray, _: int) -> View:
 
 
 def _resized(size0: tuple[float, float], size1: tuple[float, float]) -> np.ndarray:
-    """Return the homography of a resize between (width, height)s, half pixels kept."""
+    """Return the homography of a resize of (width, height), with half pixels."""
     x, y = size1[0] / size0[0], size1[1] / size0[1]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1.0]])
 
@@ -96,7 +96,7 @@ def _warp(photo: np.ndarray, homography: np.ndarray, beyond: np.ndarray) -> np.n
 def _seen_from_elsewhere(
     photo: np.ndarray, beyond: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a view whose corners moved a little, and its homography."""
+    """Return a view with slightly shifted corners, and its homography."""
     height, width = photo.shape[:2]
     right, bottom = width - 1, height - 1
     corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float32)
@@ -107,7 +107,7 @@ def _seen_from_elsewhere(
 
 
 def _spoiled(spoil: Callable[[np.ndarray, float, int], np.ndarray]) -> Make:
-    """Return the making of a view from elsewhere that is then spoiled."""
+    """Return a `Make` that degrades a view with slightly shifted corners."""
 
     def make(photo: np.ndarray, level: float, beyond: np.ndarray, seed: int) -> View:
         view, homography = _seen_from_elsewhere(photo, beyond, seed)
@@ -135,18 +135,18 @@ def motion_blurred(view: np.ndarray, length: float, seed: int) -> np.ndarray:
 
 
 def darkened(view: np.ndarray, light: float, _: int) -> np.ndarray:
-    """Scale all gray levels; what is left is rounded to 8 bits."""
+    """Scale all gray levels; the view is rounded to 8 bits afterwards."""
     return light * view.astype(np.float32)
 
 
 def flattened(view: np.ndarray, contrast: float, _: int) -> np.ndarray:
-    """Draw all gray levels toward the mean of each channel."""
+    """Pull all gray levels toward the mean of each channel."""
     mean = view.mean(axis=(0, 1), dtype=np.float32)
     return mean + contrast * (view - mean)
 
 
 def compressed(view: np.ndarray, quality: float, _: int) -> np.ndarray:
-    """Write as JPEG and read again."""
+    """Encode as JPEG and decode again."""
     _, content = cv2.imencode(".jpg", view, (cv2.IMWRITE_JPEG_QUALITY, int(quality)))
     return cv2.imdecode(content, cv2.IMREAD_COLOR)
 

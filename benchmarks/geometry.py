@@ -1,6 +1,6 @@
-"""Two-view geometry from matched points, and its distance from the truth.
+"""Two-view geometry from matched points, and its error.
 
-A pose takes points of camera 0 to camera 1: X1 = R X0 + t. Points are (N, 2) pixels.
+A pose maps points of camera 0 to camera 1: X1 = R X0 + t. Points are (N, 2) pixels.
 """
 
 from typing import NamedTuple
@@ -11,8 +11,8 @@ import numpy as np
 RANSAC_THRESHOLD = 1.0  # pixels
 RANSAC_ITERATIONS = 10_000
 RANSAC_CONFIDENCE = 0.9999
-FEWEST_FOR_ESSENTIAL = 5  # matches
-FEWEST_FOR_FUNDAMENTAL = 8
+MIN_FOR_ESSENTIAL = 5  # matches
+MIN_FOR_FUNDAMENTAL = 8
 POSE_THRESHOLDS = (5, 10, 20)  # degrees
 EPIPOLAR_THRESHOLDS = tuple(range(1, 11))  # pixels
 
@@ -27,7 +27,7 @@ class Pose(NamedTuple):
 def fundamental_matrix(
     pose: Pose, camera0: np.ndarray, camera1: np.ndarray
 ) -> np.ndarray:
-    """Return F with x1^T F x0 = 0 of two cameras with (3, 3) matrices."""
+    """Return F with x1^T F x0 = 0 for two cameras with (3, 3) matrices."""
     x, y, z = pose.translation
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     essential = cross @ pose.rotation
@@ -51,7 +51,7 @@ def epipolar_distances(
     lines1 = homogeneous0 @ fundamental.T
     lines0 = homogeneous1 @ fundamental
     residuals = np.abs((homogeneous1 * lines1).sum(axis=1))
-    tiny = np.finfo(np.float64).tiny  # the epipole has no line, and no residual
+    tiny = np.finfo(np.float64).tiny  # the epipole has neither line nor residual
     squares = [np.square(lines[:, :2]).sum(axis=1) for lines in (lines0, lines1)]
     inverse = sum(1 / np.maximum(square, tiny) for square in squares)
     return residuals * np.sqrt(inverse)
@@ -63,15 +63,15 @@ def estimate_pose(
     camera0: np.ndarray,
     camera1: np.ndarray,
 ) -> tuple[Pose, np.ndarray] | None:
-    """Return the pose that MAGSAC finds and (N,) bool, which matches support it.
+    """Estimate the pose by MAGSAC, with an (N,) bool mask of its inliers.
 
-    Pixels and both camera matrices go to OpenCV as they are: with normalized points and
-    an identity camera its MAGSAC gives errors several times as large.
+    Pixels and both camera matrices are passed to OpenCV unchanged: with normalized
+    points and an identity camera, the errors of its MAGSAC are several times as large.
 
     Returns:
-        None where the matches give no essential matrix.
+        None if the matches give no essential matrix.
     """
-    if len(points0) < FEWEST_FOR_ESSENTIAL:
+    if len(points0) < MIN_FOR_ESSENTIAL:
         return None
     points0, points1 = (points.astype(np.float64) for points in (points0, points1))
     try:
@@ -93,8 +93,8 @@ def estimate_pose(
 
 
 def estimate_fundamental(points0: np.ndarray, points1: np.ndarray) -> np.ndarray | None:
-    """Return the (3, 3) fundamental matrix that MAGSAC finds, None without one."""
-    if len(points0) < FEWEST_FOR_FUNDAMENTAL:
+    """Estimate the (3, 3) fundamental matrix by MAGSAC, or return None."""
+    if len(points0) < MIN_FOR_FUNDAMENTAL:
         return None
     points0, points1 = (points.astype(np.float64) for points in (points0, points1))
     try:
@@ -107,7 +107,7 @@ def estimate_fundamental(points0: np.ndarray, points1: np.ndarray) -> np.ndarray
 
 
 def _magsac() -> cv2.UsacParams:
-    """Return what cv2.USAC_MAGSAC stands for, with thresholds of our own."""
+    """Return the parameters of cv2.USAC_MAGSAC, with the thresholds of this module."""
     parameters = cv2.UsacParams()
     parameters.score = cv2.SCORE_METHOD_MAGSAC
     parameters.loMethod = cv2.LOCAL_OPTIM_SIGMA
@@ -118,7 +118,7 @@ def _magsac() -> cv2.UsacParams:
 
 
 def pose_error(pose: Pose, truth: Pose) -> float:
-    """Return the larger of the angles of rotation and translation, degrees.
+    """Return the larger of the rotation and translation errors, degrees.
 
     The sign of the translation is ignored, as in the tables of SuperGlue and LoFTR.
     """
@@ -130,14 +130,14 @@ def pose_error(pose: Pose, truth: Pose) -> float:
 
 
 def area_under_recall(error: float, threshold: float) -> float:
-    """Return what one pair adds to the AUC of the pose errors up to `threshold`.
+    """Return the contribution of one pair to the AUC of pose errors up to `threshold`.
 
     The share of pairs with an error below e, integrated over e from 0 to the threshold
-    and divided by it, is the mean of this over pairs: no step is rounded off.
+    and divided by it, is exactly the mean of this value over pairs.
     """
     return max(0.0, 1.0 - error / threshold)
 
 
 def accuracy_over_thresholds(distances: np.ndarray) -> float:
-    """Return mAA, the mean over 1 to 10 px of the share of (N,) distances within."""
+    """Return mAA: the mean share of (N,) distances within 1, 2, ..., 10 px."""
     return float(np.mean([(distances <= t).mean() for t in EPIPOLAR_THRESHOLDS]))

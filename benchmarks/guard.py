@@ -1,22 +1,20 @@
-"""Ratios within one run that tell whether kpextract has become slower.
+"""Detect slowdowns of kpextract by ratios within one run.
 
     python -m benchmarks.guard
 
-Milliseconds depend on the machine; ratios of what was measured in turns hardly do:
+Milliseconds depend on the machine; ratios of alternating measurements hardly do:
 
-- detect over session.run: all that kpextract adds to the network
-- decode over its arithmetic: decoding, over the NumPy calls that it cannot do without
-- detect over ORB: the network itself, over a peer with as many keypoints
+- detect over session.run: everything that kpextract adds to the network
+- decode over its arithmetic: decoding relative to the NumPy calls that it needs
+- detect over ORB: the network relative to a peer with the same number of keypoints
 
-kpextract and OpenCV run in processes of their own, which take turns: the waiting
-threads of two runtimes in one process slow each other. Each has one thread, so that
-what else runs on a small machine disturbs neither. benchmarks/limits.json says how
-high each ratio may be, and tests/benchmarks/test_guard.py holds it.
+kpextract and OpenCV run in alternating processes of their own: the idle threads of two
+runtimes in one process slow each other down. Each has one thread, so that other load on
+a small machine disturbs neither. benchmarks/limits.json holds the limit of each ratio,
+and tests/benchmarks/test_guard.py enforces it.
 """
 
-import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks import process, script
 from benchmarks.extractors import open_candidate
 from kpextract import Extractor
 from kpextract.decode import DenseMaps, decode
@@ -32,19 +31,18 @@ from kpextract.image import STRIDE, Frame
 from kpextract.system import timing
 
 LIMITS = Path(__file__).with_name("limits.json")
-ROOT = LIMITS.parents[1]
-PHOTO = ROOT / "examples" / "street-left.jpg"
+PHOTO = process.ROOT / "examples" / "street-left.jpg"
 MAX_KEYPOINTS = 1000
-SIZE, DIMENSION = (640, 480), 64  # of the photo in pixels, and of descriptors
+SIZE, DIMENSION = (640, 480), 64  # photo (width, height) in pixels; descriptors
 ROUNDS = 3
-CALLS = {"kpextract": 15, "decode": 200, "ORB": 60}  # a round
+CALLS = {"kpextract": 15, "decode": 200, "ORB": 60}  # per round
 
 
 def measure_kpextract() -> dict[str, float]:
-    """`detect` of the bundled model, and decoding.
+    """Measure `detect` with the bundled model, and decoding.
 
     Returns:
-        Median milliseconds of `detect`, and median ratios to what each is held against.
+        Median milliseconds of `detect`, and the median ratio of each to its reference.
     """
     extractor = Extractor(
         backend="onnx-cpu", max_keypoints=MAX_KEYPOINTS, num_threads=1
@@ -58,7 +56,7 @@ def measure_kpextract() -> dict[str, float]:
 
 
 def _decode_over_arithmetic() -> float:
-    """Median ratio of neighbors in time, on maps of noise."""
+    """Return the median ratio of adjacent calls, on maps of noise."""
     generator = np.random.default_rng(0)
     width, height = SIZE
     rows, columns = height // STRIDE, width // STRIDE
@@ -79,11 +77,11 @@ def _decode_over_arithmetic() -> float:
 
 
 def arithmetic(logits: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
-    """What decoding cannot do without: rank, fetch four neighbors, mix, normalize.
+    """Run the minimum of decoding: rank, fetch four neighbors, mix, normalize.
 
     Args:
-        logits: (N,) of the cells.
-        descriptors: (D, H/8, W/8), N cells.
+        logits: (N,), one per cell.
+        descriptors: (D, H/8, W/8) with N cells.
     """
     descriptors = descriptors.reshape(len(descriptors), -1)
     best = np.argpartition(-logits, MAX_KEYPOINTS)[:MAX_KEYPOINTS]
@@ -93,7 +91,7 @@ def arithmetic(logits: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
 
 
 def measure_orb() -> dict[str, float]:
-    """Median milliseconds of ORB with the same budget."""
+    """Measure the median milliseconds of ORB with the same budget."""
     cv2.setNumThreads(1)
     detect, image = open_candidate("ORB", MAX_KEYPOINTS).detect, cv2.imread(str(PHOTO))
     seconds = timing.time_calls(lambda: detect(image), CALLS["ORB"])
@@ -104,28 +102,26 @@ MEASURES = {"kpextract": measure_kpextract, "ORB": measure_orb}
 
 
 def ratios() -> dict[str, float]:
-    """Each ratio, the median of the rounds.
+    """Return the median of each ratio over the rounds.
 
     Raises:
-        subprocess.CalledProcessError: a process failed, and has said why.
+        FailedError: a process failed.
     """
     rounds = [one_round() for _ in range(ROUNDS)]
     return {name: float(np.median([r[name] for r in rounds])) for name in rounds[0]}
 
 
 def one_round() -> dict[str, float]:
-    """Each ratio, of processes that run one after another."""
+    """Return each ratio from processes that run one after another."""
     found: dict[str, float] = {}
     for who in MEASURES:
-        command = [sys.executable, "-m", "benchmarks.guard", who]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
-        found |= json.loads(done.stdout)
+        found |= json.loads(process.output("benchmarks.guard", who))
     detect, orb = found.pop("detect"), found.pop("ORB")
     return found | {"detect over ORB": detect / orb}
 
 
 def exceeded(found: dict[str, float], limits: dict[str, Any]) -> list[str]:
-    """What is above its limit, a sentence each.
+    """Return one sentence for each ratio above its limit.
 
     Args:
         limits: "most" and "why" by name, as in benchmarks/limits.json.
@@ -137,26 +133,23 @@ def exceeded(found: dict[str, float], limits: dict[str, Any]) -> list[str]:
     ]
 
 
+@script.command
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.guard",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    help_text = "only this one's milliseconds, as JSON, measured in this process"
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.guard", __doc__)
+    help_text = "extractor to measure in this process, as JSON (default: all ratios)"
     parser.add_argument("who", nargs="?", choices=MEASURES, help=help_text)
     who = parser.parse_args(arguments).who
-    if who is None:
-        found, limits = ratios(), json.loads(LIMITS.read_text())["ratios"]
-        for name, ratio in found.items():
-            print(f"{name}: {ratio:.3f}")
-        missed = exceeded(found, limits)
-        for sentence in missed:
-            print(sentence, file=sys.stderr)
-        return int(bool(missed))
-    print(json.dumps(MEASURES[who]()))
-    return 0
+    if who:
+        print(json.dumps(MEASURES[who]()))
+        return 0
+    found, limits = ratios(), json.loads(LIMITS.read_text())["ratios"]
+    for name, ratio in found.items():
+        print(f"{name}: {ratio:.3f}")
+    missed = exceeded(found, limits)
+    for sentence in missed:
+        print(sentence, file=sys.stderr)
+    return int(bool(missed))
 
 
 if __name__ == "__main__":

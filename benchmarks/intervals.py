@@ -20,7 +20,7 @@ class Interval(NamedTuple):
 def resampled_means(values: np.ndarray, seed: int = SEED) -> np.ndarray:
     """Return the means of `RESAMPLES` samples drawn with replacement.
 
-    The draw depends on the seed and the number of rows only, so samples of equal length
+    The draw depends only on the seed and the number of rows, so samples of equal length
     are resampled alike and their differences stay paired.
 
     Args:
@@ -43,7 +43,7 @@ def interval(values: np.ndarray) -> Interval:
 
 
 def level(values: np.ndarray, reference: np.ndarray) -> bool:
-    """Return whether the interval of the paired difference holds zero.
+    """Tell whether the interval of the paired difference contains zero.
 
     Args:
         values, reference: (N,) figures of two extractors on the same pairs.

@@ -1,14 +1,15 @@
-"""Milliseconds from image to features, of kpextract and its peers.
+"""Measure milliseconds from image to features for kpextract and its peers.
 
     python -m benchmarks.latency --extractors ORB small small-int8.onnx SIFT XFeat \\
         --out benchmarks/results/latency.json --plot
 
-Each is timed alone in a process of its own, since the threads of two runtimes slow each
-other, and the processes take turns. What counts is the ratio to the first extractor.
-For kpextract each stage is timed too, and the ratio of the whole to the bare network.
-Prints the table of the first size, batch and budget; the JSON file holds all. --plot
-draws it beside the file, with the accuracy of peers.json there. One extractor alone,
-in this process, with one size (the photo's own, if none is given), batch and budget:
+Each extractor is timed in a process of its own, since the threads of two runtimes slow
+each other down, and the processes alternate. The ratio to the first extractor is what
+counts. For kpextract, each stage is timed as well, and the ratio of the total to the
+bare network. Prints the table of the first size, batch and budget; the JSON file holds
+everything. --plot draws it next to the file, with the accuracy of the peers.json there.
+To time one extractor in this process, with one size (default: the photo's), batch and
+budget:
 
     python -m benchmarks.latency examples/street-left.jpg --extractor small
 """
@@ -18,11 +19,11 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import plots, speed
+from benchmarks import plots, script, speed
 from benchmarks.extractors import is_peer, open_candidate
 from benchmarks.machine import write_result
 from benchmarks.turns import in_turns, summarize
-from kpextract import InvalidOptionError, KpextractError
+from kpextract import InvalidOptionError
 from kpextract.cli.arguments import size
 from kpextract.errors import UsageError
 from kpextract.photos import read_photo
@@ -33,12 +34,14 @@ SIZES = [(640, 480), (1280, 720), (320, 240)]
 BATCHES = [1, 8, 32]
 BUDGETS = [1000, 500, 2000]
 CALLS = 200
-LEAST_CALLS = 10  # of a batch
+MIN_CALLS = 10  # per batch size
 ROUNDS = 3
+SIZE_HELP = "image size in pixels, repeatable (default: the photo's; with --extractors "
+SIZE_HELP += "640x480, 1280x720 and 320x240)"
 
 
 class Job(NamedTuple):
-    """What one process measures; without a size the photo's own."""
+    """One process's measurement; without a size, at the photo's own."""
 
     name: str
     size: tuple[int, int] | None
@@ -52,10 +55,10 @@ def jobs(
     batches: list[int],
     budgets: list[int],
 ) -> list[Job]:
-    """All extractors with one setting after another, so that neighbors compare.
+    """Return the jobs of all extractors, setting by setting, so that neighbors compare.
 
     Every size and batch comes with the first budget, every budget with the first size
-    and batch. Batches are for kpextract alone.
+    and batch. Only kpextract takes batches.
     """
     settings = [(size, batch, budgets[0]) for size in sizes for batch in batches]
     settings += [(sizes[0], batches[0], budget) for budget in budgets[1:]]
@@ -68,8 +71,8 @@ def jobs(
 
 
 def words(job: Job, photo: Path, calls: int) -> list[str]:
-    """The command line that measures it; of large batches fewer calls are made."""
-    made = min(calls, max(LEAST_CALLS, calls // job.batch))
+    """Return the command line of a job; large batches get fewer calls."""
+    made = min(calls, max(MIN_CALLS, calls // job.batch))
     return [
         *(str(photo), "--extractor", job.name),
         *(("--size", "{}x{}".format(*job.size)) if job.size else ()),
@@ -81,10 +84,10 @@ def words(job: Job, photo: Path, calls: int) -> list[str]:
 def measure_all(
     chosen: list[Job], photo: Path, calls: int, rounds: int
 ) -> dict[str, Any]:
-    """Every job in turns.
+    """Measure all jobs in turns.
 
     Raises:
-        FailedError: an extractor failed, or is not installed.
+        FailedError: an extractor failed or is not installed.
     """
     found = in_turns({job: words(job, photo, calls) for job in chosen}, rounds)
     rows = [summarize(turns) for turns in found.values()]
@@ -100,14 +103,14 @@ def measure_all(
 
 
 def measure_one(job: Job, photo: Path, calls: int) -> dict[str, Any]:
-    """One extractor, alone in this process.
+    """Measure one extractor in this process.
 
     Raises:
-        InvalidOptionError: a batch for a peer, which takes one image a call.
-        KpextractError: it cannot be had.
+        InvalidOptionError: a batch for a peer, which takes one image per call.
+        KpextractError: the extractor cannot be opened.
     """
     if job.batch > 1 and is_peer(job.name):
-        raise InvalidOptionError(f"--batch: {job.name} takes one image a call.")
+        raise InvalidOptionError(f"--batch: {job.name} takes one image per call.")
     memory = Memory()
     candidate = open_candidate(job.name, job.max_keypoints)
     image = read_photo(photo)
@@ -131,36 +134,43 @@ def measure_one(job: Job, photo: Path, calls: int) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.latency",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.latency", __doc__)
     add = parser.add_argument
-    add("photo", type=Path, nargs="?", default=PHOTO)
+    add(
+        "photo",
+        type=Path,
+        nargs="?",
+        default=PHOTO,
+        help="photo (default: %(default)s)",
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--extractor", default="small", help="alone, in this process")
-    which.add_argument("--extractors", nargs="+", help="each in its own process")
-    add("--size", type=size, action="append", metavar="WxH", help="may be repeated")
-    add("--batch", type=int, nargs="+", metavar="N")
-    add("--max-keypoints", type=int, nargs="+", metavar="N")
-    add("--calls", type=int, default=CALLS)
-    add("--rounds", type=int, default=ROUNDS)
-    add("--out", type=Path, help="JSON file")
-    add("--plot", action="store_true", help="draw --out, of --extractors")
+    help_text = "extractor to time in this process (default: %(default)s)"
+    which.add_argument("--extractor", default="small", help=help_text)
+    help_text = "extractors to time in alternating processes"
+    which.add_argument("--extractors", nargs="+", help=help_text)
+    add("--size", type=size, action="append", metavar="WxH", help=SIZE_HELP)
+    help_text = "images per call (default: 1; with --extractors 1 8 32)"
+    add("--batch", type=int, nargs="+", metavar="N", help=help_text)
+    help_text = "keypoints per image (default: 1000; with --extractors 1000 500 2000)"
+    add("--max-keypoints", type=int, nargs="+", metavar="N", help=help_text)
+    add("--calls", type=int, default=CALLS, help="timed calls (default: %(default)s)")
+    help_text = "turns of each extractor of --extractors (default: %(default)s)"
+    add("--rounds", type=int, default=ROUNDS, help=help_text)
+    add("--out", type=Path, help="JSON file for the result (default: none)")
+    add("--plot", action="store_true", help="plots of --out, for --extractors only")
     return parser
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    """What the command line asks for; prints it.
+    """Measure what the command line asks for, and print it.
 
     Raises:
-        UsageError: options that do not go together.
+        UsageError: options that exclude each other.
         FailedError, KpextractError: an extractor failed.
     """
     if options.extractors:
         if options.plot and not options.out:
-            raise UsageError("--plot draws what --out holds: give both.")
+            raise UsageError("--plot draws the file of --out. Give both options.")
         chosen = jobs(
             options.extractors,
             options.size or SIZES,
@@ -172,7 +182,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         return result
     given = (options.size, options.batch, options.max_keypoints)
     if options.plot or any(values and len(values) > 1 for values in given):
-        raise UsageError("--plot and several values are for --extractors.")
+        raise UsageError("--plot and several values need --extractors.")
     size, batch, budget = (values and values[0] for values in given)
     job = Job(options.extractor, size, batch or BATCHES[0], budget or BUDGETS[0])
     result = measure_one(job, options.photo, options.calls)
@@ -180,19 +190,16 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
     options = _parser().parse_args(arguments)
-    try:
-        result = _run(options)
-        if options.out:
-            write_result(options.out, result)
-        if options.plot:
-            plots.draw(options.out)
-    except (KpextractError, OSError) as error:
-        print(f"latency: {error}", file=sys.stderr)
-        return 1
-    return 0
+    result = _run(options)
+    if options.out:
+        table = "benchmarks.speed.table" if options.extractors else None
+        write_result(options.out, result, table)
+    if options.plot:
+        plots.draw(options.out)
 
 
 if __name__ == "__main__":

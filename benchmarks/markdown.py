@@ -1,9 +1,9 @@
-"""Tables in Markdown."""
+"""Markdown tables."""
 
 from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A line for the head, one that rules it off, and one a row."""
+    """Return a Markdown table: a header, a delimiter line, and one line per row."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,8 +1,8 @@
-"""Networks of others in PyTorch, built with the weights that their authors published.
+"""Third-party PyTorch networks with the weights published by their authors.
 
-Each builder takes a budget and returns a call that takes a (1, 3, H, W) RGB tensor in
-[0, 1] and returns keypoints (N, 2), scores (N,) and descriptors (N, D). No keypoint is
-dropped for its score: the budget decides.
+Each builder takes a budget and returns a function from a (1, 3, H, W) RGB tensor in
+[0, 1] to keypoints (N, 2), scores (N,) and descriptors (N, D). No keypoint is dropped
+for its score: only the budget counts.
 """
 
 import os
@@ -17,8 +17,8 @@ from typing import Any
 def edgepoint2(
     checkout: Path, model: str, max_keypoints: int
 ) -> Callable[[Any], tuple]:
-    """Build an EdgePoint2 network from its repository's own code and weights."""
-    with _standing_in(checkout):  # it imports and loads by paths from its own folder
+    """Build an EdgePoint2 network from the code and weights of its repository."""
+    with _standing_in(checkout):  # it imports and loads relative to its folder
         from edgepoint2 import EdgePoint2Wrapper
 
         network = EdgePoint2Wrapper(model, top_k=max_keypoints, score=-float("inf"))
@@ -26,7 +26,7 @@ def edgepoint2(
 
     def run(image: Any) -> tuple:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.meshgrid")  # theirs
+            warnings.filterwarnings("ignore", "torch.meshgrid")  # third-party code
             (found,) = network(image)
         return found["keypoints"], found["scores"], found["descriptors"]
 
@@ -35,7 +35,7 @@ def edgepoint2(
 
 @contextmanager
 def _standing_in(folder: Path) -> Iterator[None]:
-    """Work and import from a directory for a while."""
+    """Temporarily change the working directory, and import from there."""
     before = Path.cwd()
     os.chdir(folder)
     sys.path.insert(0, str(Path.cwd()))
@@ -63,7 +63,7 @@ def _aliked_t16(max_keypoints: int, weights: Any) -> Callable[[Any], tuple]:
     from kornia.feature import ALIKED
 
     network = ALIKED("aliked-t16", max_keypoints, detection_threshold=0.0).eval()
-    # A constant that kornia keeps among the weights, and the authors do not.
+    # A constant that kornia stores with the weights, and the authors do not.
     constant = {"dkd.hw_grid": network.dkd.hw_grid}
     network.load_state_dict(weights | constant)
 

@@ -1,19 +1,17 @@
-"""Arithmetic and memory traffic of an ONNX graph, counted, and the floor they set.
+"""Count operations and memory traffic of an ONNX graph, and the floor they set.
 
     python -m benchmarks.operations small --size 640x480
     python -m benchmarks.operations small-fp16.onnx --size 640x480 --batch 32 \\
         --peak-tflops 400 --bandwidth-gbs 3000
 
-Operations are those of the convolutions, 2 for a multiplication with its addition. A
-tensor is written once and read once by each node that needs it, weights are read once.
-A node that works element by element or only moves values is done on the way from one
-node to the next, as every runtime does that fuses: it costs no traffic, and what goes
-that way takes the smallest type that it has there (8 bits between QuantizeLinear and
-DequantizeLinear). So no runtime that goes through memory between two convolutions can
-be faster than the larger of operations / peak and bytes / bandwidth.
+Operations are those of the convolutions, with a multiply-add counted as 2. A tensor is
+written once and read once by each node that needs it; weights are read once. Nodes that
+work elementwise or only move values are assumed to be fused, as runtimes do: they cost
+no traffic, and the tensor is stored in the smallest type on its way (8 bits between
+QuantizeLinear and DequantizeLinear). So no runtime that goes through memory between two
+convolutions can be faster than the larger of operations / peak and bytes / bandwidth.
 """
 
-import argparse
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -23,12 +21,13 @@ from typing import NamedTuple
 import onnx
 from onnx import helper, shape_inference
 
+from benchmarks import script
 from kpextract.cli.arguments import size
 from kpextract.errors import KpextractError
 from kpextract.export.graph.metadata import parse_graph
 from kpextract.modelfile import find_model
 
-# Element by element, or values that are only moved: done on the way.
+# Elementwise, or only moving values: fused.
 ON_THE_WAY = {
     *("Add", "Cast", "Clip", "Concat", "Constant", "DequantizeLinear", "Div", "Expand"),
     *("Flatten", "Gather", "Greater", "Identity", "LeakyRelu", "Max", "Min", "Mul"),
@@ -36,8 +35,9 @@ ON_THE_WAY = {
     *("Slice", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
     *("DepthToSpace",),
 }
+SIZE_HELP = "image size in pixels (default: 640x480)"
 PICKS = {"GatherElements", "GatherND"}  # read as many values as they write
-# Through memory. Of a node that is in none of the three sets nothing is known here.
+# Through memory. The cost of a node outside these sets is unknown.
 THROUGH_MEMORY = {
     *("Conv", "GridSample", "MaxPool", "ReduceL2", "ReduceSum", "ScatterElements"),
     *("TopK", *PICKS),
@@ -45,16 +45,16 @@ THROUGH_MEMORY = {
 
 
 class UncountableError(KpextractError):
-    """A graph with a node whose operations or traffic are not known here."""
+    """A graph with a node whose operations or traffic are unknown."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one node costs.
+    """The cost of one node.
 
     Attributes:
-        shape: of its first output.
-        flop: floating-point operations, 2 for a multiplication with its addition.
+        shape: shape of the first output.
+        flop: floating-point operations, 2 per multiply-add.
         traffic: bytes read and written.
     """
 
@@ -66,7 +66,7 @@ class Cost:
 
 
 class Floor(NamedTuple):
-    """The least milliseconds of a call, and what sets them."""
+    """The minimum milliseconds per call, and what bounds them."""
 
     milliseconds: float
     bound: str  # "compute" or "memory"
@@ -75,15 +75,15 @@ class Floor(NamedTuple):
 def count(
     model: onnx.ModelProto, batch: int, image_size: tuple[int, int]
 ) -> list[Cost]:
-    """What each node costs that goes through memory, in the order of the graph.
+    """Return the cost of each node that goes through memory, in graph order.
 
     Args:
-        batch: images of a call.
+        batch: images per call.
         image_size: (width, height) in pixels, multiples of 8.
 
     Raises:
-        UncountableError: the graph does not take that shape, or has a node of which
-            nothing is known here.
+        UncountableError: the graph does not take that shape, or has a node of unknown
+            cost.
     """
     flow = _Flow(_with_shapes(model, batch, image_size).graph)
     return [
@@ -100,12 +100,12 @@ def count(
 
 
 def total(costs: list[Cost]) -> tuple[int, int]:
-    """Operations and bytes of a call."""
+    """Return the operations and bytes of a call."""
     return sum(cost.flop for cost in costs), sum(cost.traffic for cost in costs)
 
 
 def floor(flop: int, traffic: int, peak_tflops: float, bandwidth_gbs: float) -> Floor:
-    """The time below which a call cannot come on such a machine."""
+    """Return the minimum time of a call on such a machine."""
     compute, memory = flop / peak_tflops / 1e9, traffic / bandwidth_gbs / 1e6
     return Floor(max(compute, memory), "compute" if compute > memory else "memory")
 
@@ -113,39 +113,39 @@ def floor(flop: int, traffic: int, peak_tflops: float, bandwidth_gbs: float) -> 
 def _with_shapes(
     model: onnx.ModelProto, batch: int, image_size: tuple[int, int]
 ) -> onnx.ModelProto:
-    """A copy with the shape of each tensor for such a call."""
+    """Return a copy with the shape of each tensor for such a call."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     asked = (batch, image_size[1], image_size[0])
     for value in fixed.graph.input:
-        # An image has a fourth dimension, of colors; a mask has not.
+        # An image has a fourth dimension, the colors; a mask does not.
         axes = value.type.tensor_type.shape.dim[:3]
         for axis, length in zip(axes, asked, strict=True):
             if axis.dim_value not in (0, length):
                 raise UncountableError(
                     f"the graph takes {value.name} of {axis.dim_value} along an axis, "
-                    f"not of {length}. Give the size and batch that it was made for."
+                    f"not of {length}. Pass the size and batch of its export."
                 )
             axis.dim_value = length
-    for value in fixed.graph.output:  # they depend on the input's
+    for value in fixed.graph.output:  # inferred from the input's
         value.type.tensor_type.ClearField("shape")
     del fixed.graph.value_info[:]
     return shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
 
 
 class _Flow:
-    """What flows between the nodes of a graph whose shapes are known."""
+    """Data flow between the nodes of a graph with known shapes."""
 
     def __init__(self, graph: onnx.GraphProto):
         self.nodes = list(graph.node)
         unknown = {node.op_type for node in self.nodes} - ON_THE_WAY - THROUGH_MEMORY
         if unknown:
             raise UncountableError(
-                f"what {', '.join(sorted(unknown))} costs is not known here: say it "
-                "in benchmarks/operations.py."
+                f"the cost of {', '.join(sorted(unknown))} is unknown. Add it to "
+                "benchmarks/operations.py."
             )
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._bytes: dict[str, int] = {}  # of an element
+        self._bytes: dict[str, int] = {}  # per element
         for tensor in graph.initializer:
             self._shapes[tensor.name] = tuple(tensor.dims)
             self._bytes[tensor.name] = _itemsize(tensor.data_type)
@@ -161,25 +161,25 @@ class _Flow:
         self._results = {value.name for value in graph.output}
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of a tensor.
+        """Return the shape of a tensor.
 
         Raises:
-            UncountableError: it depends on data.
+            UncountableError: the shape depends on data.
         """
         shape = self._shapes[name]
         if 0 in shape:
-            raise UncountableError(f"the shape of {name} is not known: {shape}.")
+            raise UncountableError(f"the shape of {name} is unknown: {shape}.")
         return shape
 
     def flop(self, node: onnx.NodeProto) -> int:
-        """Of one call of a node."""
+        """Return the operations of one call of a node."""
         if node.op_type != "Conv":
             return 0
         weight = self.shape(node.input[1])
         return 2 * prod(self.shape(node.output[0])) * prod(weight[1:])
 
     def traffic(self, node: onnx.NodeProto) -> int:
-        """Bytes that a node reads and writes."""
+        """Return the bytes that a node reads and writes."""
         written = sum(
             prod(self.shape(name)) * self._written(name) for name in node.output
         )
@@ -190,7 +190,7 @@ class _Flow:
         return written + sum(values[name] * self._read(name) for name in inputs)
 
     def _written(self, name: str) -> int:
-        """Bytes of an element as it is stored, after what is done on the way there."""
+        """Return bytes per element in memory, once the fused readers have run."""
         needed = [
             max(map(self._written, reader.output))
             for reader in self._readers[name]
@@ -201,7 +201,7 @@ class _Flow:
         return own if whole or not needed else min(own, max(needed))
 
     def _read(self, name: str) -> int:
-        """Bytes of an element where it is read from, before what is done on the way."""
+        """Return bytes per element in memory, before the fused writers run."""
         own, writer = self._bytes[name], self._writer.get(name)
         if writer is None or writer.op_type in THROUGH_MEMORY or not writer.input:
             return own
@@ -213,7 +213,7 @@ def _itemsize(element: int) -> int:
 
 
 def table(costs: list[Cost]) -> str:
-    """A line a node, and one for all; share is that of the operations."""
+    """Return one line per node and one for the total; share is that of operations."""
     flop, traffic = total(costs)
     lines = [f"{'node':48} {'op':12} {'output':20} {'GFLOP':>9} {'MB':>9} {'share':>7}"]
     for cost in costs:
@@ -226,35 +226,31 @@ def table(costs: list[Cost]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.operations",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.operations", __doc__)
     add = parser.add_argument
     add("model", help="bundled name or path of an .onnx file")
-    add("--size", type=size, default=(640, 480), metavar="WxH", help="in pixels")
-    add("--batch", type=int, default=1, help="images of a call")
-    add("--peak-tflops", type=float, help="of the machine, in the graph's precision")
-    add("--bandwidth-gbs", type=float, help="of its memory, GB/s")
+    add("--size", type=size, default=(640, 480), metavar="WxH", help=SIZE_HELP)
+    add("--batch", type=int, default=1, help="images per call (default: %(default)s)")
+    help_text = (
+        "peak of the machine in the graph's precision, TFLOP/s (default: no floor)"
+    )
+    add("--peak-tflops", type=float, help=help_text)
+    help_text = "memory bandwidth of the machine, GB/s (default: no floor)"
+    add("--bandwidth-gbs", type=float, help=help_text)
     options = parser.parse_args(arguments)
     machine = (options.peak_tflops, options.bandwidth_gbs)
     if None in machine and machine != (None, None):
         parser.error("a floor needs both --peak-tflops and --bandwidth-gbs")
-    try:
-        found = find_model(options.model)
-        model = parse_graph(found.content, found.path)
-        costs = count(model, options.batch, options.size)
-    except KpextractError as error:
-        print(f"operations: {error}", file=sys.stderr)
-        return 1
+    found = find_model(options.model)
+    model = parse_graph(found.content, found.path)
+    costs = count(model, options.batch, options.size)
     print(table(costs))
     if None not in machine:
         least = floor(*total(costs), *machine)
         print(f"floor: {least.milliseconds:.4f} ms, set by {least.bound}")
-    return 0
 
 
 if __name__ == "__main__":

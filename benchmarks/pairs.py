@@ -14,9 +14,9 @@ from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 
 LISTS = ("pairs.txt", "pairs_calibrated.txt")
-NUMBERS = 30  # of a line: K0, K1, R by rows, t
-SUPERGLUE_NUMBERS = 36  # of a line: two turns, K0, K1, a 4x4 pose
-UNIT = 1e-3  # how far R may be from a rotation
+NUMBERS = 30  # per line: K0, K1, R by rows, t
+SUPERGLUE_NUMBERS = 36  # per line: two rotation codes, K0, K1, a 4x4 pose
+TOLERANCE = 1e-3  # max deviation of R R^T from the identity
 
 
 def read_pairs(folder: Path) -> list[ScenePair]:
@@ -52,7 +52,7 @@ def _from_json(path: Path) -> Iterator[ScenePair]:
             yield _entry(path.parent, entry, where)
         except (KeyError, TypeError, ValueError) as error:
             raise PairsError(
-                f"{where}: {error!r}. It needs image0 and image1, and some truth: K0, "
+                f"{where}: {error!r}. A pair needs image0, image1 and some truth: K0, "
                 "K1, R and t; or H; or correspondences."
             ) from error
 
@@ -97,11 +97,11 @@ def _from_lines(path: Path) -> Iterator[ScenePair]:
 
 
 def _of_superglue(numbers: np.ndarray, where: str) -> np.ndarray:
-    """Return K0, K1, R, t of a line that has two turns and a 4x4 pose."""
+    """Return K0, K1, R, t of a line with two rotation codes and a 4x4 pose."""
     if numbers[:2].any():
         raise PairsError(
-            f"{where}: an image is to be turned by 90 degrees. Turn the file and its "
-            "camera matrix, and write 0."
+            f"{where}: an image is marked as rotated by 90 degrees. Rotate "
+            "the file and its camera matrix, and write 0."
         )
     pose = numbers[20:].reshape(4, 4)
     return np.concatenate((numbers[2:20], pose[:3, :3].ravel(), pose[:3, 3]))
@@ -118,15 +118,15 @@ def _from_wxbs(folder: Path) -> Iterator[ScenePair]:
 def _calibrated(numbers: np.ndarray, where: str) -> Calibrated:
     if len(numbers) != NUMBERS or not np.isfinite(numbers).all():
         raise PairsError(
-            f"{where}: {len(numbers)} numbers. It needs {NUMBERS} finite ones: K0, K1, "
-            f"R by rows, t; or {SUPERGLUE_NUMBERS} as SuperGlue's lists have them."
+            f"{where}: {len(numbers)} numbers. A pair needs {NUMBERS} finite ones: K0, "
+            f"K1, R by rows, t; or {SUPERGLUE_NUMBERS} as in SuperGlue's lists."
         )
     camera0, camera1, rotation = numbers[:27].reshape(3, 3, 3)
     translation = numbers[27:]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > UNIT:
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > TOLERANCE:
         raise PairsError(f"{where}: R is not a rotation.")
     if not translation.any():
-        raise PairsError(f"{where}: t is zero. Give H for a camera that only turned.")
+        raise PairsError(f"{where}: t is zero. Give H for a purely rotating camera.")
     if not camera0[2, 2] == camera1[2, 2] == 1:
         raise PairsError(f"{where}: the last entry of K0 and K1 must be 1.")
     return Calibrated(camera0, camera1, Pose(rotation, translation))
@@ -139,7 +139,7 @@ def _correspondences(path: Path) -> np.ndarray:
         raise PairsError(f"{path}: {error}.") from error
     if found.shape[1:] != (4,) or not len(found):
         raise PairsError(
-            f"{path} has the shape {found.shape}. It needs lines of x0 y0 x1 y1."
+            f"{path} has shape {found.shape}. Each line must hold x0 y0 x1 y1."
         )
     return found
 
@@ -149,7 +149,7 @@ def _delimiter(path: Path) -> str | None:
 
 
 def _named(folder: Path, name: str, where: str) -> Picture:
-    """Return the image of that name in the folder, or in images/ below it."""
+    """Return the image of that name in the folder or its images/ subfolder."""
     for path in (folder / name, folder / "images" / name):
         if path.is_file():
             return _picture(path, folder)

@@ -1,16 +1,15 @@
-"""How close a model comes to what the device can do.
+"""Measure how close a model comes to the peak of the device.
 
     python -m benchmarks.peak base --size 640x480
     python -m benchmarks.peak small-fp16.onnx --batch 32 --backend onnx-cuda
 
 The peak is that of a large matrix product in the model's precision, the bandwidth that
 of a large copy (bytes read and written), both by PyTorch in the same run as the model.
-The floor is the larger of operations over peak and bytes over bandwidth, counted as
-`benchmarks.operations` does, with the whole call (host image to host features) and the
-network alone over it.
+The floor is the larger of operations / peak and bytes / bandwidth, counted as in
+`benchmarks.operations`. The whole call (host image to host features) and the network
+alone are given as multiples of it.
 """
 
-import argparse
 import sys
 import time
 from dataclasses import asdict
@@ -19,12 +18,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import markdown, operations
+from benchmarks import markdown, operations, script
 from benchmarks.machine import write_result
 from kpextract import Extractor
 from kpextract.backends import BACKENDS
 from kpextract.cli.arguments import size
-from kpextract.errors import KpextractError
 from kpextract.export.graph.metadata import parse_graph
 from kpextract.modelfile import find_model
 from kpextract.system.timing import STAGES, batch_of, measure
@@ -37,14 +35,14 @@ TYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def now(device: torch.device) -> float:
-    """Seconds, once the device has done all that it was told."""
+    """Return the clock in seconds, once the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP per second of a large matrix product, the best of `REPEATS`."""
+    """Measure the FLOP/s of a large matrix product, the best of `REPEATS`."""
     side = MATRIX[device.type]
     matrix = torch.rand(side, side, device=device, dtype=dtype)
     seconds = []
@@ -56,7 +54,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def copy_rate(device: torch.device) -> float:
-    """Bytes read and written per second by a large copy, the best of `REPEATS`."""
+    """Measure the bytes/s read and written by a copy, the best of `REPEATS`."""
     source = torch.ones(COPY[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     seconds = []
@@ -70,7 +68,7 @@ def copy_rate(device: torch.device) -> float:
 def compare(
     model: str, backend: str, image_size: tuple[int, int], batch: int, calls: int
 ) -> dict[str, Any]:
-    """All figures of one model at one size."""
+    """Measure one model at one size."""
     extractor = Extractor(model, backend=backend, max_keypoints=1000)
     on_cpu = extractor.info.backend == "onnx-cpu"
     device = torch.device("cpu") if on_cpu else choose_device()
@@ -104,7 +102,7 @@ def compare(
 
 
 def report(result: dict[str, Any]) -> str:
-    """The figures as text."""
+    """Return the figures as text."""
     info, (width, height) = result["extractor"], result["size"]
     return "\n".join(
         [
@@ -124,8 +122,12 @@ def report(result: dict[str, Any]) -> str:
     )
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: milliseconds by stage and in all, and how far from the floor."""
+def table(result: dict[str, Any]) -> str:
+    """Return Markdown: milliseconds by stage and in total, and the factor to the floor.
+
+    Args:
+        result: one result, or several as its "rows".
+    """
     names = ["network" if name == "inference" else name for name in STAGES]
     head = ["batch", *names, "image to features", "floor", "network / floor"]
     head += ["image to features / floor", "share of the matrix product", "images/s"]
@@ -140,37 +142,32 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['share_of_peak']:.1%}",
             f"{row['images_per_second']:.0f}",
         ]
-        for row in rows
+        for row in result.get("rows", [result])
     ]
     return markdown.table(head, lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peak",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.peak", __doc__)
     add = parser.add_argument
     add("model", help="bundled name or path of an .onnx file")
-    add("--backend", choices=("auto", *BACKENDS), default="auto")
-    add("--size", type=size, default=(640, 480), metavar="WxH", help="in pixels")
-    add("--batch", type=int, default=1, help="images of a call")
-    add("--calls", type=int, default=100)
-    add("--out", type=Path, help="JSON file")
+    help_text = "backend (default: %(default)s)"
+    add("--backend", choices=("auto", *BACKENDS), default="auto", help=help_text)
+    help_text = "image size in pixels (default: 640x480)"
+    add("--size", type=size, default=(640, 480), metavar="WxH", help=help_text)
+    help_text = "images per call (default: %(default)s)"
+    add("--batch", type=int, default=1, help=help_text)
+    add("--calls", type=int, default=100, help="timed calls (default: %(default)s)")
+    add("--out", type=Path, help="JSON file for the result (default: none)")
     options = parser.parse_args(arguments)
-    try:
-        result = compare(
-            options.model, options.backend, options.size, options.batch, options.calls
-        )
-    except KpextractError as error:
-        print(f"peak: {error}", file=sys.stderr)
-        return 1
+    result = compare(
+        options.model, options.backend, options.size, options.batch, options.calls
+    )
     print(report(result))
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.peak.table")
 
 
 if __name__ == "__main__":

@@ -1,39 +1,37 @@
-"""kpextract beside its peers: same images, same budget, accuracy and milliseconds.
+"""Compare kpextract with its peers: same images, same budget, accuracy and time.
 
     python -m benchmarks.peers eval/ --out benchmarks/results/peers.json
 
 Accuracy is that of benchmarks.accuracy, in both of its settings. Milliseconds are
-those of benchmarks.latency on one photo, each extractor alone in its process; the
-extractors take turns, so that a machine that slows down slows all of them. Prints the
-table of 640x480 images with 1000 points; the JSON file holds the rest, and two plots
-are drawn beside it. BRISK and AKAZE, which some builds of OpenCV lack, may be named
-too.
+those of benchmarks.latency on one photo, each extractor in a process of its own; the
+processes alternate, so that a machine that slows down slows all of them alike. Prints
+the table of 640x480 images with 1000 points; the JSON file holds the rest, and two
+plots are drawn next to it. --extractors also takes BRISK and AKAZE, which some builds
+of OpenCV lack.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
-from benchmarks.accuracy import Rows, compare, table
+from benchmarks import accuracy, plots, script
+from benchmarks.accuracy import Rows, compare
 from benchmarks.latency import CALLS
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS
 from benchmarks.turns import in_turns, summarize
-from kpextract import KpextractError
 from kpextract.photos import read_photo
 
 EXTRACTORS = ["small", "small-int8", "base", "ORB", "SIFT", "XFeat", "ALIKED-T16"]
 PHOTO = Path("examples/street-left.jpg")
-SETTING = SETTINGS[-1]  # what the table shows and the latency is measured with
+SETTING = SETTINGS[-1]  # of the table and of the latency
 TURNS = 3
 
 
 def measure_latency(
     names: list[str], photo: Path, calls: int
 ) -> dict[str, dict[str, Any]]:
-    """By label: the median of the turns, and each turn.
+    """Return the median of the turns, and each turn, by label.
 
     Raises:
         FailedError: an extractor failed.
@@ -45,7 +43,7 @@ def measure_latency(
 
 
 def rows(result: dict[str, Any]) -> Rows:
-    """The table's rows: accuracy over all pairs, and the median latency."""
+    """Return the rows of the table: accuracy over all pairs, and the median latency."""
     return {
         label: figures
         | {"milliseconds": result["latency"][label]["milliseconds"]["p50"]}
@@ -53,32 +51,35 @@ def rows(result: dict[str, Any]) -> Rows:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def table(result: dict[str, Any], part: str = "full") -> str:
+    """Return Markdown: the "full" table, or the columns of a "summary"."""
+    shown = {"full": rows, "summary": lambda r: accuracy.summary(rows(r))}[part]
+    return accuracy.table(shown(result))
+
+
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.peers", __doc__)
     parser.add_argument("folder", type=Path, help="sequences in HPatches' layout")
-    parser.add_argument("--extractors", nargs="+", default=EXTRACTORS)
-    parser.add_argument("--photo", type=Path, default=PHOTO, help="to measure time on")
-    parser.add_argument("--calls", type=int, default=CALLS, help="to measure time")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    add = parser.add_argument
+    help_text = (
+        f"bundled names, model paths and peers (default: {' '.join(EXTRACTORS)})"
+    )
+    add("--extractors", nargs="+", default=EXTRACTORS, help=help_text)
+    help_text = "photo for timing (default: %(default)s)"
+    add("--photo", type=Path, default=PHOTO, help=help_text)
+    add("--calls", type=int, default=CALLS, help="timed calls (default: %(default)s)")
+    add("--out", type=Path, required=True, help="JSON file for the result")
     options = parser.parse_args(arguments)
-    try:
-        read_photo(options.photo)  # a wrong name is told before the long work
-        result = compare(options.extractors, options.folder)
-        result["latency"] = measure_latency(
-            options.extractors, options.photo, options.calls
-        )
-    except (KpextractError, OSError) as error:
-        print(f"peers: {error}", file=sys.stderr)
-        return 1
-    print(table(rows(result)))
-    write_result(options.out, result)
+    read_photo(options.photo)  # fails on a wrong path before the long work
+    result = compare(options.extractors, options.folder)
+    result["latency"] = measure_latency(
+        options.extractors, options.photo, options.calls
+    )
+    print(table(result))
+    write_result(options.out, result, "benchmarks.peers.table")
     plots.draw(options.out)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Pictures of a result, drawn beside it.
+"""Draw the plots of a result next to it.
 
     python -m benchmarks.plots benchmarks/results/peers.json
 
-Of one of benchmarks.peers, peers-matching.png, the matching accuracy over thresholds,
-and peers-latency.png, accuracy over milliseconds, both of 640x480 images with 1000
-points. Of one of benchmarks.latency, latency-size.png, milliseconds over pixels, and
-latency-accuracy.png, the accuracy that peers.json beside it has over its milliseconds.
-Of one of benchmarks.sweeps, sweeps-moves.png and sweeps-light.png, figures over levels.
+- benchmarks.peers: peers-matching.png, matching accuracy over thresholds, and
+  peers-latency.png, accuracy over milliseconds, both at 640x480 with 1000 points
+- benchmarks.latency: latency-size.png, milliseconds over pixels, and
+  latency-accuracy.png, the accuracy from the peers.json beside it over milliseconds
+- benchmarks.sweeps: sweeps-moves.png and sweeps-light.png, figures over levels
 """
 
-import argparse
 import json
 import math
 import sys
@@ -17,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import script
 from benchmarks.conditions import CONDITIONS
 from benchmarks.protocol import MATCHING_THRESHOLDS, SETTINGS
-from kpextract.errors import KpextractError, UsageError
+from kpextract.errors import UsageError
 from kpextract.files import replacing
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ ACCURACIES = {
     "matching_accuracy_3": "matching accuracy at 3 px",
     "homography_accuracy_3": "homography accuracy at 3 px",
 }
-# Conditions of benchmarks.sweeps that share a picture.
+# Conditions of benchmarks.sweeps that share a plot.
 PARTS = {
     "moves": ("rotation", "zoom"),
     "light": ("noise", "motion blur", "darkness", "contrast", "JPEG"),
@@ -45,11 +45,11 @@ SWEPT = {
 
 
 def draw(path: Path) -> list[Path]:
-    """The pictures of the result at `path`, each whole or not at all.
+    """Draw the plots of the result at `path`, each atomically, and return their paths.
 
     Raises:
-        OSError: there is no such file, or no peers.json beside one of latency.
-        UsageError: that knows none of its extractors.
+        OSError: the file or, for a latency result, peers.json is missing.
+        UsageError: peers.json has none of the extractors of the latency result.
     """
     result = json.loads(path.read_text())
     if "sweeps" in result:
@@ -81,7 +81,7 @@ def draw(path: Path) -> list[Path]:
 
 
 def matching_figure(result: dict[str, Any]) -> "Figure":
-    """Mean matching accuracy over thresholds, a panel for each split."""
+    """Plot mean matching accuracy over thresholds, one panel per split."""
     from matplotlib.figure import Figure
 
     parts = result["figures"][SETTING.name]
@@ -100,11 +100,11 @@ def matching_figure(result: dict[str, Any]) -> "Figure":
 
 
 def accuracy_figure(result: dict[str, Any], milliseconds: dict[str, float]) -> "Figure":
-    """Accuracy over the median milliseconds from image to features.
+    """Plot accuracy over the median milliseconds from image to features.
 
     Args:
-        result: of benchmarks.peers.
-        milliseconds: of each extractor that is to be drawn, by label.
+        result: result of benchmarks.peers.
+        milliseconds: time of each extractor to draw, by label.
     """
     from matplotlib.figure import Figure
 
@@ -124,11 +124,11 @@ def accuracy_figure(result: dict[str, Any], milliseconds: dict[str, float]) -> "
 def milliseconds_of(
     result: dict[str, Any], accuracy: dict[str, Any]
 ) -> dict[str, float]:
-    """By label, of the setting of `accuracy`, of those that both have measured.
+    """Return median milliseconds by label, for extractors that both results measured.
 
     Args:
-        result: of benchmarks.latency.
-        accuracy: of benchmarks.peers; counts if it is of the same model file.
+        result: result of benchmarks.latency.
+        accuracy: result of benchmarks.peers; only the same model files count.
     """
     known = accuracy["figures"][SETTING.name]["all"]
     return {
@@ -144,7 +144,7 @@ def milliseconds_of(
 
 
 def size_figure(result: dict[str, Any]) -> "Figure":
-    """Median milliseconds over pixels, one image a call and the first budget."""
+    """Plot median milliseconds over pixels for single images and the first budget."""
     from matplotlib.figure import Figure
 
     rows = [
@@ -174,11 +174,11 @@ def size_figure(result: dict[str, Any]) -> "Figure":
 
 
 def sweep_figure(result: dict[str, Any], names: Sequence[str]) -> "Figure":
-    """Return a column of panels per condition, a row per figure; bands are intervals.
+    """Plot one column of panels per condition, one row per figure, with intervals.
 
     Args:
-        result: of benchmarks.sweeps.
-        names: of the conditions.
+        result: result of benchmarks.sweeps.
+        names: names of the conditions.
     """
     from matplotlib.figure import Figure
 
@@ -213,7 +213,7 @@ def sweep_figure(result: dict[str, Any], names: Sequence[str]) -> "Figure":
 
 
 def _logarithmic(panel: "Axes", axis: str) -> None:
-    """An axis with 1, 2, 5, 10, 20 ... written as numbers."""
+    """Make an axis logarithmic, with ticks at 1, 2, 5, 10, 20 ... in plain numbers."""
     from matplotlib.ticker import LogLocator, ScalarFormatter
 
     panel.set(**{f"{axis}scale": "log"})
@@ -223,21 +223,13 @@ def _logarithmic(panel: "Axes", axis: str) -> None:
     ticks.minorticks_off()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.plots",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.plots", __doc__)
     parser.add_argument("result", type=Path, help="JSON file of a benchmark")
-    try:
-        for picture in draw(parser.parse_args(arguments).result):
-            print(f"wrote {picture}")
-    except (KpextractError, OSError) as error:
-        print(f"plots: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for picture in draw(parser.parse_args(arguments).result):
+        print(f"wrote {picture}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""HPatches as UnsuperPoint and KP2D measure it: the figures of one pair of images.
+"""Measure one pair of images by the HPatches protocol of UnsuperPoint and KP2D.
 
 Images are stretched to the size of the setting; no keypoint is dropped for its score.
-Repeatability, localization error and homography accuracy look at the best keypoints of
-the region that both images show: first that region, then the budget. Matching score
-and matching accuracy look at the best keypoints of the whole image. Within 3 px is
+Repeatability, localization error and homography accuracy use the best keypoints of the
+region that both images show: first the region, then the budget. Matching score and
+matching accuracy use the best keypoints of the whole image. Matches within 3 px are
 correct.
 """
 
@@ -49,9 +49,9 @@ SETTINGS = (Setting((320, 240), 300), Setting((640, 480), 1000))
 def stretch(
     image: np.ndarray, image_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The image at (width, height), and the (3, 3) scale of its coordinates.
+    """Return the image at (width, height), and the (3, 3) scale of its coordinates.
 
-    The scale has no half-pixel term, for KP2D has none: figures stay comparable.
+    As in KP2D, the scale has no half-pixel term, so that figures stay comparable.
     """
     height, width = image.shape[:2]
     scale = np.diag([image_size[0] / width, image_size[1] / height, 1.0])
@@ -75,7 +75,7 @@ def shrink(image: np.ndarray, max_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def select(features: Features, rows: np.ndarray | slice) -> Features:
-    """The keypoints of `rows` with their scores and descriptors."""
+    """Return the keypoints of `rows` with their scores and descriptors."""
     return replace(
         features,
         keypoints=features.keypoints[rows],
@@ -85,10 +85,13 @@ def select(features: Features, rows: np.ndarray | slice) -> Features:
 
 
 def nearest_neighbors(query: Features, train: Features, norm: int) -> np.ndarray:
-    """Each query's nearest descriptor, (N, 2) indices; (0, 2) where one has none.
+    """Return (N, 2) indices of each query and its nearest descriptor.
 
     Args:
-        norm: of the descriptors' distance, cv2.NORM_L2 or cv2.NORM_HAMMING.
+        norm: distance between descriptors, cv2.NORM_L2 or cv2.NORM_HAMMING.
+
+    Returns:
+        (0, 2) if either side is empty.
     """
     if not len(query) or not len(train):
         return np.empty((0, 2), dtype=np.intp)
@@ -97,14 +100,14 @@ def nearest_neighbors(query: Features, train: Features, norm: int) -> np.ndarray
 
 
 def mutual(pairs01: np.ndarray, pairs10: np.ndarray) -> np.ndarray:
-    """Those of `pairs01`, (M, 2), whose second's nearest neighbor is the first."""
+    """Return the (M, 2) rows of `pairs01` that `pairs10` confirms."""
     back = dict(pairs10.tolist())
     kept = [back[index1] == index0 for index0, index1 in pairs01.tolist()]
     return pairs01[np.array(kept, dtype=bool)]
 
 
 def mutual_neighbors(features0: Features, features1: Features, norm: int) -> np.ndarray:
-    """Return the (M, 2) indices of descriptors that are each other's nearest."""
+    """Return the (M, 2) indices of mutual nearest neighbors."""
     return mutual(
         nearest_neighbors(features0, features1, norm),
         nearest_neighbors(features1, features0, norm),
@@ -119,10 +122,10 @@ def measure(
     max_keypoints: int,
     norm: int,
 ) -> dict[str, float]:
-    """All figures of one pair, by name.
+    """Return all figures of one pair, by name.
 
     Args:
-        features0, features1: all that the extractor finds, best first.
+        features0, features1: all keypoints of the extractor, best first.
         homography: (3, 3), pixels of image 0 to pixels of image 1.
     """
     budget = slice(max_keypoints)
@@ -185,8 +188,10 @@ def _matching(
 def _share_of_correct(
     query: Features, train: Features, pairs: np.ndarray, homography: np.ndarray
 ) -> float:
-    """KP2D's matching score, one way: of the nearest neighbors that lie on the query's
-    image, the share within 3 px of the query.
+    """Return one direction of KP2D's matching score.
+
+    It is the share within 3 px of the query, among the nearest neighbors that lie in
+    the image of the query.
 
     Args:
         pairs: (N, 2) from `nearest_neighbors`.
@@ -199,5 +204,5 @@ def _share_of_correct(
 
 
 def _share(hits: np.ndarray) -> float:
-    """Mean of (N,) bool; 0 without any."""
+    """Return the mean of (N,) bool, or 0 if it is empty."""
     return float(hits.mean()) if len(hits) else 0.0

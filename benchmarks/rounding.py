@@ -1,7 +1,7 @@
-"""What float16 and int8 do to a graph on a GPU, on a CPU.
+"""Emulate float16 and int8 graphs of a GPU on a CPU.
 
-ONNX Runtime's CPU runs float16 graphs in float32 and leaves out the rounding in
-between. Without VNNI, it adds products of int8 in 16 bits, where a GPU has 32.
+On the CPU, ONNX Runtime runs float16 graphs in float32 without the rounding in between.
+Without VNNI, it accumulates int8 products in 16 bits; a GPU has 32.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from kpextract.export.graph.float16 import SUFFIX
 
 
 def rounded(half: onnx.ModelProto) -> onnx.ModelProto:
-    """A float16 variant in float32, with each layer's result rounded to float16."""
+    """Return a float16 variant in float32, each layer's result rounded to float16."""
     model = onnx.ModelProto.FromString(half.SerializeToString())
     graph, nodes = model.graph, []
     for weight in graph.initializer:
@@ -38,10 +38,10 @@ def rounded(half: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def unsaturated(int8: onnx.ModelProto) -> onnx.ModelProto:
-    """An int8 variant in float32, whose sums cannot overflow.
+    """Return an int8 variant in float32, whose sums cannot overflow.
 
-    Weights have the values that their integers stand for, activations are rounded to
-    the steps of theirs. No quantized operator is left that ONNX Runtime could fuse.
+    Weights are dequantized, activations are rounded to their quantization steps. No
+    quantized operator is left that ONNX Runtime could fuse.
     """
     model = onnx.ModelProto.FromString(int8.SerializeToString())
     graph, nodes = model.graph, []
@@ -78,9 +78,9 @@ def unsaturated(int8: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _stands_for(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> np.ndarray:
-    """Float32 of what DequantizeLinear makes of a constant."""
+    """Return the float32 result of DequantizeLinear on a constant."""
     values, scale, zero = (constants[name].astype(np.float32) for name in node.input)
-    if scale.size > 1:  # one for each slice along an axis
+    if scale.size > 1:  # one per slice along an axis
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
         shape = [-1 if i == axis else 1 for i in range(values.ndim)]
         scale, zero = scale.reshape(shape), zero.reshape(shape)

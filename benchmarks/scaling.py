@@ -1,21 +1,19 @@
-"""How time and memory grow with pixels, budget, batch and threads.
+"""Measure how time and memory grow with pixels, budget, batch and threads.
 
     python -m benchmarks.scaling --out benchmarks/results/scaling.json
     python -m benchmarks.scaling --model runs/base.onnx --out results/base-scaling.json
 
-One of the four is varied while the others stay at 640x480, 1000 keypoints, one image
-and the runtime's own number of threads. Each point is measured in a process of its own
+One of the four varies while the others stay at 640x480, 1000 keypoints, one image and
+the runtime's default number of threads. Each point is measured in a process of its own
 (benchmarks.scaling_point), on noise, on the CPU under Linux. The exponent e of
-time ~ x^e is a least-squares fit of logarithms: 1 is linear. For pixels it begins at
-320x240: below, what a call costs for any image shows. Memory is what calls add to that
-of the loaded model. Prints the tables; the JSON file holds all, and a picture is drawn
-beside it.
+time ~ x^e is a least-squares fit of logarithms: 1 is linear. For pixels the fit begins
+at 320x240, since the fixed cost of a call dominates below. Memory is what calls add to
+the loaded model. Prints the tables; the JSON file holds everything, and a plot is drawn
+next to it.
 """
 
-import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import markdown
+from benchmarks import markdown, process, script
 from benchmarks.machine import write_result
 from kpextract.files import replacing
 
@@ -34,12 +32,12 @@ SIZES = ("64x64", "160x120", "320x240", "640x480", "1280x720", "1920x1080", "384
 KEYPOINTS = (125, 250, 500, 1000, 2000, 4000)
 BATCHES = (1, 2, 4, 8, 16, 32)
 FIT_FROM = 320 * 240  # pixels
-GROWING = {"milliseconds": "time", "added_mib": "memory"}  # by key of a point
+GROWING = {"milliseconds": "time", "added_mib": "memory"}  # keys of a point
 Point = dict[str, Any]
 
 
 def settings() -> dict[str, list[str]]:
-    """What is varied, and its values as benchmarks.scaling_point takes them."""
+    """Return the options to vary, with values for benchmarks.scaling_point."""
     cores = os.cpu_count() or 1
     threads = [1 << power for power in range(cores.bit_length())]
     return {
@@ -51,44 +49,45 @@ def settings() -> dict[str, list[str]]:
 
 
 def measure(model: str, option: str, value: str) -> Point:
-    """One point, in a process of its own.
+    """Measure one point in a process of its own.
 
     Raises:
-        subprocess.CalledProcessError: it failed, and has said why.
+        FailedError: the process failed.
     """
-    command = [sys.executable, "-m", "benchmarks.scaling_point", model]
-    command += [f"--{option}", value]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    point = json.loads(done.stdout)
-    # At least what is shown: it goes into a logarithm.
+    words = (model, f"--{option}", value)
+    try:
+        point = json.loads(process.output("benchmarks.scaling_point", *words))
+    except process.FailedError as error:
+        raise process.FailedError(f"{option} {value}: {error}") from error
+    # At least the resolution shown, since its logarithm is taken.
     point["added_mib"] = max(0.1, round(point["peak_mib"] - point["loaded_mib"], 1))
     return {"value": value, "x": _amount(value)} | point
 
 
 def _amount(value: str) -> int:
-    """Pixels of a size; any other number as it is."""
+    """Return the pixels of a size, or any other number as it is."""
     return int(np.prod([int(side) for side in value.split("x")]))
 
 
 def fit(points: list[Point], key: str) -> float:
-    """Exponent e of point[key] ~ point["x"]^e, least squares of the logarithms."""
+    """Fit e of point[key] ~ point["x"]^e by least squares of the logarithms."""
     x, y = (np.log([point[name] for point in points]) for name in ("x", key))
     return round(float(np.polyfit(x, y, 1)[0]), 3)
 
 
 def power(exponent: float) -> str:
-    """As it is shown."""
-    return f"x^{round(exponent, 2) + 0.0:.2f}"  # + 0.0: without a minus before zero
+    """Format an exponent."""
+    return f"x^{round(exponent, 2) + 0.0:.2f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def fitted(option: str, points: list[Point]) -> list[Point]:
-    """Those of the points that the fit takes."""
+    """Return the points that the fit uses."""
     least = FIT_FROM if option == "size" else 0
     return [point for point in points if point["x"] >= least]
 
 
 def summarize(option: str, points: list[Point]) -> dict[str, Any]:
-    """A series: its points, how they grow, and the range that was fitted."""
+    """Return a series: its points, their exponents, and the fitted range."""
     taken = fitted(option, points)
     return {
         "points": points,
@@ -97,23 +96,23 @@ def summarize(option: str, points: list[Point]) -> dict[str, Any]:
     }
 
 
-def table(series: dict[str, Any]) -> str:
-    """Return Markdown: how each grows, then each point."""
+def report(result: dict[str, Any]) -> str:
+    """Return Markdown: the table of `table`, then each point."""
     points = [
         [
             f"{option} {point['value']}",
             f"{point['milliseconds']:.1f}",
             f"{point['peak_mib']:.0f}",
         ]
-        for option, one in series.items()
+        for option, one in result["series"].items()
         for point in one["points"]
     ]
     return "\n\n".join(
-        (growth(series), markdown.table(["varied", "ms a call", "peak MiB"], points))
+        (table(result), markdown.table(["varied", "ms per call", "peak MiB"], points))
     )
 
 
-def growth(series: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """Return Markdown: how time and memory grow with each option."""
     lines = [
         [
@@ -121,25 +120,25 @@ def growth(series: dict[str, Any]) -> str:
             " to ".join(one["range"]),
             *(power(one["exponents"][key]) for key in GROWING),
         ]
-        for option, one in series.items()
+        for option, one in result["series"].items()
     ]
     return markdown.table(["grows with", "from", *GROWING.values()], lines)
 
 
 def draw(path: Path) -> None:
-    """The picture of the result at `path`, beside it, whole or not at all."""
+    """Draw the plot of the result at `path` next to it, atomically."""
     series = json.loads(path.read_text())["series"]
     with replacing(path.with_suffix(".png")) as temporary:
         scaling_figure(series).savefig(temporary, dpi=150)
 
 
 def scaling_figure(series: dict[str, Any]) -> "Figure":
-    """Time and memory over what is varied, with the fitted lines."""
+    """Plot time and memory against the varied option, with the fitted lines."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 6), layout="constrained")
     panels = figure.subplots(len(GROWING), len(series), sharex="col", sharey="row")
-    units = {"milliseconds": "milliseconds a call", "added_mib": "MiB added by calls"}
+    units = {"milliseconds": "milliseconds per call", "added_mib": "MiB added by calls"}
     for row, key in zip(panels, GROWING, strict=True):
         row[0].set_ylabel(units[key])
         for panel, (option, one) in zip(row, series.items(), strict=True):
@@ -150,7 +149,7 @@ def scaling_figure(series: dict[str, Any]) -> "Figure":
 
 
 def _panel(panel: Any, option: str, one: dict[str, Any], key: str) -> None:
-    """One series, logarithmic both ways; a value a tick."""
+    """Plot one series on logarithmic axes, with one tick per value."""
     points, exponent = one["points"], one["exponents"][key]
     x, y = ([point[name] for point in points] for name in ("x", key))
     panel.plot(x, y, "o")
@@ -166,33 +165,27 @@ def _panel(panel: Any, option: str, one: dict[str, Any], key: str) -> None:
     panel.legend(loc="upper left")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.scaling", __doc__)
     add = parser.add_argument
-    add("--model", default="small", help="bundled name or path of an .onnx file")
-    add("--out", type=Path, required=True, help="JSON file")
+    help_text = "bundled name or path of an .onnx file (default: %(default)s)"
+    add("--model", default="small", help=help_text)
+    add("--out", type=Path, required=True, help="JSON file for the result")
     options = parser.parse_args(arguments)
     asked = [(name, value) for name, values in settings().items() for value in values]
     series: dict[str, list[Point]] = {}
     models = {}
-    try:
-        for option, value in tqdm(asked, unit="point"):
-            point = measure(options.model, option, value)
-            models[point.pop("model")] = point.pop("sha256")
-            series.setdefault(option, []).append(point)
-    except subprocess.CalledProcessError:
-        print(f"scaling: {option} {value} failed", file=sys.stderr)
-        return 1
+    for option, value in tqdm(asked, unit="point"):
+        point = measure(options.model, option, value)
+        models[point.pop("model")] = point.pop("sha256")
+        series.setdefault(option, []).append(point)
     summaries = {name: summarize(name, points) for name, points in series.items()}
-    print(table(summaries))
-    write_result(options.out, {"models": models, "series": summaries})
+    result = {"models": models, "series": summaries}
+    print(report(result))
+    write_result(options.out, result, "benchmarks.scaling.table")
     draw(options.out)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Milliseconds and memory of one size, budget, batch and number of threads.
+"""Measure time and memory of one size, budget, batch and number of threads.
 
     python -m benchmarks.scaling_point small --size 640x480 --batch 2 --threads 1
 
-Prints JSON. Alone in its process, since a process keeps the most memory that it ever
-had; benchmarks.scaling runs it for each of its points.
+Prints JSON. One process per point, since peak memory is a property of the process;
+benchmarks.scaling runs it for each of its points.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -14,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from kpextract import Extractor, KpextractError
+from benchmarks import script
+from kpextract import Extractor
 from kpextract.cli.arguments import size
 from kpextract.system.hardware import memory_mib
 
-SECONDS = 2.5  # of calls
-LEAST_CALLS = 3  # ONNX Runtime plans its memory in the first call of a shape
+SIZE_HELP = "image size in pixels (default: 640x480)"
+SECONDS = 2.5  # duration of the calls
+MIN_CALLS = 3  # ONNX Runtime plans its memory in the first call of a shape
 
 
 def measure(extractor: Extractor, batch: list[np.ndarray]) -> dict[str, Any]:
-    """Median milliseconds of a call, and peak memory of this process in MiB.
+    """Measure the median milliseconds per call and the peak memory in MiB.
 
     Args:
         batch: images of one call.
@@ -31,63 +32,57 @@ def measure(extractor: Extractor, batch: list[np.ndarray]) -> dict[str, Any]:
     loaded = peak_memory()
     times: list[float] = []
     ends = time.perf_counter() + SECONDS
-    while len(times) < LEAST_CALLS or time.perf_counter() < ends:
+    while len(times) < MIN_CALLS or time.perf_counter() < ends:
         started = time.perf_counter()
         extractor.detect_batch(batch)
         times.append(1000 * (time.perf_counter() - started))
     return {
         "milliseconds": round(float(np.median(times[1:])), 3),
-        "calls": len(times) - 1,  # the first one warms up
-        "loaded_mib": round(loaded, 1),  # with model and images, before a call
+        "calls": len(times) - 1,  # the first is a warm-up
+        "loaded_mib": round(loaded, 1),  # model and images, before the first call
         "peak_mib": round(peak_memory(), 1),
     }
 
 
 def peak_memory() -> float:
-    """MiB that this process has had at its most.
+    """Return the peak memory of this process in MiB.
 
     Raises:
-        SystemExit: the system does not tell.
+        SystemExit: the system does not report it.
     """
     peak = memory_mib("VmHWM")
     if peak is None:
-        sys.exit("scaling_point: peak memory is known on Linux only. Run it there.")
+        sys.exit("scaling_point: peak memory is reported on Linux only. Run it there.")
     return peak
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling_point",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.scaling_point", __doc__)
     add = parser.add_argument
     add("model", help="bundled name or path of an .onnx file")
-    add("--size", type=size, default=(640, 480), metavar="WxH", help="in pixels")
-    add("--keypoints", type=int, default=1000, help="budget of an image")
-    add("--batch", type=int, default=1, help="images of a call")
-    add("--threads", type=int, help="of a call; else the runtime's own choice")
+    add("--size", type=size, default=(640, 480), metavar="WxH", help=SIZE_HELP)
+    help_text = "keypoints per image (default: %(default)s)"
+    add("--keypoints", type=int, default=1000, help=help_text)
+    help_text = "images per call (default: %(default)s)"
+    add("--batch", type=int, default=1, help=help_text)
+    add("--threads", type=int, help="threads per call (default: the runtime's choice)")
     options = parser.parse_args(arguments)
-    try:
-        extractor = Extractor(
-            options.model,
-            backend="onnx-cpu",
-            max_keypoints=options.keypoints,
-            num_threads=options.threads,
-        )
-    except KpextractError as error:
-        print(f"scaling_point: {error}", file=sys.stderr)
-        return 1
+    extractor = Extractor(
+        options.model,
+        backend="onnx-cpu",
+        max_keypoints=options.keypoints,
+        num_threads=options.threads,
+    )
     width, height = options.size
-    # Bytes at once: the texture of kpextract.system.timing passes through floats, whose
-    # memory would hide that of the calls.
+    # Raw bytes, since the floats behind kpextract.system.timing.texture would hide the
+    # memory of the calls.
     noise = np.random.default_rng(0).bytes(options.batch * height * width * 3)
     images = list(np.frombuffer(noise, np.uint8).reshape(-1, height, width, 3))
     info = extractor.info
     facts = {"model": f"kpextract {info.model} {info.version}", "sha256": info.sha256}
     print(json.dumps(facts | measure(extractor, images)))
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Two images of one scene, and what is known about them.
+"""Two images of one scene with their true geometry.
 
-Pixels are those of the image files, (0, 0) the center of the top-left one.
+Pixels refer to the image files; (0, 0) is the center of the top-left pixel.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class PairsError(KpextractError):
 
 
 class Picture(NamedTuple):
-    """An image: a name of its own, and the call that reads (H, W, 3) uint8 BGR."""
+    """An image: a unique name, and the function that reads (H, W, 3) uint8 BGR."""
 
     name: str
     read: Callable[[], np.ndarray]
@@ -34,14 +34,14 @@ class Calibrated(NamedTuple):
 
 @dataclass(frozen=True)
 class ScenePair:
-    """Two images of one scene and what is known about them.
+    """Two images of one scene with their true geometry.
 
     Attributes:
-        calibrated: cameras and pose, with a baseline; None where they are not known.
-        homography: (3, 3), image 0 to image 1, of a plane or a camera that only turned,
+        calibrated: cameras and pose with a baseline, or None.
+        homography: (3, 3), image 0 to image 1, of a plane or a purely rotating camera,
             or None.
         correspondences: (N, 4) x0, y0, x1, y1 of true correspondences, or None.
-        kind: what its figures are averaged with; "" for none.
+        kind: group in which its figures are averaged; "" for none.
     """
 
     picture0: Picture
@@ -53,7 +53,7 @@ class ScenePair:
 
 
 def count_kinds(pairs: list[ScenePair]) -> dict[str, int]:
-    """Return the number of pairs: of all, and of each kind where there are several."""
+    """Return the number of all pairs, and of each kind if there are several."""
     kinds = sorted({pair.kind for pair in pairs if pair.kind})
     counts = {"all": len(pairs)}
     if len(kinds) > 1:

@@ -1,4 +1,4 @@
-"""Pairs of photos of the scenes that training.scenes writes."""
+"""Read pairs of photos from the scenes that training.scenes writes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,15 +7,15 @@ import numpy as np
 
 from benchmarks.geometry import Pose
 from benchmarks.scene_pair import Calibrated, PairsError, Picture, ScenePair
-from training.scene_file import Scene, SceneFileError, read_scene
+from training.real.scene_file import Scene, SceneFileError, read_scene
 
-PAIRS = 60  # of a scene at most, spread evenly over all that qualify
+PAIRS = 60  # max per scene, spread evenly over all that qualify
 MIN_COMMON = 32  # tracks
-MIN_PARALLAX = 1.0  # degrees, median: below it the direction of t is not sure
+MIN_PARALLAX = 1.0  # degrees, median: below it the direction of t is uncertain
 
 
 def read_scenes(paths: list[Path]) -> Iterator[ScenePair]:
-    """Yield the pairs of scene files; the name of a file is the kind of its pairs.
+    """Yield the pairs of scene files; the stem of a file is the kind of its pairs.
 
     Raises:
         PairsError: a file cannot be read.

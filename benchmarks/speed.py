@@ -1,4 +1,4 @@
-"""Ratios and tables of a result of benchmarks.latency."""
+"""Ratios and tables for results of benchmarks.latency."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,18 +8,18 @@ import numpy as np
 from benchmarks import markdown
 from kpextract.system.timing import STAGES
 
-FAMILIAR = "ORB"  # what a ratio is told to where it was measured too
+FAMILIAR = "ORB"  # reference of the ratios shown, if measured
 PERCENTILES = ("p50", "p90", "p99")
 Row = dict[str, Any]
 
 
 def ratio(rows: Sequence[Row], row: Row, reference: str) -> float | None:
-    """Milliseconds of an image over those of the reference, each turn with its own.
+    """Return milliseconds per image relative to the reference, turn by turn.
 
-    The reference has the same size and budget and takes one image a call.
+    The reference has the same size and budget and takes one image per call.
 
     Returns:
-        The median over the turns; None where the reference was not measured so.
+        The median over the turns; None if the reference was not measured that way.
     """
     for other in rows:
         if (
@@ -41,7 +41,7 @@ def table(result: dict[str, Any], part: str = "first") -> str:
 
 
 def first(result: dict[str, Any]) -> str:
-    """The first size, batch and budget; of kpextract each stage that there is."""
+    """Return the table of the first size, batch and budget, with kpextract's stages."""
     rows, reference = result["rows"], _familiar(result)
     keys = ("size", "batch", "max_keypoints")
     rows_of_it = [r for r in rows if all(r[key] == rows[0][key] for key in keys)]
@@ -88,14 +88,14 @@ def settings(result: dict[str, Any]) -> str:
 
 
 def _familiar(result: dict[str, Any]) -> str:
-    """Label of `FAMILIAR`, or else of what the result itself refers to."""
+    """Return the label of `FAMILIAR`, or of the result's own reference."""
     labels = [row["extractor"] for row in result["rows"]]
     found = [label for label in labels if _short(label) == FAMILIAR]
     return found[0] if found else result["reference"]
 
 
 def _short(label: str) -> str:
-    """Without the package."""
+    """Return a label without its package."""
     return label.partition(" (")[0]
 
 

@@ -1,14 +1,13 @@
-"""Frames a second of `Extractor.stream` against calling `detect` in a loop, and memory.
+"""Compare `Extractor.stream` with `detect` in a loop, and watch its memory.
 
     python -m benchmarks.streaming --out benchmarks/results/streaming.json --minutes 10
 
-Both read the same video file (a sample photo on the move, written for the purpose, or
---video FILE), in turns in one process, so that their ratio is what counts. Then the
-stream goes on for some minutes, over the file again and again, while memory is read
-once a second. Run nothing beside it.
+Both read the same video file (a generated pan over a sample photo, or --video FILE),
+alternating in one process, so that their ratio is what counts. Then the stream runs
+over the file in a loop for some minutes while memory is sampled once per second. Run it
+on an idle machine.
 """
 
-import argparse
 import hashlib
 import itertools
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks import markdown
+from benchmarks import markdown, script
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
 from kpextract.system.hardware import memory_mib
@@ -37,7 +36,7 @@ Run = Callable[[Iterable[np.ndarray]], Iterator[Features]]
 
 
 def write_video(path: Path, frames: int) -> None:
-    """The sample photo, panned to and fro, as a 640x480 video file."""
+    """Write a 640x480 video that pans back and forth over the sample photo."""
     photo = cv2.imread(str(PHOTO))
     height, width = photo.shape[:2]
     code = cv2.VideoWriter_fourcc(*"mp4v")
@@ -51,21 +50,21 @@ def write_video(path: Path, frames: int) -> None:
 
 
 def images(video: Path) -> Iterator[np.ndarray]:
-    """Its frames."""
+    """Yield the frames of a video."""
     with open_video(video) as frames:
         for frame in frames:
             yield frame.image
 
 
 def seconds_per_frame(run: Run, video: Path) -> float:
-    """Mean over a file, its reading included."""
+    """Measure the mean seconds per frame of a file, reading included."""
     started = time.perf_counter()
     count = sum(1 for _ in run(images(video)))
     return (time.perf_counter() - started) / count
 
 
 def compare(extractor: Extractor, video: Path, rounds: int) -> dict[str, Any]:
-    """Both ways in turns; the ratio is of neighboring rounds."""
+    """Measure both ways in turns; ratios are of adjacent runs."""
     runs: dict[str, Run] = {
         "loop": lambda frames: map(extractor.detect, frames),
         "stream": extractor.stream,
@@ -91,7 +90,7 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 
 def _digests(run: Run, video: Path) -> list[str]:
-    """Of each frame's features, bit by bit."""
+    """Return a SHA-256 digest of the features of each frame."""
     return [
         hashlib.sha256(
             b"".join(
@@ -105,7 +104,7 @@ def _digests(run: Run, video: Path) -> list[str]:
 def memory_of_stream(
     extractor: Extractor, video: Path, minutes: float
 ) -> dict[str, Any]:
-    """MiB of memory in use, once a second while the stream runs (Linux)."""
+    """Sample the resident memory once per second while the stream runs (Linux), MiB."""
     end = time.monotonic() + 60 * minutes
     endless = itertools.chain.from_iterable(images(video) for _ in itertools.count())
     samples: list[float] = []
@@ -130,18 +129,18 @@ def memory_of_stream(
 
 
 def _resident() -> float:
-    """MiB that this process has in memory."""
+    """Return the resident memory of this process in MiB."""
     mib = memory_mib("VmRSS")
     if mib is None:
-        raise OSError("this system does not tell VmRSS.")
+        raise OSError("this system does not report VmRSS. Run it on Linux.")
     return mib
 
 
 def table(result: dict[str, Any]) -> str:
-    """Both ways as rows."""
+    """Return Markdown with one row per way."""
     ratio = result["stream_over_loop"]
     span = f"{ratio['p50']:.2f} ({ratio['p10']:.2f} to {ratio['p90']:.2f})"
-    head = ["", "ms a frame", "frames a second", "ratio (p10 to p90 of the rounds)"]
+    head = ["", "ms per frame", "frames per second", "ratio (p10 to p90 of the rounds)"]
     rows = [
         [
             shown,
@@ -157,19 +156,20 @@ def table(result: dict[str, Any]) -> str:
     return markdown.table(head, rows)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.streaming",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--video", type=Path, help="640x480 file; else one is made")
-    parser.add_argument("--model", default="small")
-    parser.add_argument("--max-keypoints", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--minutes", type=float, default=1.0, help="of memory's watch")
-    parser.add_argument("--out", type=Path, help="JSON file")
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.streaming", __doc__)
+    add = parser.add_argument
+    shown = "(default: %(default)s)"
+    add("--video", type=Path, help="640x480 video file (default: a generated one)")
+    add("--model", default="small", help=f"bundled name or path of a model {shown}")
+    help_text = f"keypoints per frame {shown}"
+    add("--max-keypoints", type=int, default=1000, help=help_text)
+    add("--rounds", type=int, default=9, help=f"rounds of both ways {shown}")
+    help_text = f"duration of the memory measurement in minutes {shown}"
+    add("--minutes", type=float, default=1.0, help=help_text)
+    add("--out", type=Path, help="JSON file for the result (default: none)")
     options = parser.parse_args(arguments)
     extractor = Extractor(options.model, max_keypoints=options.max_keypoints)
     with tempfile.TemporaryDirectory() as folder:
@@ -184,8 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, value in result.items():
         print(f"{name}: {value}")
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.streaming.table")
 
 
 if __name__ == "__main__":

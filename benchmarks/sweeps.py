@@ -1,13 +1,12 @@
-"""How much turn, zoom, noise, blur, darkness and compression matches survive.
+"""Measure how much rotation, zoom, noise, blur, darkness and JPEG matches survive.
 
     python -m benchmarks.sweeps PHOTOS --extractors small ORB SIFT --out results/x.json
 
-Each photo is matched with a view of itself under a known homography, one condition at
-a time getting harder. Draws x-moves.png and x-light.png beside the result.
+Each photo is matched with views of itself under known homographies, with one condition
+at a time getting harder. Draws x-moves.png and x-light.png next to the result.
 benchmarks/README.md describes the conditions and the figures.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, markdown, plots
+from benchmarks import extractors, markdown, plots, script
 from benchmarks.conditions import CONDITIONS, View
 from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import Interval, interval
 from benchmarks.machine import write_result
 from benchmarks.protocol import corner_error, mutual_neighbors, select, shrink
-from kpextract import Features, KpextractError
+from kpextract import Features
 from kpextract.image import to_uint8_bgr
-from kpextract.photos import UsageError, expand, read_photo
+from kpextract.photos import expand, read_photo
 from training.metrics import CORRECT, match_errors
 
 MAX_SIZE = 640  # pixels, longer side
@@ -36,10 +35,10 @@ Figures = dict[str, float]
 
 
 def choose_photos(folder: Path, count: int) -> list[np.ndarray]:
-    """Return that many photos of a folder, spread evenly over their sorted names.
+    """Return `count` photos of a folder, spread evenly over their sorted names.
 
     Raises:
-        UsageError: the folder has no photo.
+        UsageError: the folder has no photos.
         InvalidImageError: a photo cannot be read.
     """
     paths = expand([str(folder)])
@@ -49,7 +48,7 @@ def choose_photos(folder: Path, count: int) -> list[np.ndarray]:
 
 
 def measure(features0: Features, features1: Features, view: View, norm: int) -> Figures:
-    """Return the figures of a photo and its view, pixels of the coarser of the two."""
+    """Return the figures of a photo and its view, in pixels of the coarser image."""
     matches = mutual_neighbors(features0, features1, norm)
     errors = match_errors(features0, features1, matches, view.homography)
     correct = int((errors <= CORRECT * view.coarser).sum())
@@ -72,7 +71,7 @@ def measure_photo(
     """Return the figures of one photo in all conditions.
 
     Args:
-        beyond: another photo, of any size.
+        beyond: another photo of any size.
 
     Returns:
         (candidates, levels of all conditions, figures).
@@ -100,7 +99,7 @@ def compare(
     """Return the figures of all extractors in all conditions.
 
     Returns:
-        "folder" and "photos", how many; "models", the SHA-256 of each model; "levels"
+        "folder"; "photos", their number; "models", the SHA-256 of each model; "levels"
         by condition; and "sweeps" by condition, extractor and figure: "mean", "low" and
         "high", the ends of its interval over photos, each a list over levels.
 
@@ -146,7 +145,7 @@ def summarize(measured: np.ndarray) -> dict[str, dict[str, list[float]]]:
 def table(result: dict[str, Any]) -> str:
     """Return Markdown, one row per extractor: means over the levels of each condition.
 
-    A cell has the share of right homographies and the correct matches.
+    A cell holds the share of right homographies and the number of correct matches.
     """
     sweeps = result["sweeps"]
     labels = next(iter(sweeps.values()))
@@ -161,14 +160,11 @@ def table(result: dict[str, Any]) -> str:
     return markdown.table(["extractor", *sweeps], lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.sweeps",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="folder of photos, not trained on")
+    parser = script.parser("benchmarks.sweeps", __doc__)
+    parser.add_argument("folder", type=Path, help="folder of photos unseen in training")
     extractors.add_arguments(parser)
     parser.add_argument(
         "--photos",
@@ -176,20 +172,15 @@ def main(arguments: list[str] | None = None) -> int:
         default=PHOTOS,
         help="number of photos, spread over the folder (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="JSON file for the result"
+    )
     options = parser.parse_args(arguments)
-    try:
-        candidates = open_candidates(
-            options.extractors, MAX_KEYPOINTS, options.edgepoint2
-        )
-        result = compare(candidates, options.folder, options.photos)
-    except (KpextractError, OSError, UsageError) as error:
-        print(f"sweeps: {error}", file=sys.stderr)
-        return 1
+    candidates = open_candidates(options.extractors, MAX_KEYPOINTS, options.edgepoint2)
+    result = compare(candidates, options.folder, options.photos)
     print(table(result))
-    write_result(options.out, result)
+    write_result(options.out, result, "benchmarks.sweeps.table")
     plots.draw(options.out)
-    return 0
 
 
 if __name__ == "__main__":

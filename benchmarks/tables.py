@@ -1,35 +1,25 @@
-"""The tables of the documents, from the committed results.
+"""Regenerate the tables of the documents from the committed results.
 
     python -m benchmarks.tables
 
-Rewrites, in each document, what stands between a line like
-<!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: where the figures
-come from, then the table. Setting and split (all, if none is named) choose the part of
-a file that holds several, shown with the columns of a summary. Files of
-benchmarks.peak that are named side by side, of one machine, make one table. What has
-not been measured yet is left as it stands, as long as that is no table.
+Rewrites, in each document, the text between a line like
+<!-- table held-out.json | 320x240, 300 points --> and <!-- end -->: the table, then the
+provenance of the figures. A result names the function that makes its table; words after
+"|" are its further arguments, such as setting and split. Several files of
+benchmarks.peak from one machine make one table. A block whose result does not exist yet
+is left alone unless it holds a table.
 """
 
+import importlib
 import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    accuracy,
-    duty,
-    peak,
-    peers,
-    scaling,
-    speed,
-    streaming,
-    sweeps,
-    tasks,
-    variants,
-)
+from benchmarks import script
+from kpextract.errors import UsageError
 from kpextract.files import replacing
-from training.experiments import ablation, architecture
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -45,63 +35,55 @@ SHOWN_HASH = 12  # digits
 
 
 def provenance(result: dict[str, Any]) -> str:
-    """Hardware, date, commit and models of a result, one line."""
+    """Return hardware, date, commit and models of a result in one line."""
     machine = result["machine"]
-    shown = machine.get("instructions")  # older results do not say
+    shown = machine.get("instructions")  # missing in older results
     cpu = f"{machine['cpu']} ({' '.join(shown)})" if shown else machine["cpu"]
     facts = [f"{cpu}, {machine['cores']} cores"]
     for gpu in machine.get("gpus") or ():
         facts.append(f"{gpu['name']}, driver {gpu['driver']}")
     facts += [machine["date"], f"commit {machine['commit']}"]
-    models = result.get("models", {})
-    facts += [f"{name} `{digest[:SHOWN_HASH]}`" for name, digest in models.items()]
+    models = models_of(result).items()
+    facts += [f"{name} `{digest[:SHOWN_HASH]}`" for name, digest in models]
     return "; ".join(facts)
 
 
-def table(name: str, result: dict[str, Any], *part: str) -> str:
-    """The Markdown table of a result file, or of its part (setting, split)."""
-    if name == "ablation.json":
-        return ablation.table({n: r["figures"] for n, r in result["rows"].items()})
-    if name == "architecture.json":
-        return architecture.table(result["rows"])
-    if name == "duty.json":
-        return duty.table(result)
-    if name.startswith("latency"):
-        return speed.table(result, *part)
-    if name.startswith("peak"):
-        return peak.table(result["rows"])
-    if name == "scaling.json":
-        return scaling.growth(result["series"])
-    if name == "streaming.json":
-        return streaming.table(result)
-    if name.startswith("sweeps"):
-        return sweeps.table(result)
-    if name.startswith("tasks"):
-        return tasks.table(result["tasks"][part[0] if part else "all"])
-    if name == "variants.json":
-        return variants.table(result["rows"])
-    if not part:
-        return accuracy.table(peers.rows(result))
-    if part == ("summary",):
-        return accuracy.table(accuracy.summary(peers.rows(result)))
-    setting, split = (*part, "all")[:2]
-    return accuracy.table(accuracy.summary(result["figures"][setting][split]))
+def table(result: dict[str, Any], *part: str) -> str:
+    """Return a result's Markdown table, made by the function that the result names.
+
+    Args:
+        part: arguments of that function after the result, such as setting and split.
+
+    Raises:
+        UsageError: the result names no table.
+    """
+    if "table" not in result:
+        raise UsageError(
+            "the result names no table. Write it with the `table` of `write_result`."
+        )
+    module, _, function = result["table"].rpartition(".")
+    return getattr(importlib.import_module(module), function)(result, *part)
 
 
 def read(names: str) -> dict[str, Any]:
-    """A result; of several files of benchmarks.peak, one that holds them as rows."""
+    """Read a result, or several of one machine and table as the "rows" of one."""
     results: list[dict[str, Any]] = [
         json.loads((RESULTS / name).read_text(encoding="utf-8"))
         for name in names.split()
     ]
-    if not names.startswith("peak"):
-        return results[0]
-    models = {r["extractor"]["model"]: r["extractor"]["sha256"] for r in results}
-    return {"machine": results[0]["machine"], "models": models, "rows": results}
+    return results[0] if len(results) == 1 else results[0] | {"rows": results}
+
+
+def models_of(result: dict[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of each model of a result, by name."""
+    if "extractor" not in result:
+        return result.get("models", {})
+    rows = [row["extractor"] for row in result.get("rows", [result])]
+    return {extractor["model"]: extractor["sha256"] for extractor in rows}
 
 
 def render(document: str) -> str:
-    """A document's text with its tables made anew."""
+    """Return the text of a document with its tables regenerated."""
 
     def block(match: re.Match[str]) -> str:
         name, *part = (word.strip() for word in match[2].split("|"))
@@ -109,14 +91,16 @@ def render(document: str) -> str:
         if not there and "|" not in match[3]:
             return match[0]
         result = read(name)
-        made = f"\n{table(name, result, *part)}\n\n({provenance(result)})\n\n"
+        made = f"\n{table(result, *part)}\n\n({provenance(result)})\n\n"
         return match[1] + made + match[4]
 
     return BLOCK.sub(block, document)
 
 
-def main() -> int:
-    """Command line; see the module's docstring."""
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    script.parser("benchmarks.tables", __doc__).parse_args(arguments)
     for name in DOCUMENTS:
         path = ROOT / name
         before = path.read_text(encoding="utf-8")
@@ -125,7 +109,6 @@ def main() -> int:
             with replacing(path) as temporary:
                 temporary.write_text(after, encoding="utf-8")
             print(f"rewrote {name}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Relative pose and epipolar geometry on pairs of images with truth.
+"""Measure relative pose, epipolar geometry and homographies on pairs with truth.
 
     python -m benchmarks.tasks FOLDER --extractors small ORB SIFT --out results/x.json
 
-Matches are mutual nearest neighbors. MAGSAC finds the essential matrix where cameras
-and pose are known and the fundamental matrix where correspondences are, RANSAC the
-homography of planes and of cameras that only turned. Every figure is
-a mean over pairs with the 95 % interval of a bootstrap over pairs. benchmarks/README.md
+Matches are mutual nearest neighbors. MAGSAC estimates the essential matrix where
+cameras and pose are known and the fundamental matrix where correspondences are; RANSAC
+estimates the homography of planes and of purely rotating cameras. Every figure is a
+mean over pairs with the 95 % interval of a bootstrap over pairs. benchmarks/README.md
 describes the layouts of FOLDER and the protocol.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, geometry, markdown
+from benchmarks import extractors, geometry, markdown, script
 from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import interval, level
 from benchmarks.machine import write_result
 from benchmarks.pairs import read_pairs
 from benchmarks.protocol import corner_error, mutual_neighbors, select, shrink
 from benchmarks.scene_pair import Calibrated, Picture, ScenePair, count_kinds
-from kpextract import Features, KpextractError
+from kpextract import Features
 from training.metrics import CORRECT, warp_points
 
 MAX_SIZE = 640  # pixels, longer side
 MAX_KEYPOINTS = 1000
-# What a table shows of a row that has it: heading, format and factor.
+# Heading, format and factor of each column; a table shows those that its rows have.
 COLUMNS = {
     "pose_auc_5": ("AUC@5", ".1f", 100),
     "pose_auc_10": ("AUC@10", ".1f", 100),
@@ -40,22 +39,22 @@ COLUMNS = {
     "correct_matches": ("correct", ".0f", 1),
     "matches": ("matches", ".0f", 1),
 }
-LEVEL = "="  # marks a figure that is level with the first extractor's
+LEVEL = "="  # marks a figure level with that of the first extractor
 
-Figures = dict[str, float]  # of one pair, by name
+Figures = dict[str, float]  # one pair, by name
 
 
 class Look:
-    """One extractor's features of pictures, each picture looked at once."""
+    """One extractor's features of pictures, each picture processed once."""
 
     def __init__(self, candidate: Candidate, max_size: int, max_keypoints: int):
-        """Take the extractor, the longer side of what it sees, and its budget."""
+        """Take the extractor, the max longer side of its images, and its budget."""
         self.candidate = candidate
         self.max_size, self.max_keypoints = max_size, max_keypoints
         self._known: dict[str, tuple[Features, np.ndarray]] = {}
 
     def __call__(self, picture: Picture) -> tuple[Features, np.ndarray]:
-        """Return features and the (3, 3) scale from the file to what was seen."""
+        """Return the features and the (3, 3) scale from file to image pixels."""
         if picture.name not in self._known:
             image, scale = shrink(picture.read(), self.max_size)
             features = self.candidate.detect(image)
@@ -67,7 +66,7 @@ class Look:
 
 
 def measure(pair: ScenePair, look: Look) -> Figures:
-    """Return the figures of one pair, those that its truth allows."""
+    """Return the figures of one pair that its truth allows."""
     features0, scale0 = look(pair.picture0)
     features1, scale1 = look(pair.picture1)
     matches = mutual_neighbors(features0, features1, look.candidate.norm)
@@ -95,8 +94,8 @@ def measure_pose(
 ) -> Figures:
     """Return the AUC contributions and the verified matches of (M, 2) matched points.
 
-    Verified are the inliers of the essential matrix within 3 px of the true epipolar
-    geometry.
+    Verified matches are inliers of the essential matrix within 3 px of the true
+    epipolar geometry.
     """
     found = geometry.estimate_pose(points0, points1, truth.camera0, truth.camera1)
     error, verified = np.inf, 0
@@ -134,7 +133,7 @@ def measure_homography(
 def measure_epipolar(
     points0: np.ndarray, points1: np.ndarray, truth0: np.ndarray, truth1: np.ndarray
 ) -> Figures:
-    """Return mAA of (N, 2) true correspondences under the fundamental matrix found."""
+    """Return mAA of (N, 2) true correspondences under the estimated matrix."""
     fundamental = geometry.estimate_fundamental(points0, points1)
     accuracy = 0.0
     if fundamental is not None:
@@ -149,12 +148,12 @@ def summarize(
     """Return each extractor's means over some pairs, with intervals.
 
     Args:
-        measured: figures of each pair, by extractor; the first one is the reference.
-        rows: of the pairs.
+        measured: figures of each pair, by extractor; the first is the reference.
+        rows: indices of the pairs.
 
     Returns:
         By extractor and figure: mean, interval, and whether it is level with the
-        reference. A figure is over the pairs whose truth allows it.
+        reference. Each figure is over the pairs whose truth allows it.
     """
     reference = next(iter(measured.values()))
     summary: dict[str, dict[str, Any]] = {}
@@ -216,7 +215,7 @@ def compare(
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Return Markdown, one row per extractor: means, intervals, and what is level."""
+    """Return Markdown, one row per extractor: means, intervals and level marks."""
     present = set().union(*rows.values())
     columns = {key: column for key, column in COLUMNS.items() if key in present}
     reference = next(iter(rows))
@@ -233,28 +232,30 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return markdown.table(head, lines)
 
 
+def kind_table(result: dict[str, Any], kind: str = "all") -> str:
+    """Return the Markdown table of one kind of pairs."""
+    return table(result["tasks"][kind])
+
+
 def report(result: dict[str, Any]) -> str:
-    """Return a table for each kind of what `compare` returns."""
+    """Return one table per kind of pairs of a result of `compare`."""
     return "\n\n".join(
         f"{kind} ({result['pairs'][kind]} pairs):\n\n{table(rows)}"
         for kind, rows in result["tasks"].items()
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.tasks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.tasks", __doc__)
     parser.add_argument("folder", type=Path, help="folder of pairs with truth")
     extractors.add_arguments(parser)
     parser.add_argument(
         "--max-size",
         type=int,
         default=MAX_SIZE,
-        help="longer side of the images, pixels; larger ones are shrunk "
+        help="max longer side of the images in pixels; larger ones are shrunk "
         "(default: %(default)s)",
     )
     parser.add_argument(
@@ -263,22 +264,18 @@ def main(arguments: list[str] | None = None) -> int:
         default=MAX_KEYPOINTS,
         help="keypoints per image (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, help="JSON file of the result")
+    help_text = "JSON file for the result (default: none)"
+    parser.add_argument("--out", type=Path, help=help_text)
     options = parser.parse_args(arguments)
-    try:
-        candidates = open_candidates(
-            options.extractors, options.max_keypoints, options.edgepoint2
-        )
-        result = compare(
-            candidates, options.folder, options.max_size, options.max_keypoints
-        )
-    except (KpextractError, OSError) as error:
-        print(f"tasks: {error}", file=sys.stderr)
-        return 1
+    candidates = open_candidates(
+        options.extractors, options.max_keypoints, options.edgepoint2
+    )
+    result = compare(
+        candidates, options.folder, options.max_size, options.max_keypoints
+    )
     print(report(result))
     if options.out:
-        write_result(options.out, result)
-    return 0
+        write_result(options.out, result, "benchmarks.tasks.kind_table")
 
 
 if __name__ == "__main__":

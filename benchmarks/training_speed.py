@@ -1,15 +1,14 @@
-"""How fast training goes, where its time is spent, and what the device could do.
+"""Measure the speed of training, the time of its stages, and the peak of the device.
 
     python -m benchmarks.training_speed --model small --height 240 --width 320
 
-Pairs per second are those of whole steps as training makes them, photos already on the
-device. The stages are timed in further steps, in which the device finishes each before
-the next begins. The peak is that of a large matrix product in the precision of the
-convolutions, measured in the same run; of a step only its convolutions are counted as
-work: three forward passes' worth (one forward, two backward) for each of the two views.
+Pairs per second are those of whole training steps with photos already on the device.
+The stages are timed in further steps, in which the device is synchronized after each
+stage. The peak is that of a large matrix product in the precision of the convolutions,
+measured in the same run. Only convolutions count as work: the equivalent of three
+forward passes (one forward, two backward) for each of the two views.
 """
 
-import argparse
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import markdown
+from benchmarks import markdown, script
 from benchmarks.machine import write_result
 from benchmarks.peak import matrix_rate, now
 from training.batches import Sources
@@ -50,18 +49,18 @@ def time_stages(run: Run, sources: Sources) -> list[float]:
 
 
 def precision(device: torch.device) -> torch.dtype:
-    """What training computes convolutions in."""
+    """Return the type in which training computes convolutions."""
     with autocast(device):
         fast = torch.is_autocast_enabled(device.type)
         return torch.get_autocast_dtype(device.type) if fast else torch.float32
 
 
 def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
-    """All figures of one model at one size."""
+    """Measure one model at one size."""
     keep_freed_memory()
     device = choose_device()
     run = new_run(config, device)
-    # What the photos show makes no difference to the time.
+    # The content of the photos does not affect the time.
     shape = (config.batch, 3, *CACHE_SIZE)
     photos = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     sources = Sources(photos)
@@ -92,16 +91,16 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
 
 
 def report(result: dict[str, Any]) -> str:
-    """The figures as text."""
+    """Return the figures as text."""
     width, height = result["size"]
     stages = result["stage_milliseconds"]
     total = sum(stages.values())
     rows = [[n, f"{ms:.2f}", f"{ms / total:.0%}"] for n, ms in stages.items()]
     lines = [
-        f"{result['model']}, {width}x{height}, {result['batch']} pairs a step, "
+        f"{result['model']}, {width}x{height}, {result['batch']} pairs per step, "
         f"{result['device']}, {result['precision']}",
         f"{result['pairs_per_second']} pairs/s, "
-        f"{result['step_milliseconds']} ms a step",
+        f"{result['step_milliseconds']} ms per step",
         "",
         markdown.table(["stage", "ms", "share"], rows),
         "",
@@ -111,20 +110,21 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training_speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", choices=CONFIGS, default="small")
-    parser.add_argument("--height", type=int, default=TrainConfig.height)
-    parser.add_argument("--width", type=int, default=TrainConfig.width)
-    parser.add_argument("--batch", type=int, default=TrainConfig.batch)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--compile", action="store_true", help="as in training")
-    parser.add_argument("--out", type=Path, help="JSON file")
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.training_speed", __doc__)
+    add = parser.add_argument
+    shown = "(default: %(default)s)"
+    add("--model", choices=CONFIGS, default="small", help=f"network {shown}")
+    for side in ("height", "width"):
+        default = getattr(TrainConfig, side)
+        add(f"--{side}", type=int, default=default, help=f"{side} in pixels {shown}")
+    help_text = f"pairs per step {shown}"
+    add("--batch", type=int, default=TrainConfig.batch, help=help_text)
+    add("--steps", type=int, default=20, help=f"timed steps {shown}")
+    add("--compile", action="store_true", help="torch.compile, as in training")
+    add("--out", type=Path, help="JSON file for the result (default: none)")
     options = parser.parse_args(arguments)
     config = TrainConfig(
         model=options.model,
@@ -138,7 +138,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(report(result))
     if options.out:
         write_result(options.out, result)
-    return 0
 
 
 if __name__ == "__main__":

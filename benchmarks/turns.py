@@ -1,8 +1,6 @@
-"""Extractors timed alone, each in a process of its own, which take turns."""
+"""Time extractors in alternating processes, one extractor per process."""
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -11,45 +9,35 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from kpextract.errors import KpextractError
+from benchmarks import process
 
 Job = TypeVar("Job", bound=Hashable)
 
 
-class FailedError(KpextractError):
-    """A process that failed; the message is its own."""
-
-
 def alone(*words: str | Path | int) -> dict[str, Any]:
-    """What benchmarks.latency finds of one extractor, in a process of its own.
+    """Run benchmarks.latency for one extractor in a process of its own.
 
     Args:
-        words: of its command line.
+        words: command-line arguments of benchmarks.latency.
 
     Raises:
-        FailedError: it failed.
+        FailedError: the process failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "latency.json"
-        command = [sys.executable, "-m", "benchmarks.latency", *map(str, words)]
-        done = subprocess.run(
-            [*command, "--out", str(out)], capture_output=True, text=True
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["ended without a word"]
-            raise FailedError(said[-1].removeprefix("latency: "))
+        process.output("benchmarks.latency", *words, "--out", out)
         return json.loads(out.read_text())
 
 
 def in_turns(
     jobs: Mapping[Job, Sequence[str | Path | int]], rounds: int
 ) -> dict[Job, list[dict[str, Any]]]:
-    """What `alone` gives for the words of each job, once a round.
+    """Return the results of `alone` for the arguments of each job, one per round.
 
-    A machine that slows down slows all of them.
+    A machine that slows down slows all jobs alike.
 
     Raises:
-        FailedError: one failed.
+        FailedError: a process failed.
     """
     found: dict[Job, list[dict[str, Any]]] = {job: [] for job in jobs}
     with tqdm(total=rounds * len(jobs), unit="process", delay=1) as bar:
@@ -61,9 +49,9 @@ def in_turns(
 
 
 def summarize(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One extractor's turns as one: medians, and the milliseconds of each turn.
+    """Merge one extractor's turns: medians, and the milliseconds of each turn.
 
-    The machine is that of the result in which this goes.
+    The machine is left to the result that this becomes a part of.
     """
     whole = median(turns) | {"turns": [turn["milliseconds"] for turn in turns]}
     whole.pop("machine", None)
@@ -71,7 +59,7 @@ def summarize(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def median(values: Sequence[Any]) -> Any:
-    """Of numbers that lie in equal places of several results; the first of the rest."""
+    """Return the first result with each number replaced by its median over results."""
     first = values[0]
     if isinstance(first, dict):
         return {key: median([value[key] for value in values]) for key in first}

@@ -1,19 +1,17 @@
-"""What each variant of a model costs in size, accuracy and time, and who builds it.
+"""Measure the size, accuracy and time of each variant of a model, and build engines.
 
     python -m benchmarks.variants --images frames/ --calibrate photos/ \\
         --out benchmarks/results/variants.json
 
-Each variant is exported from the dense float32 model and then built into an engine for
-640x480 by TensorRT-RTX, which needs no GPU for that, or TensorRT. It is compared with
-the model it comes from on photos of 640x480 and timed, both with ONNX Runtime on the
-CPU; compared are float16 with each layer's result rounded, and int8 for TensorRT with
-sums that cannot overflow, as on a GPU. Engines have not been run. Prints the table; the
-JSON file holds the rest.
+Each variant is exported from the dense float32 model and built into an engine for
+640x480 by TensorRT-RTX, which needs no GPU to build, or TensorRT. On 640x480 photos, it
+is compared with its source model and timed, both with ONNX Runtime on the CPU. For the
+comparison, float16 rounds each layer's result and int8 for TensorRT sums without
+overflow, as on a GPU. Engines are not run. Prints the table; the JSON file holds the
+rest.
 """
 
-import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,19 +23,19 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from benchmarks import markdown
+from benchmarks import markdown, process, script
 from benchmarks.machine import write_result
 from benchmarks.rounding import rounded, unsaturated
 from benchmarks.turns import alone
-from kpextract import Extractor, KpextractError
+from kpextract import Extractor
 from kpextract.errors import UsageError
 from kpextract.export.graph.metadata import load_graph
 from kpextract.export.verify import Gate, compare
 from kpextract.photos import expand, read_photo
 
-PHOTO = Path("examples/street-left.jpg")  # to measure time on
+PHOTO = Path("examples/street-left.jpg")  # for timing
 SIZE = (640, 480)  # (width, height) in pixels
-MAX_KEYPOINTS = 1024  # budget where a variant has none of its own
+MAX_KEYPOINTS = 1024  # budget of variants that fix none
 FIXED = "--size 640x480 --batch 1"
 VARIANTS = {  # options of `kpextract export`
     "dense": "--kind dense",
@@ -53,37 +51,29 @@ VARIANTS = {  # options of `kpextract export`
     "sparse int8, for ONNX Runtime": f"{FIXED} --int8 onnxruntime",
     "sparse int8, for TensorRT": f"{FIXED} --int8 tensorrt",
 }
+MODEL_HELP = "bundled name or path of a dense .onnx file (default: small)"
 Row = dict[str, Any]
 
 
-class CommandError(KpextractError):
-    """A command that failed; the message is its own."""
-
-
 def kpextract(*words: str | Path) -> dict[str, Any]:
-    """What a command of kpextract says in JSON.
+    """Run a kpextract command and return its JSON.
 
     Raises:
-        CommandError: it failed.
+        FailedError: the command failed.
     """
-    command = [sys.executable, "-m", "kpextract", *map(str, words), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"{words[0]} ended without a word"]
-        raise CommandError(said[-1].removeprefix("kpextract: "))
-    return json.loads(done.stdout)
+    return json.loads(process.output("kpextract", *words, "--json"))
 
 
 def read_frames(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and pixels of each photo.
+    """Yield the name and pixels of each photo.
 
     Raises:
-        UsageError: one is not of 640x480, which some variants are fixed to.
+        UsageError: a photo is not 640x480, the fixed size of some variants.
     """
     for path in paths:
         image = read_photo(path)
         if image.shape[1::-1] != SIZE:
-            raise UsageError(f"{path} is not of {SIZE[0]}x{SIZE[1]} pixels. Resize it.")
+            raise UsageError(f"{path} is not {SIZE[0]}x{SIZE[1]} pixels. Resize it.")
         yield path.name, image
 
 
@@ -93,10 +83,9 @@ def examine(
     """Export, build, compare and time one variant.
 
     Raises:
-        CommandError: it cannot be exported. That it cannot be built is part of the
-            result.
-        FailedError: it cannot be timed.
-        KpextractError: it cannot be compared.
+        FailedError: the variant cannot be exported or timed. That it cannot be built is
+            part of the result.
+        KpextractError: the variant cannot be compared.
     """
     words = options.split()
     if "--int8" in words:
@@ -128,22 +117,22 @@ def examine(
 
 
 def _build(model: Path) -> dict[str, Any]:
-    """Who built the engine and its size; or why there is none."""
+    """Build an engine; return its builder and size, or the error."""
     out = model.with_suffix(".engine")
     size = "{}x{}".format(*SIZE)
     try:
         facts = kpextract("build", model, "-o", out, "--size", size, "--force")
-    except CommandError as error:
+    except process.FailedError as error:
         return {"error": str(error)}
     return facts["tensorrt"] | {"bytes": out.stat().st_size}
 
 
-def table(rows: dict[str, Row]) -> str:
-    """Markdown, a variant a row."""
+def table(result: dict[str, Any]) -> str:
+    """Return Markdown with one row per variant."""
     head = ["variant", "`kpextract export`", "MB", "engine", "changed"]
     head += ["drift p99 (px)", "cosine p50", "gate", "CPU (ms)"]
     lines = []
-    for name, row in rows.items():
+    for name, row in result["rows"].items():
         figures = row["figures"]
         lines.append(
             [
@@ -163,43 +152,40 @@ def table(rows: dict[str, Row]) -> str:
 
 def _engine(engine: dict[str, Any]) -> str:
     if "error" in engine:
-        return "refused"  # by whom and why is in the file
+        return "refused"  # the result file says by what and why
     return f"{engine['bytes'] / 1e6:.2f} MB"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.variants",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+@script.command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; see the module's docstring."""
+    parser = script.parser("benchmarks.variants", __doc__)
     add = parser.add_argument
-    add("--model", default="small", help="bundled name or path of a dense .onnx file")
-    add("--images", required=True, help="folder of photos of 640x480, to compare on")
-    add("--calibrate", type=Path, required=True, help="folder of photos, for int8")
-    add("--out", type=Path, required=True, help="JSON file")
+    add("--model", default="small", help=MODEL_HELP)
+    add("--images", required=True, help="folder of 640x480 photos for the comparison")
+    add(
+        "--calibrate",
+        type=Path,
+        required=True,
+        help="folder of int8 calibration photos",
+    )
+    add("--out", type=Path, required=True, help="JSON file for the result")
     options = parser.parse_args(arguments)
-    try:
-        photos = expand([options.images])
-        info = Extractor(options.model, backend="onnx-cpu").info
-        rows = {}
-        with tempfile.TemporaryDirectory() as folder:
-            for name, words in tqdm(VARIANTS.items(), unit="variant"):
-                rows[name] = examine(
-                    options.model, words, photos, options.calibrate, Path(folder)
-                )
-    except (KpextractError, OSError) as error:
-        print(f"variants: {error}", file=sys.stderr)
-        return 1
-    print(table(rows))
+    photos = expand([options.images])
+    info = Extractor(options.model, backend="onnx-cpu").info
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, words in tqdm(VARIANTS.items(), unit="variant"):
+            rows[name] = examine(
+                options.model, words, photos, options.calibrate, Path(folder)
+            )
     result = {
         "models": {f"kpextract {info.model} {info.version}": info.sha256},
         "photos": len(photos),
         "rows": rows,
     }
-    write_result(options.out, result)
-    return 0
+    print(table(result))
+    write_result(options.out, result, "benchmarks.variants.table")
 
 
 if __name__ == "__main__":

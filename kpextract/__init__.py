@@ -1,4 +1,4 @@
-"""kpextract: learned keypoints and descriptors (UnsuperPoint) without PyTorch.
+"""Learned keypoints and descriptors (UnsuperPoint) without PyTorch.
 
 from kpextract import Extractor, match
 
@@ -14,6 +14,7 @@ from kpextract.errors import (
     KpextractError,
     MissingPackageError,
     ModelError,
+    OutOfMemoryError,
     SourceError,
 )
 from kpextract.extractor import Extractor, ExtractorInfo
@@ -32,6 +33,7 @@ __all__ = [
     "KpextractError",
     "MissingPackageError",
     "ModelError",
+    "OutOfMemoryError",
     "SourceError",
     "match",
     "matches_to_cv2",

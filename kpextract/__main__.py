@@ -1,4 +1,4 @@
-"""python -m kpextract."""
+"""Entry point of `python -m kpextract`."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""From the network's dense maps to keypoints.
+"""Decoding of the network's dense maps into keypoints.
 
 Christiansen et al. 2019 (arXiv:1907.04011): all cells are sorted by score and the best
 are kept; descriptors are interpolated at the regressed positions. A cell has one point,
-so points are suppressed only where a least distance is asked for.
+so points are suppressed only if a minimum distance is requested.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ from kpextract.image import STRIDE, Frame
 from kpextract.refinement import Refinement
 from kpextract.selection import apart, evenly_spread, strongest
 
-# Channels that are sampled at once: what lies between gathering and mixing, 0.25 MB
-# with 1000 points, stays in the cache of a core and asks for few new pages.
+# Channels sampled at once: the intermediate array, 0.25 MB with 1000 points, stays in
+# the cache of a core and needs few new pages.
 CHANNELS = 16
 TINY = 1e-12  # keeps the norm of an all-zero descriptor from dividing by zero
 
@@ -26,7 +26,7 @@ class DenseMaps(NamedTuple):
 
     score_logits: (B, 1, H/8, W/8).
     positions: (B, 2, H/8, W/8), x then y, pixels of the engine's input.
-    descriptor_map: (B, D, H/s, W/s), not normalised.
+    descriptor_map: (B, D, H/s, W/s), not normalized.
     """
 
     score_logits: np.ndarray
@@ -34,12 +34,12 @@ class DenseMaps(NamedTuple):
     descriptor_map: np.ndarray
 
     def image(self, index: int) -> "DenseMaps":
-        """The maps of one image of the batch, without the leading B."""
+        """Return the maps of one image of the batch, without the leading B."""
         return DenseMaps(*(array[index] for array in self))
 
 
 class SparseRows(NamedTuple):
-    """Output of one call of a graph that decodes by itself, B images, K rows each.
+    """Output of one call of a sparse graph, which decodes: B images, K rows each.
 
     keypoints: (B, K, 2) float32, x and y in pixels of the engine's input.
     scores: (B, K) float32, best first.
@@ -53,11 +53,11 @@ class SparseRows(NamedTuple):
     count: np.ndarray  # type: ignore[assignment]  # hides tuple.count
 
     def image(self, index: int) -> "SparseRows":
-        """The rows of one image of the batch, without the leading B."""
+        """Return the rows of one image of the batch, without the leading B."""
         return SparseRows(*(array[index] for array in self))
 
 
-# What a model of each kind gives; by `kpextract.kind` in its metadata.
+# Output type of each kind of model, by `kpextract.kind` in its metadata.
 OUTPUTS: dict[str, type[DenseMaps] | type[SparseRows]] = {
     "dense": DenseMaps,
     "sparse": SparseRows,
@@ -71,20 +71,20 @@ def take(
     max_keypoints: int | None = None,
     min_score: float = 0.0,
 ) -> Features:
-    """Keypoints of one image from a graph that has ranked and sampled them.
+    """Return the features of one image that a sparse graph has decoded.
 
     Args:
         rows: one image's rows (`SparseRows.image`).
         frame: the image's sizes.
-        max_keypoints: the budget; None keeps all that the graph gives.
-        min_score: least score, in [0, 1].
+        max_keypoints: the budget; None keeps all rows of the graph.
+        min_score: minimum score, in [0, 1].
     """
-    scores = rows.scores[: int(rows.count)][:max_keypoints]
+    scores = _never_rising(rows.scores[: int(rows.count)][:max_keypoints])
     kept = int((scores >= min_score).sum())  # best first
     points = _clip(rows.keypoints[:kept], frame.input_size)
     return Features(
         keypoints=frame.to_caller(points),
-        scores=scores[:kept].copy(),
+        scores=scores[:kept],
         descriptors=rows.descriptors[:kept].astype(np.float32),
         image_size=frame.image_size,
     )
@@ -102,7 +102,7 @@ def decode(
     refinement: Refinement | None = None,
     pixels: np.ndarray | None = None,
 ) -> Features:
-    """Keypoints of one image, best first.
+    """Decode one image's maps into features, best first.
 
     Cells are ranked by logit, since scores saturate: from a logit of 17 on, the sigmoid
     is exactly 1 in float32. Ties keep the order of the grid, row by row.
@@ -111,14 +111,14 @@ def decode(
         maps: one image's maps (`DenseMaps.image`).
         frame: the image's sizes.
         max_keypoints: the budget; None keeps every cell.
-        min_score: least score, in [0, 1].
+        min_score: minimum score, in [0, 1].
         mask: (H, W) bool of the caller's image; applied before the budget is spent, at
             the pixel on which a keypoint falls.
         selection: which cells get the budget, one of `SELECTIONS`.
-        min_distance: pixels of the engine's input that keypoints are apart, at least
+        min_distance: minimum distance of keypoints in pixels of the engine's input
             (`kpextract.selection.apart`); applied before the budget is spent, to what
-            mask and `min_score` leave, and to points before their refinement.
-        refinement: moves the points that are kept by what `pixels` show.
+            `mask` and `min_score` leave, and before refinement.
+        refinement: moves the kept points by what `pixels` show.
         pixels: (H, W, 3) uint8, the engine's input; needed for a refinement.
     """
     return decode_octaves(
@@ -133,10 +133,10 @@ def decode(
 
 
 class Octave(NamedTuple):
-    """What the network gives for one size of an image.
+    """Output of the network for one size of an image.
 
-    maps: of the image in this size.
-    frame: its sizes on its way; all octaves have the caller's image in common.
+    maps: maps of the image at this size.
+    frame: sizes of the image; all octaves share the caller's image.
     pixels: (H, W, 3) uint8, the engine's input; needed for a refinement.
     """
 
@@ -155,10 +155,10 @@ def decode_octaves(
     min_distance: float,
     refinement: Refinement | None,
 ) -> Features:
-    """Keypoints of one image that the network saw in several sizes, best first.
+    """Decode one image that the network saw at several sizes, best keypoint first.
 
     The cells of all sizes are ranked together and share one budget; of equal scores,
-    the one of the earlier size comes first.
+    the earlier size comes first.
 
     Args:
         octaves: the largest first.
@@ -188,7 +188,7 @@ def decode_octaves(
         sigma = frame.lengths_to_caller(sigma)
     return Features(
         keypoints=frame.to_caller(points),
-        scores=sigmoid(cells.logits[kept]),
+        scores=_never_rising(sigmoid(cells.logits[kept])),
         descriptors=cells.descriptors(kept),
         image_size=frame.image_size,
         sigma=sigma,
@@ -196,11 +196,11 @@ def decode_octaves(
 
 
 class _Cells:
-    """The cells of all octaves, numbered through."""
+    """The cells of all octaves, numbered consecutively."""
 
     def __init__(self, octaves: Sequence[Octave]):
         self._octaves = octaves
-        # To the first input, from which the first octave's frame leads to the caller.
+        # From each octave to the first input; the first frame leads on to the caller.
         first = octaves[0].frame.input_size
         self._frames = [Frame(first, octave.frame.input_size) for octave in octaves]
         parts = [octave.maps.score_logits.reshape(-1) for octave in octaves]
@@ -250,10 +250,10 @@ class _Cells:
     def _each(
         self, cells: np.ndarray, rows: Callable[[int, np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """Return what `rows` gives for the cells of each octave, in the cells' order.
+        """Apply `rows` to the cells of each octave and restore the cells' order.
 
         Args:
-            rows: takes the number of an octave and (M,) numbers of its cells; gives
+            rows: maps the number of an octave and (M,) numbers of its cells to
                 (M, ...).
         """
         if len(self._octaves) == 1:
@@ -268,30 +268,38 @@ class _Cells:
 
 
 def _clip(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Points inside the image: one may cross its cell's border or lie in padding."""
+    """Clip points to the image: one may cross its cell's border or lie in padding."""
     return np.clip(points, 0, np.array(size, dtype=np.float32) - 1)
 
 
 def _allowed(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(N,) bool: is the pixel under each point allowed?"""
+    """Return (N,) bool, whether the pixel under each point is allowed."""
     columns, rows = np.rint(points).astype(np.intp).T
     return mask[rows, columns]
 
 
+def _never_rising(scores: np.ndarray) -> np.ndarray:
+    """Return scores in the order of their logits without a rise by rounding.
+
+    The sigmoid in float32 is not monotone: a lower logit may give a higher last bit.
+    """
+    return np.minimum.accumulate(scores)
+
+
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-z)) without overflow, in the dtype of `logits`."""
+    """Compute 1 / (1 + exp(-z)) without overflow, in the dtype of `logits`."""
     return np.exp(-np.logaddexp(0, -logits))
 
 
 def sample_descriptors(
     descriptor_map: np.ndarray, points: np.ndarray, grid_height: int
 ) -> np.ndarray:
-    """Unit descriptors at sub-pixel points, bilinear, the border repeated.
+    """Sample unit descriptors at sub-pixel points, bilinear, with replicated borders.
 
     Args:
         descriptor_map: (D, H/s, W/s) float32.
         points: (N, 2) x and y in pixels of the engine's input.
-        grid_height: H/8, which tells the map's stride s.
+        grid_height: H/8, which determines the map's stride s.
 
     Returns:
         (N, D) float32.
@@ -300,7 +308,7 @@ def sample_descriptors(
     stride = STRIDE * grid_height // height
     u, v = ((points + np.float32(0.5)) / np.float32(stride) - np.float32(0.5)).T
     u, v = np.clip(u, 0, width - 1), np.clip(v, 0, height - 1)
-    # A point that is NaN has a descriptor of NaN; an index must be a number.
+    # A NaN point has a NaN descriptor; an index must be a number.
     left, top = np.fmax(u, 0).astype(np.intp), np.fmax(v, 0).astype(np.intp)
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
     across, down = u - left.astype(np.float32), v - top.astype(np.float32)
@@ -319,5 +327,6 @@ def sample_descriptors(
         np.einsum("dcn,cn->dn", near, shares, out=mixed[first : first + CHANNELS])
     sampled = np.ascontiguousarray(mixed.T)
     norms = np.sqrt(np.einsum("nd,nd->n", sampled, sampled))[:, None]
-    sampled /= np.maximum(norms, np.float32(TINY))
+    with np.errstate(invalid="ignore"):  # infinite values become NaN
+        sampled /= np.maximum(norms, np.float32(TINY))
     return sampled

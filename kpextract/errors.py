@@ -1,9 +1,21 @@
-"""Every error that kpextract raises on purpose. Each message says what was given, what
-is allowed and what to do."""
+"""Errors that kpextract raises on purpose.
+
+Each message says what was given, what is allowed and what to do.
+"""
+
+from collections.abc import Iterable
+
+
+def did_you_mean(given: str, names: Iterable[str]) -> str:
+    """Return " Did you mean NAME?" for the most similar name; empty if none is."""
+    import difflib  # for errors only; takes a while
+
+    close = difflib.get_close_matches(given, list(names), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 class KpextractError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all kpextract errors."""
 
 
 class InvalidImageError(KpextractError, ValueError):
@@ -11,7 +23,7 @@ class InvalidImageError(KpextractError, ValueError):
 
 
 class InvalidOptionError(KpextractError, ValueError):
-    """An option outside its allowed values."""
+    """An option outside its range of allowed values."""
 
 
 class UsageError(KpextractError):
@@ -19,11 +31,15 @@ class UsageError(KpextractError):
 
 
 class ModelError(KpextractError):
-    """A model file that is missing, damaged or not one of ours."""
+    """A model file that is missing, corrupt or not a kpextract model."""
 
 
 class BackendUnavailableError(KpextractError, RuntimeError):
-    """A backend that was asked for by name and cannot run here."""
+    """A backend that was requested by name and cannot run here."""
+
+
+class OutOfMemoryError(KpextractError, MemoryError):
+    """An image or batch that needs more memory than there is."""
 
 
 class FeatureFileError(KpextractError):
@@ -31,8 +47,8 @@ class FeatureFileError(KpextractError):
 
 
 class MissingPackageError(KpextractError, ImportError):
-    """An optional package that this call needs is not installed."""
+    """An optional package that a call needs and that is not installed."""
 
 
 class SourceError(KpextractError, OSError):
-    """A camera, video, folder or pipe that gives no frames, or none any more."""
+    """A camera, video, folder or pipe that delivers no frames or stopped delivering."""

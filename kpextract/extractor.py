@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,11 +12,11 @@ from kpextract.backends.base import Backend
 from kpextract.cpus import check_threads
 from kpextract.decode import SparseRows
 from kpextract.errors import InvalidImageError, InvalidOptionError
+from kpextract.feature2d import Feature2D, refuse_provided
 from kpextract.features import Features
 from kpextract.image import MIN_SIDE, check_color, check_octaves
 from kpextract.modelfile import ModelFile, bundled_name, find_model
-from kpextract.packages import import_cv2
-from kpextract.pipeline import Pipeline
+from kpextract.pipeline import Pipeline, typed_memory_errors
 from kpextract.selection import check_min_distance, check_selection
 from kpextract.stream import map_ahead
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractorInfo:
-    """What an extractor really runs.
+    """Description of what an extractor actually runs.
 
     Attributes:
         backend: one of `kpextract.backends.BACKENDS`.
-        device: as the runtime reports it.
-        precision: of the network's arithmetic.
+        device: device as the runtime reports it.
+        precision: precision of the network's arithmetic.
         model: bundled name, or the stem of the file.
-        version: of the model's weights.
-        sha256: of the model file, hexadecimal.
+        version: version of the model's weights.
+        sha256: hash of the model file, hexadecimal.
     """
 
     backend: str
@@ -46,15 +46,15 @@ class ExtractorInfo:
 
 
 class Extractor:
-    """Learned keypoints and descriptors (UnsuperPoint) of images.
+    """Extractor of learned keypoints and descriptors (UnsuperPoint).
 
     Options are fixed at construction. One extractor may be called from many threads at
     once; the same image gives the same bits each time.
 
     Attributes:
-        info: what really runs.
-        pipeline: the steps of `detect`, for code that wants to do something between
-            them, as timing them.
+        info: what actually runs.
+        pipeline: the steps of `detect`, for code that works between them, such as
+            timing.
     """
 
     def __init__(
@@ -80,36 +80,38 @@ class Extractor:
             backend: "tensorrt" for engines; "onnx-cuda", "onnx-tensorrt", "onnx-cpu" or
                 "openvino" (dense models on the CPU) for ONNX files; "auto" for the best
                 that runs here.
-            precision: "int8" for the bundled model in 8-bit integers: quicker on a
-                CPU, a little less accurate. None for the model as it is.
-            max_keypoints: budget of an image; None keeps one per 8x8 cell.
-            min_score: least score of a keypoint, in [0, 1].
-            selection: which points get the budget: the "strongest", or on a "grid" of
-                buckets that take turns, for an even spread (SLAM, visual odometry).
+            precision: "int8" for the bundled model in 8-bit integers: faster on a CPU,
+                slightly less accurate. None for the model as it is.
+            max_keypoints: budget per image; None keeps one per 8x8 cell.
+            min_score: minimum score of a keypoint, in [0, 1].
+            selection: which points get the budget: the "strongest", or those of a
+                "grid" of buckets that take turns, for an even spread (SLAM, visual
+                odometry).
             color: channel order of color images, "bgr" (as cv2.imread gives) or "rgb".
             max_size: shrink images so that their longer side is at most this many
                 pixels; keypoints stay in pixels of the image given. None never resizes.
-            num_threads: CPU threads of one call; None leaves it to the runtime.
-            octaves: 2 also looks for points in the image at half its size, which share
+            num_threads: CPU threads per call, at most 4 per core (16 on few cores);
+                None leaves the choice to the runtime.
+            octaves: 2 also detects points in the image at half its size, which share
                 the budget: for matches across large changes of scale, at a quarter
-                more work. 1 looks at the image alone.
-            min_distance: pixels between any two keypoints, at least, in the image that
-                the network sees (after `max_size`); of two closer ones the better is
-                kept, and the budget goes to others. 0 keeps them all.
+                more work. 1 uses the image alone.
+            min_distance: minimum distance in pixels between any two keypoints in the
+                image that the network sees (after `max_size`); of two closer ones the
+                better is kept, and the budget goes to others. 0 keeps all.
             refine: move keypoints by what the image shows around them, by at most 2
-                pixels, and give `Features.sigma`; None where the model can.
+                pixels, and return `Features.sigma`; None does so if the model can.
 
         Raises:
-            InvalidOptionError: an option outside its allowed values, or one that the
-                model does not go with.
-            ModelError: no such model, or its hash is not the one of its sidecar.
+            InvalidOptionError: an option outside its allowed values, or one that does
+                not fit the model.
+            ModelError: no such model, or its hash differs from its sidecar's.
             BackendUnavailableError: the backend cannot run here.
         """
+        self._arguments = {k: v for k, v in locals().items() if k != "self"}
         check_backend(backend)
         _check_count("max_keypoints", max_keypoints, least=1)
         _check_count("max_size", max_size, least=MIN_SIDE)
-        _check_count("num_threads", num_threads, least=1)
-        check_threads("num_threads", num_threads or 1)
+        _check_threads(num_threads)
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
         found = find_model(bundled_name(model, precision) if precision else model)
@@ -130,112 +132,152 @@ class Extractor:
         _check_model(found, self.pipeline)
         self.info = _info(found, self.pipeline.backend)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy by the constructor's arguments; the model is reopened."""
+        return _construct, (type(self), self._arguments)
+
     def detect(self, image: np.ndarray, mask: np.ndarray | None = None) -> Features:
-        """Features of one image.
+        """Return the features of one image.
 
         Args:
-            image: (H, W), (H, W, 3) or (H, W, 4), at least 16 pixels a side; uint8,
+            image: (H, W), (H, W, 3) or (H, W, 4), at least 16 pixels per side; uint8,
                 uint16 (scaled by 1/257) or float32/float64 in [0, 1]; any strides,
                 never changed.
             mask: (H, W), non-zero where keypoints are allowed; applied before the
                 budget is spent.
 
         Raises:
-            InvalidImageError: the image or mask is none of these.
+            InvalidImageError: the image or mask has another form.
+            OutOfMemoryError: there is too little memory for it.
         """
-        prepared = self.pipeline.prepare(image, mask)
-        (outputs,) = self.pipeline.infer([prepared])
-        return self.pipeline.decode(outputs, prepared)
+        with typed_memory_errors():
+            prepared = self.pipeline.prepare(image, mask)
+            (outputs,) = self.pipeline.infer([prepared])
+            return self.pipeline.decode(outputs, prepared)
 
     def detect_batch(
         self,
         images: Iterable[np.ndarray],
         masks: Iterable[np.ndarray | None] | None = None,
     ) -> list[Features]:
-        """Features of several images, in their order; sizes may differ.
+        """Return the features of several images, in order; sizes may differ.
 
-        Images of one size share one call of the engine. Images of different sizes do
+        Images of equal size share one call of the engine. Images of different sizes do
         not: padding them to a common size would change what the network sees at their
-        borders. The octaves of one image are of different sizes, too.
+        borders. The octaves of one image differ in size, too.
 
         Args:
             images, masks: as for `detect`.
 
         Raises:
-            InvalidImageError: an image or mask is none of these, or there are not as
-                many masks as images.
+            InvalidImageError: an image or mask has another form, or the numbers of
+                images and masks differ.
         """
         images = list(images)
         masks = [None] * len(images) if masks is None else list(masks)
         if len(masks) != len(images):
             raise InvalidImageError(
                 f"detect_batch: got {len(images)} images and {len(masks)} masks. "
-                "Give one mask an image, or None in its place."
+                "Give one mask per image, or None in its place."
             )
-        prepared = list(map(self.pipeline.prepare, images, masks))
-        outputs = self.pipeline.infer(prepared)
-        return list(map(self.pipeline.decode, outputs, prepared))
+        with typed_memory_errors():
+            prepared = list(map(self.pipeline.prepare, images, masks))
+            outputs = self.pipeline.infer(prepared)
+            return list(map(self.pipeline.decode, outputs, prepared))
 
     def stream(
         self, frames: Iterable[np.ndarray], mask: np.ndarray | None = None
     ) -> Iterator[Features]:
-        """Features of each frame, in order and equal to those of `detect`.
+        """Yield the features of each frame, in order and equal to those of `detect`.
 
         Reading a frame (`next(frames)`, in another thread), preparing it, running the
-        engine and decoding overlap over neighboring frames, which gives more frames a
-        second and each of them later than `detect` would: on the CPU every core works
-        on a frame of its own. A few frames are read ahead; do not write into one
-        before its features are there.
+        engine and decoding overlap across neighboring frames, which gives more frames
+        per second, each with more latency than `detect`: on the CPU every core works on
+        its own frame. A few frames are read ahead; do not write into one before its
+        features are there.
 
         Args:
             frames: images as for `detect`.
             mask: as for `detect`, the same for all frames.
 
         Raises:
-            InvalidImageError: in the place of the frame that cannot be used; the stream
-                ends with it, as it does with what `frames` raises.
+            InvalidImageError: in place of an unusable frame; the stream ends with it,
+                as it does with any exception of `frames`.
         """
         pipeline, workers = self.pipeline.for_stream()
 
         def detect(frame: np.ndarray) -> Features:
-            prepared = pipeline.prepare(frame, mask)
-            (outputs,) = pipeline.infer([prepared])
-            return pipeline.decode(outputs, prepared)
+            with typed_memory_errors():
+                prepared = pipeline.prepare(frame, mask)
+                (outputs,) = pipeline.infer([prepared])
+                return pipeline.decode(outputs, prepared)
 
         return map_ahead(detect, frames, workers)
 
-    def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
-        self, image: np.ndarray, mask: np.ndarray | None = None
-    ) -> tuple[tuple["cv2.KeyPoint", ...], np.ndarray]:
-        """As `cv2.Feature2D.detectAndCompute`, for code written for ORB or SIFT.
+    def feature2d(self) -> Feature2D:
+        """Return an object whose methods return what those of `cv2.Feature2D` do.
 
-        Returns:
-            keypoints: tuple of cv2.KeyPoint, best first.
-            descriptors: (N, D) float32, for cv2.NORM_L2; shape (0, D) without
-                keypoints.
+        `Extractor.detect` returns `Features`; code written for OpenCV expects a tuple
+        of cv2.KeyPoint, which the `detect` of this object returns.
         """
+        return Feature2D(self.pipeline)
+
+    def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
+        self,
+        image: np.ndarray,
+        mask: np.ndarray | None = None,
+        descriptors: np.ndarray | None = None,
+        useProvidedKeypoints: bool = False,  # noqa: N803
+    ) -> tuple[tuple["cv2.KeyPoint", ...], np.ndarray]:
+        """Detect like `cv2.Feature2D`; see `Feature2D.detectAndCompute`.
+
+        Raises:
+            InvalidImageError: as for `detect`, also for an empty image.
+            InvalidOptionError: `useProvidedKeypoints` is true.
+        """
+        refuse_provided(useProvidedKeypoints)
         features = self.detect(image, mask)
         return tuple(features.to_cv2()), features.descriptors
 
-    def defaultNorm(self) -> int:  # noqa: N802  # as in cv2.Feature2D
-        """The norm that compares descriptors, for `cv2.BFMatcher`: `cv2.NORM_L2`."""
-        return int(import_cv2("Extractor.defaultNorm").NORM_L2)
+    def compute(self, image: np.ndarray, keypoints: Any) -> tuple[Any, Any]:
+        """Describe given keypoints like `cv2.Feature2D`; see `Feature2D.compute`."""
+        return self.feature2d().compute(image, keypoints)
 
-    def descriptorSize(self) -> int:  # noqa: N802  # as in cv2.Feature2D
-        """Values of a descriptor (D)."""
-        return self.pipeline.backend.descriptor_dim
+    def empty(self) -> bool:
+        """Return False: there is always a model."""
+        return False
 
-    def descriptorType(self) -> int:  # noqa: N802  # as in cv2.Feature2D
-        """OpenCV's number of a descriptor's type: `cv2.CV_32F`."""
-        return int(import_cv2("Extractor.descriptorType").CV_32F)
+    def getDefaultName(self) -> str:  # noqa: N802
+        """Return the name of the algorithm."""
+        return self.feature2d().getDefaultName()
+
+    def getMaxFeatures(self) -> int:  # noqa: N802
+        """Return the budget per image; 0 keeps one keypoint per cell."""
+        return self.feature2d().getMaxFeatures()
+
+    def defaultNorm(self) -> int:  # noqa: N802
+        """Return the norm that compares descriptors, `cv2.NORM_L2`."""
+        return self.feature2d().defaultNorm()
+
+    def descriptorSize(self) -> int:  # noqa: N802
+        """Return the number of values per descriptor (D)."""
+        return self.feature2d().descriptorSize()
+
+    def descriptorType(self) -> int:  # noqa: N802
+        """Return OpenCV's type of a descriptor, `cv2.CV_32F`."""
+        return self.feature2d().descriptorType()
+
+
+def _construct(kind: type[Extractor], arguments: dict[str, Any]) -> Extractor:
+    return kind(**arguments)
 
 
 def _check_model(model: ModelFile, pipeline: Pipeline) -> None:
-    """Raise where an option does not go with the model.
+    """Raise if an option does not fit the model.
 
     Raises:
-        InvalidOptionError: it comes too late for a model that decodes by itself, or
-            asks for sizes that the model does not take.
+        InvalidOptionError: the option comes too late for a sparse model, or needs sizes
+            that the model does not accept.
     """
     late = {
         "selection='grid'": pipeline.selection == "grid",
@@ -246,27 +288,27 @@ def _check_model(model: ModelFile, pipeline: Pipeline) -> None:
     if pipeline.decodes_itself and asked:
         raise InvalidOptionError(
             f"{model.path} decodes by itself and has spent its budget on the "
-            f"strongest; {' and '.join(asked)} needs a dense model, as the bundled "
+            f"strongest; {' and '.join(asked)} needs a dense model, like the bundled "
             "ones. (kpextract export --min-distance writes that option into it.)"
         )
     if pipeline.octaves > 1 and not pipeline.backend.takes_half:
         raise InvalidOptionError(
-            f"{model.path} takes no image together with its half, which octaves="
-            f"{pipeline.octaves} asks for. Use a model for any size, as the bundled "
+            f"{model.path} accepts no image together with its half, which octaves="
+            f"{pipeline.octaves} needs. Use a model for any size, like the bundled "
             "ones, or an engine built with --min-size of half its --max-size."
         )
 
 
 def _check_refine(model: ModelFile, backend: Backend, refine: bool) -> None:
-    """Raise where the model leaves no choice.
+    """Raise if the model leaves no choice.
 
     Raises:
-        InvalidOptionError: it decodes by itself, or has no refinement to ask for.
+        InvalidOptionError: the model is sparse, or has no refinement.
     """
     if backend.outputs is SparseRows:
         raise InvalidOptionError(
             f"{model.path} decodes by itself, refinement included where its source has "
-            "one. Leave out refine, or use a dense model, as the bundled ones."
+            "one. Leave out refine, or use a dense model, like the bundled ones."
         )
     if refine and backend.refinement is None:
         raise InvalidOptionError(
@@ -282,9 +324,14 @@ def _info(model: ModelFile, backend: Backend) -> ExtractorInfo:
         runs.device,
         runs.precision,
         model.name,
-        runs.model_version,
+        runs.model.version,
         model.sha256,
     )
+
+
+def _check_threads(count: int | None) -> None:
+    _check_count("num_threads", count, least=1)
+    check_threads("num_threads", count or 1)
 
 
 def _check_count(name: str, value: int | None, least: int) -> None:

@@ -1,8 +1,9 @@
 """What an extractor returns for one image."""
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,28 @@ if TYPE_CHECKING:
 
 # Pixels across the cell that a keypoint speaks for; OpenCV draws it as the diameter.
 KEYPOINT_SIZE = 8.0
+
+
+class ModelId(NamedTuple):
+    """Which weights gave descriptors, so that only comparable ones are compared.
+
+    name: of the model; an int8 or float16 variant has the name of its source.
+    version: of its weights.
+    sha256: first digits of the hash of the weights; empty where it is not known.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+    def agrees(self, other: "ModelId") -> bool:
+        """Return whether both may be the same weights."""
+        same_weights = not (self.sha256 and other.sha256) or self.sha256 == other.sha256
+        return self[:2] == other[:2] and same_weights
+
+    def __str__(self) -> str:
+        shown = f"{self.name} {self.version}"
+        return f"{shown} ({self.sha256})" if self.sha256 else shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +53,7 @@ class Features:
         image_size: (width, height) of the caller's image in pixels.
         sigma: (N,) float32, expected error of each keypoint in pixels, per axis; None
             for a model without refinement.
+        model: the weights that the descriptors come from; None where it is not known.
     """
 
     keypoints: np.ndarray
@@ -37,6 +61,10 @@ class Features:
     descriptors: np.ndarray
     image_size: tuple[int, int]
     sigma: np.ndarray | None = None
+    model: ModelId | None = None
+
+    # Rows are taken by slices, masks and indices, never one by one.
+    __iter__ = None
 
     def __post_init__(self) -> None:
         count = len(self.keypoints)
@@ -58,6 +86,39 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.keypoints)
+
+    def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> "Features":
+        """Return the features of some rows, in the order asked for.
+
+        Args:
+            rows: a slice, a bool mask (N,), or indices (M,).
+
+        Raises:
+            TypeError: a single index, or anything else.
+            IndexError: an index or mask that does not fit.
+        """
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows)
+            if rows.size == 0:
+                rows = rows.astype(np.intp) if rows.dtype != bool else rows
+            if rows.ndim != 1 or rows.dtype.kind not in "biu":
+                raise TypeError(
+                    "features take a slice, a bool mask or indices, got "
+                    f"{rows.dtype} of shape {rows.shape}; features[i : i + 1] is one "
+                    "keypoint."
+                )
+        return replace(
+            self,
+            keypoints=self.keypoints[rows],
+            scores=self.scores[rows],
+            descriptors=self.descriptors[rows],
+            sigma=None if self.sigma is None else self.sigma[rows],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes by name, without those that are None; not copied."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in named.items() if value is not None}
 
     def to_cv2(self) -> list["cv2.KeyPoint"]:
         """Keypoints for OpenCV: `response` is the score, `size` the cell in pixels.

@@ -1,4 +1,4 @@
-"""From the caller's image to the pixels that the network sees, and back for points."""
+"""Conversion of the caller's image to the network's input, and of points back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.packages import import_cv2
 
-STRIDE = 8  # pixels of a cell; the network takes multiples of it
-MIN_SIDE = 16  # pixels; below two cells a side there is nothing to place a point in
+STRIDE = 8  # pixels per cell; the network accepts multiples of it
+MIN_SIDE = 16  # pixels; below two cells per side there is no room for a point
 COLORS = ("bgr", "rgb")
 
 
@@ -18,16 +18,16 @@ class Frame:
     """The sizes of an image on its way to the network, (width, height) in pixels.
 
     Attributes:
-        image_size: the caller's image.
-        input_size: after resizing and before padding; equal unless resizing was asked
-            for.
+        image_size: size of the caller's image.
+        input_size: size after resizing and before padding; equal to `image_size` unless
+            resizing was requested.
     """
 
     image_size: tuple[int, int]
     input_size: tuple[int, int]
 
     def to_caller(self, points: np.ndarray) -> np.ndarray:
-        """(N, 2) points of the network's input as points of the caller's image.
+        """Map (N, 2) points of the network's input to the caller's image.
 
         Undoes the resize with the half pixels: x = (x' + 0.5) / s - 0.5.
         """
@@ -36,6 +36,13 @@ class Frame:
         scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
         return (points + np.float32(0.5)) / scale - np.float32(0.5)
 
+    def to_input(self, points: np.ndarray) -> np.ndarray:
+        """Map (N, 2) points of the caller's image to the network's input."""
+        if self.image_size == self.input_size:
+            return points
+        scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
+        return (points + np.float32(0.5)) * scale - np.float32(0.5)
+
     def lengths_to_caller(self, lengths: np.ndarray) -> np.ndarray:
         """Scale lengths in pixels of the network's input to the caller's image."""
         scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
@@ -43,16 +50,16 @@ class Frame:
 
 
 def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:
-    """The 8-bit BGR image that the network sees.
+    """Convert an image to the 8-bit BGR that the network sees.
 
     Args:
         image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4, alpha is dropped); uint8,
             uint16 (scaled by 1/257) or float32/float64 in [0, 1] (scaled by 255), both
             rounded.
-        color: channel order of a colour image, "bgr" or "rgb".
+        color: channel order of a color image, "bgr" or "rgb".
 
     Returns:
-        (H, W, 3) uint8; a view of `image` where nothing had to change.
+        (H, W, 3) uint8; a view of `image` if nothing had to change.
 
     Raises:
         InvalidImageError: not an array, wrong shape or dtype, too small, NaN or out of
@@ -72,7 +79,7 @@ def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:
 def _check_image(image: np.ndarray) -> None:
     allowed = (
         "image must be (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in "
-        f"[0, 1], at least {MIN_SIDE} pixels a side"
+        f"[0, 1], at least {MIN_SIDE} pixels per side"
     )
     if not isinstance(image, np.ndarray):
         hint = (
@@ -112,10 +119,10 @@ def _to_uint8(image: np.ndarray) -> np.ndarray:
 
 
 def fit_within(image: np.ndarray, max_size: int | None) -> np.ndarray:
-    """`image` shrunk so that its longer side is at most `max_size`; never enlarged.
+    """Shrink an image so that its longer side is at most `max_size`; never enlarge it.
 
     Raises:
-        InvalidImageError: the shorter side would fall below the least allowed.
+        InvalidImageError: the shorter side would fall below `MIN_SIDE`.
     """
     height, width = image.shape[:2]
     if max_size is None or max(height, width) <= max_size:
@@ -125,7 +132,7 @@ def fit_within(image: np.ndarray, max_size: int | None) -> np.ndarray:
     if min(size) < MIN_SIDE:
         raise InvalidImageError(
             f"an image of {width}x{height} shrunk to max_size={max_size} is "
-            f"{size[0]}x{size[1]}, below {MIN_SIDE} pixels a side. Raise max_size or "
+            f"{size[0]}x{size[1]}, below {MIN_SIDE} pixels per side. Raise max_size or "
             "crop the image."
         )
     cv2 = import_cv2("Extractor(max_size=...)")
@@ -133,7 +140,7 @@ def fit_within(image: np.ndarray, max_size: int | None) -> np.ndarray:
 
 
 def check_octaves(octaves: int) -> int:
-    """Return `octaves` if it is a number of sizes that there is.
+    """Return `octaves` if it is a supported number of sizes.
 
     Raises:
         InvalidOptionError: it is not 1 or 2.
@@ -150,8 +157,8 @@ def octaves_of(image: np.ndarray, count: int) -> list[np.ndarray]:
     """Return `image` and its halves, `count` arrays in all, each the mean of areas.
 
     Raises:
-        InvalidImageError: the shorter side of the smallest would fall below the least
-            allowed.
+        InvalidImageError: the shorter side of the smallest would fall below
+            `MIN_SIDE`.
     """
     octaves = [image]
     while len(octaves) < count:
@@ -160,7 +167,7 @@ def octaves_of(image: np.ndarray, count: int) -> list[np.ndarray]:
         if min(size) < MIN_SIDE:
             raise InvalidImageError(
                 f"an image of {width}x{height} halved for octaves={count} is "
-                f"{size[0]}x{size[1]}, below {MIN_SIDE} pixels a side. Pass a larger "
+                f"{size[0]}x{size[1]}, below {MIN_SIDE} pixels per side. Pass a larger "
                 "image, or use octaves=1."
             )
         cv2 = import_cv2(f"Extractor(octaves={count})")
@@ -172,9 +179,9 @@ def octaves_of(image: np.ndarray, count: int) -> list[np.ndarray]:
 
 
 def pad_to_stride(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) padded right and bottom to multiples of the stride.
+    """Pad (H, W, 3) on the right and bottom to multiples of the stride.
 
-    The last row and column are repeated: a black margin would be an edge to detect.
+    The last row and column are replicated: a black margin would be an edge.
     """
     height, width = image.shape[:2]
     right, bottom = -width % STRIDE, -height % STRIDE
@@ -184,17 +191,17 @@ def pad_to_stride(image: np.ndarray) -> np.ndarray:
 
 
 def as_batch(images: Sequence[np.ndarray]) -> np.ndarray:
-    """(B, ...) contiguous, of B arrays of one shape; one alone is not copied."""
+    """Stack B arrays of one shape into a contiguous (B, ...); one alone is a view."""
     if len(images) == 1:
         return np.ascontiguousarray(images[0])[None]
     return np.stack(images)
 
 
 def check_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """`mask` as (H, W) bool; non-zero means allowed.
+    """Return a mask as (H, W) bool; non-zero means allowed.
 
     Raises:
-        InvalidImageError: not an array of the image's height and width.
+        InvalidImageError: the mask is not an array of the image's height and width.
     """
     width, height = image_size
     if not isinstance(mask, np.ndarray) or mask.shape != (height, width):
@@ -208,7 +215,7 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def mask_for_input(allowed: np.ndarray, frame: Frame) -> np.ndarray:
-    """A mask of the caller's image as the network's input has it, padded alike.
+    """Resample a mask of the caller's image to the network's input, padded.
 
     Args:
         allowed: (H, W) bool of the caller's image.
@@ -222,7 +229,7 @@ def mask_for_input(allowed: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _nearest(frame: Frame, axis: int) -> np.ndarray:
-    """For each input pixel along an axis, the caller's pixel in which it lies."""
+    """Return the caller's pixel in which each input pixel along an axis lies."""
     points = np.zeros((frame.input_size[axis], 2), np.float32)
     points[:, axis] = np.arange(len(points))
     inside = np.clip(frame.to_caller(points)[:, axis], 0, frame.image_size[axis] - 1)
@@ -230,7 +237,7 @@ def _nearest(frame: Frame, axis: int) -> np.ndarray:
 
 
 def check_color(color: str) -> str:
-    """`color`, if it is a known channel order."""
+    """Return `color` if it is a known channel order."""
     if color not in COLORS:
         raise InvalidOptionError(f"color must be one of {COLORS}, got {color!r}.")
     return color

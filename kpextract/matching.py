@@ -1,4 +1,4 @@
-"""Pairing the descriptors of two images."""
+"""Matching of the descriptors of two images."""
 
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ from kpextract.packages import import_cv2
 if TYPE_CHECKING:
     import cv2
 
-BLOCK = 1024  # rows of the similarity matrix that are in memory at once
-RIVAL_BLOCK = 128  # rows of it of which distances in pixels are, too
-# Pixels. A point of image 1 no further than this from a match speaks of the same place:
-# its descriptor is alike for a good reason, which makes the match no less sure.
+BLOCK = 1024  # rows of the similarity matrix in memory at once
+RIVAL_BLOCK = 128  # rows of it with distances in pixels in memory, too
+# Pixels. A point of image 1 within this distance of a match shows the same place: its
+# descriptor is similar for a good reason, which makes the match no less certain.
 RIVAL_DISTANCE = 4.0
 
 
@@ -25,31 +25,31 @@ def match(
     min_similarity: float = -1.0,
     max_ratio: float = 1.0,
 ) -> np.ndarray:
-    """Mutual nearest neighbours by cosine similarity.
+    """Match mutual nearest neighbors by cosine similarity.
 
-    The similarity matrix is made in blocks: 10,000 keypoints against as many take some
-    80 MB.
+    The similarity matrix is computed in blocks: 10,000 keypoints against as many take
+    about 80 MB.
 
     Args:
-        min_similarity: least cosine of a match, in [-1, 1].
-        max_ratio: most that the distance of a descriptor of `features0` to its match
-            may be of that to the nearest rival, in (0, 1]; 1 keeps all, and 0.9 suits
-            these descriptors. A rival is a keypoint of `features1` that lies more than
+        min_similarity: minimum cosine of a match, in [-1, 1].
+        max_ratio: maximum ratio of a descriptor's distance to its match to its distance
+            to the nearest rival, in (0, 1]; 1 keeps all, and 0.9 suits these
+            descriptors. A rival is a keypoint of `features1` more than
             `RIVAL_DISTANCE` = 4 pixels from the match: neighboring cells often place
-            two points on one corner. Lowe 2004, section 7.1, takes the second match
-            from another object likewise. Distances are those of unit vectors,
-            sqrt(2 - 2 cos). Without a rival the match is kept.
+            two points on one corner. Lowe 2004, section 7.1, likewise takes the second
+            match from another object. Distances are those of unit vectors,
+            sqrt(2 - 2 cos). A match without a rival is kept.
 
     Returns:
         (M, 2) int indices into `features0` and `features1`, in the order of `features0`
-        (best score first). No match gives shape (0, 2).
+        (best score first); shape (0, 2) without a match.
 
     Raises:
-        InvalidOptionError: the descriptors have different widths, so come from
-            different models; or an option outside its range.
+        InvalidOptionError: the descriptors come from different models, or an option is
+            outside its range.
     """
     check_bounds(min_similarity, max_ratio)
-    _check_widths(features0, features1)
+    _check_models(features0, features1)
     if not len(features0) or not len(features1):
         return np.empty((0, 2), dtype=np.intp)
     indices0 = np.arange(len(features0))
@@ -62,7 +62,7 @@ def match(
         similarity = features0.descriptors[rows] @ features1.descriptors.T
         nearest1[rows] = similarity.argmax(axis=1)
         column_best = similarity.max(axis=0)
-        better = column_best > best  # an equal one later does not win, as in one block
+        better = column_best > best  # a later equal one does not win, as in one block
         nearest0[better] = start + similarity.argmax(axis=0)[better]
         best[better] = column_best[better]
         first[rows] = similarity[np.arange(len(similarity)), nearest1[rows]]
@@ -78,9 +78,9 @@ def match(
 def _best_rivals(
     similarity: np.ndarray, nearest: np.ndarray, keypoints: np.ndarray
 ) -> np.ndarray:
-    """Return (R,) the most similar of the keypoints that are far from the nearest one.
+    """Return (R,) the best similarity among the keypoints far from the nearest one.
 
-    Minus infinity where there is none.
+    It is minus infinity where there is none.
 
     Args:
         similarity: (R, N) of some keypoints to N others; the entries of the nearest
@@ -92,7 +92,7 @@ def _best_rivals(
     similarity[every, nearest] = -np.inf
     runner_up = similarity.argmax(axis=1)
     best = similarity[every, runner_up]
-    # Most runners-up are far; the other rows ask for all distances.
+    # Most runners-up are far away; the other rows need all distances.
     steps = keypoints[runner_up] - keypoints[nearest]
     doubtful = np.flatnonzero(_near(steps[:, 0], steps[:, 1]))
     for start in range(0, len(doubtful), RIVAL_BLOCK):
@@ -110,10 +110,10 @@ def _near(right: np.ndarray, down: np.ndarray) -> np.ndarray:
 def matches_to_cv2(
     pairs: np.ndarray, features0: Features, features1: Features
 ) -> list["cv2.DMatch"]:
-    """Matches for OpenCV, as `cv2.BFMatcher(cv2.NORM_L2)` gives them.
+    """Convert matches to those of `cv2.BFMatcher(cv2.NORM_L2)`.
 
     Args:
-        pairs: (M, 2) of `match`; `features0` is the query, `features1` the train image.
+        pairs: (M, 2) from `match`; `features0` is the query, `features1` the train set.
 
     Raises:
         MissingPackageError: OpenCV is not installed.
@@ -131,15 +131,15 @@ def matches_to_cv2(
 
 
 def _distance(similarity: np.ndarray) -> np.ndarray:
-    """Between unit vectors; rounding may make a cosine a little more than 1."""
+    """Return the distances of unit vectors; a rounded cosine may exceed 1 slightly."""
     return np.sqrt(np.maximum(2 - 2 * similarity, 0))
 
 
 def check_bounds(min_similarity: float, max_ratio: float) -> None:
-    """Raise unless both are bounds that `match` takes.
+    """Raise unless both bounds are in the ranges that `match` accepts.
 
     Raises:
-        InvalidOptionError: one is outside its range.
+        InvalidOptionError: a bound is outside its range.
     """
     if not -1 <= min_similarity <= 1:
         raise InvalidOptionError(
@@ -152,7 +152,13 @@ def check_bounds(min_similarity: float, max_ratio: float) -> None:
         )
 
 
-def _check_widths(features0: Features, features1: Features) -> None:
+def _check_models(features0: Features, features1: Features) -> None:
+    model0, model1 = features0.model, features1.model
+    if model0 and model1 and not model0.agrees(model1):
+        raise InvalidOptionError(
+            f"match: the features come from two models, {model0} and {model1}, whose "
+            "descriptors do not compare; extract both images with the same model."
+        )
     width0, width1 = features0.descriptors.shape[1], features1.descriptors.shape[1]
     if width0 != width1:
         raise InvalidOptionError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.cards import EngineCard, ModelCard
-from kpextract.errors import InvalidOptionError, ModelError
+from kpextract.errors import InvalidOptionError, ModelError, did_you_mean
 from kpextract.external_data import has_external_data
 from kpextract.files import LFS_POINTER
 
@@ -90,7 +90,8 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
     if not os.path.isfile(path):
         raise ModelError(
             f"model {os.fspath(model)!r} is neither a bundled name "
-            f"({', '.join(bundled_models()) or 'none is installed'}) nor a file. "
+            f"({', '.join(bundled_models()) or 'none is installed'}) nor a file."
+            f"{did_you_mean(str(model), bundled_models())} "
             "Give one of the names, or the path of an .onnx or .engine file."
         )
     try:

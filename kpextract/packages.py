@@ -1,6 +1,7 @@
-"""Packages that are not always there, and what to say where one is missing."""
+"""Import optional packages, or say how to install what is missing."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from kpextract.errors import (
     MissingPackageError,
 )
 
+# Libraries that opencv-python links and that containers often lack.
+DISPLAY_LIBRARIES = ("libGL.so", "libgthread-2", "libglib-2", "libSM", "libXext")
 TELEMETRY = ("openvino_telemetry",)
 
 
@@ -32,13 +35,39 @@ def import_openvino(caller: str) -> ModuleType:
         return _import(*names, error_type=BackendUnavailableError)
 
 
+def import_onnxruntime(install: str) -> ModuleType:
+    """Return ONNX Runtime with its telemetry off, even if it was imported before.
+
+    Args:
+        install: command line that installs it.
+
+    Raises:
+        BackendUnavailableError: it is not installed.
+    """
+    imported = "onnxruntime" in sys.modules
+    try:
+        with no_telemetry():
+            onnxruntime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "the onnx backends need ONNX Runtime, which is not installed. Run: "
+            f"{install}."
+        ) from error
+    if imported and hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
 @contextmanager
 def no_telemetry() -> Iterator[None]:
-    """Import what is imported in the block without the packages in `TELEMETRY`.
+    """Import what is imported in the block without telemetry.
 
     OpenVINO reports its import to its maker, and writes a user's number to the home
-    folder; without that package it works the same.
+    folder; without the packages in `TELEMETRY` it works the same. ONNX Runtime does
+    likewise unless its variable is set before it is first imported; processes that
+    this one starts inherit the variable.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     hidden = [name for name in TELEMETRY if name not in sys.modules]
     for name in hidden:  # None: as if it were not installed
         sys.modules[name] = None  # type: ignore[assignment]
@@ -49,6 +78,23 @@ def no_telemetry() -> Iterator[None]:
             del sys.modules[name]
 
 
+def repair(fault: str, distribution: str) -> str:
+    """Return a sentence with the command that repairs a package that does not load.
+
+    Args:
+        fault: what its import said.
+        distribution: its name on PyPI.
+    """
+    if any(name in fault for name in DISPLAY_LIBRARIES):
+        return (
+            "This system has no display libraries, so take the OpenCV without windows. "
+            "Run: pip uninstall -y opencv-python && "
+            "pip install opencv-python-headless (or apt-get install libgl1 "
+            "libglib2.0-0)."
+        )
+    return f"Run: pip install --force-reinstall {distribution}."
+
+
 def _import(
     module: str,
     shown: str,
@@ -57,10 +103,15 @@ def _import(
     distribution: str,
     error_type: type[KpextractError] = MissingPackageError,
 ) -> ModuleType:
-    """A module, or what installs it: an extra of kpextract or a distribution."""
+    """Return a module, or raise an error that says what repairs the installation."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        if not (isinstance(error, ModuleNotFoundError) and error.name == module):
+            raise error_type(
+                f"{caller} needs {shown}, which is installed and cannot be loaded "
+                f"({error}). {repair(str(error), distribution)}"
+            ) from error
         raise error_type(
             f"{caller} needs {shown}, which is not installed. "
             f'Run: pip install "kpextract[{extra}]" (or pip install {distribution}).'

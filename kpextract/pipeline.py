@@ -1,6 +1,7 @@
-"""The way of an image to its features: prepare, infer, decode."""
+"""The steps from an image to its features: prepare, infer, decode."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple, cast
@@ -9,8 +10,20 @@ import numpy as np
 
 from kpextract.backends.base import Backend, Batch, Outputs
 from kpextract.backends.stages import PREPROCESS, UNTIMED, Stopwatch
-from kpextract.decode import DenseMaps, Octave, SparseRows, decode_octaves, take
-from kpextract.errors import InvalidImageError
+from kpextract.decode import (
+    DenseMaps,
+    Octave,
+    SparseRows,
+    decode_octaves,
+    sample_descriptors,
+    take,
+)
+from kpextract.errors import (
+    InvalidImageError,
+    InvalidOptionError,
+    ModelError,
+    OutOfMemoryError,
+)
 from kpextract.features import Features
 from kpextract.image import (
     Frame,
@@ -25,11 +38,25 @@ from kpextract.image import (
 from kpextract.refinement import Refinement
 
 
+@contextmanager
+def typed_memory_errors() -> Iterator[None]:
+    """Raise OutOfMemoryError in place of NumPy's or Python's MemoryError."""
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"there is too little memory for this image or batch ({error}). Give fewer "
+            "images at once, or smaller ones."
+        ) from error
+
+
 class Input(NamedTuple):
     """One image as the network sees it.
 
     pixels: (H', W', 3) uint8 BGR, padded right and bottom to multiples of 8.
-    frame: the image's sizes on its way, which lead back to the caller's pixels.
+    frame: sizes of the image, which lead back to the caller's pixels.
     """
 
     pixels: np.ndarray
@@ -41,7 +68,7 @@ class Prepared:
     """One image, ready for the network.
 
     Attributes:
-        inputs: the image, and its half where two octaves are asked for.
+        inputs: the image, and its half if two octaves are requested.
         mask: (H, W) bool of the caller's image; None allows keypoints everywhere.
     """
 
@@ -68,14 +95,14 @@ class Pipeline:
     refinement: Refinement | None
 
     def prepare(self, image: np.ndarray, mask: np.ndarray | None = None) -> Prepared:
-        """Check an image and make it the network's.
+        """Check an image and convert it to the network's input.
 
         Args:
             image, mask: as for `Extractor.detect`.
 
         Raises:
-            InvalidImageError: the image or mask cannot be used, or the model has no use
-                for a mask.
+            InvalidImageError: the image or mask cannot be used, or the model has no
+                mask input.
         """
         pixels = to_uint8_bgr(image, self.color)
         resized = fit_within(pixels, self.max_size)
@@ -89,16 +116,17 @@ class Pipeline:
     def infer(
         self, prepared: Sequence[Prepared], watch: Stopwatch = UNTIMED
     ) -> list[list[Outputs]]:
-        """Return the network's output for each input of each image, without the B.
+        """Run the network and return the output of each input of each image.
 
-        Inputs of one size share one call of the backend.
+        Inputs of equal size share one call of the backend; outputs come without the
+        leading B.
 
         Args:
             prepared: images of any sizes.
             watch: stopped after stacking, and after each stage of the backend.
 
         Raises:
-            InvalidImageError: a size that the model does not take.
+            InvalidImageError: the model does not accept this size.
         """
         inputs = [(each, one.mask) for one in prepared for each in one.inputs]
         results: dict[int, Outputs] = {}
@@ -113,13 +141,61 @@ class Pipeline:
         ordered = map(results.__getitem__, range(len(inputs)))
         return [list(islice(ordered, len(one.inputs))) for one in prepared]
 
+    def describe(self, image: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Return (N, D) unit descriptors at given points, from the image's own size.
+
+        Args:
+            image: as for `Extractor.detect`.
+            points: (N, 2) float32 x and y in its pixels, inside it.
+
+        Raises:
+            InvalidOptionError: the model is sparse, so has no map to sample.
+        """
+        if self.decodes_itself:
+            raise InvalidOptionError(
+                "this model decodes by itself and describes its own keypoints only. "
+                "Use a dense model, like the bundled ones."
+            )
+        one = replace(self, octaves=1)
+        prepared = one.prepare(image)
+        ((outputs,),) = one.infer([prepared])
+        maps, frame = cast(DenseMaps, outputs), prepared.inputs[0].frame
+        descriptors = sample_descriptors(
+            maps.descriptor_map, frame.to_input(points), maps.score_logits.shape[1]
+        )
+        self._check_finite(descriptors)
+        return descriptors
+
     def decode(self, outputs: Sequence[Outputs], prepared: Prepared) -> Features:
         """Return the features of one image.
 
         Args:
-            outputs: of the network, for each input of this image.
+            outputs: the network's output for each input of this image.
             prepared: the image.
+
+        Raises:
+            ModelError: an output is NaN or infinite.
         """
+        self._check_finite(*(array for output in outputs for array in _ranked(output)))
+        features = self._decode(outputs, prepared)
+        self._check_finite(features.descriptors)
+        return replace(features, model=self.backend.info.model)
+
+    def _check_finite(self, *arrays: np.ndarray) -> None:
+        """Raise unless what the network gave for this image is finite.
+
+        Raises:
+            ModelError: it is not.
+        """
+        if all(np.isfinite(array).all() for array in arrays):
+            return
+        raise ModelError(
+            f"model {self.backend.info.model} gives values that are not finite. Its "
+            "weights are corrupt, or a precision is too low for it; kpextract verify "
+            "compares it with its source."
+        )
+
+    def _decode(self, outputs: Sequence[Outputs], prepared: Prepared) -> Features:
         if isinstance(outputs[0], SparseRows):
             return take(
                 outputs[0],
@@ -141,13 +217,13 @@ class Pipeline:
         )
 
     def for_stream(self) -> tuple["Pipeline", int]:
-        """Return a pipeline for frames in a row, of equal results, and its threads."""
+        """Return a pipeline for streams, with equal results, and its thread count."""
         backend, workers = self.backend.for_stream()
         return replace(self, backend=backend), workers
 
     @property
     def decodes_itself(self) -> bool:
-        """Whether the model gives keypoints, not maps."""
+        """Whether the model returns keypoints rather than maps."""
         return self.backend.outputs is SparseRows
 
     def _check_mask(self, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -159,11 +235,19 @@ class Pipeline:
         return check_mask(mask, size)
 
     def _stack(self, inputs: Sequence[tuple[Input, np.ndarray | None]]) -> Batch:
-        """Return inputs of one size as a batch, with masks if the model takes them."""
+        """Stack inputs of one size into a batch, with masks if the model takes them."""
         images = as_batch([each.pixels for each, _ in inputs])
         if not self.backend.takes_mask:
             return Batch(images)
         return Batch(images, np.stack([_input_mask(*given) for given in inputs]))
+
+
+def _ranked(output: Outputs) -> tuple[np.ndarray, ...]:
+    """Return the arrays of an output that rank and place keypoints."""
+    if isinstance(output, SparseRows):
+        count = int(output.count)
+        return output.keypoints[:count], output.scores[:count]
+    return output.score_logits, output.positions
 
 
 def _input_mask(given: Input, mask: np.ndarray | None) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Learned sub-pixel refinement: where exactly is the point that a patch shows?
+"""Learned sub-pixel refinement of keypoints.
 
-Part of a model, beside its dense maps: a small network reads the patch around each kept
-point. It moves a point by at most 2 px and says how sure it is; rank and descriptor
-stay.
+It is part of a model, beside its dense maps: a small network reads the patch around
+each kept point, moves the point by at most 2 px and estimates its error; rank and
+descriptor stay.
 """
 
 import base64
@@ -15,15 +15,15 @@ import numpy as np
 
 from kpextract.errors import ModelError
 
-KEY = "kpextract.refinement"  # of the model's metadata
+KEY = "kpextract.refinement"  # in the model's metadata
 PATCH_SIDE = 13  # pixels, odd
 REACH = 2.0  # pixels that a point may move, each way
 WHITE = 255  # of 8 bits
 # Added to the deviation of a patch, as a share of white: five of 255, so that the noise
-# of a flat patch is not blown up into structure.
+# of a flat patch is not amplified into structure.
 FLAT = 0.02
-# Of what the patch is cut: green. A camera samples it most densely, and one channel is
-# read without converting the whole image.
+# Channel of the patches: green, which a camera samples most densely, and which is read
+# without converting the whole image.
 CHANNEL = 1
 LOG_SIGMA = (-3.0, 1.5)  # range of log sigma: 0.05 px to 4.5 px
 
@@ -38,7 +38,7 @@ class Refinement:
     def __call__(
         self, image: np.ndarray, points: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Refine points.
+        """Refine keypoints.
 
         Args:
             image: (H, W, 3) uint8, the engine's input.
@@ -100,10 +100,10 @@ class Refinement:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Refinement | None":
-        """Return the refinement that a dense model's metadata hold, or None.
+        """Return the refinement in a dense model's metadata, or None.
 
         Raises:
-            ModelError: the entry is damaged.
+            ModelError: the entry is corrupt.
         """
         return cls.from_text(metadata[KEY]) if KEY in metadata else None
 
@@ -123,7 +123,7 @@ class Refinement:
 
 
 def sample_patches(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Cut the square patch around each point, bilinear, the border repeated.
+    """Cut the square patch around each point, bilinear, with replicated borders.
 
     Args:
         image: (H, W, 3) uint8.

@@ -1,4 +1,4 @@
-"""Which candidates get the budget: the strongest or an even spread, and none twice."""
+"""Selection of the candidates that get the budget, and suppression of close ones."""
 
 import math
 
@@ -7,26 +7,26 @@ import numpy as np
 from kpextract.errors import InvalidOptionError
 
 SELECTIONS = ("strongest", "grid")
-# Keypoints of the budget for each bucket of the grid. Fewer spread them more evenly,
-# and spend more of them on sky and bare walls; of 1 to 16, 8 gave the best homographies
-# on pairs that were made of training photos.
+# Keypoints of the budget per bucket of the grid. Fewer spread them more evenly and put
+# more of them on sky and bare walls; of 1 to 16, 8 gave the best homographies on pairs
+# generated from training photos.
 PER_BUCKET = 8
-# Side of the buckets in which `apart` looks for neighbors, in pixels, at least; with
-# one point per 8x8 cell, smaller ones would be empty.
+# Minimum side in pixels of the buckets in which `apart` looks for neighbors; with one
+# point per 8x8 cell, smaller ones would be empty.
 MIN_BUCKET = 4.0
-# A little more than the distance: rounding may not put two points that are closer than
-# it two buckets apart.
+# Slightly more than the distance, so that rounding never puts two closer points two
+# buckets apart.
 BUCKET_MARGIN = 1.01
-# Neighbors of a point, on average, up to which `apart` compares all points at once.
+# Average neighbors per point up to which `apart` compares all points at once.
 NEIGHBORS = 8
-MIN_BLOCK = 256  # points that it takes at once, however many neighbors they have
+MIN_BLOCK = 256  # points compared at once, however many neighbors they have
 
 
 def check_selection(selection: str) -> str:
-    """`selection`, if it is a known one.
+    """Return `selection` if it is a known strategy.
 
     Raises:
-        InvalidOptionError: it is not.
+        InvalidOptionError: it is unknown.
     """
     if selection not in SELECTIONS:
         raise InvalidOptionError(
@@ -50,9 +50,9 @@ def check_min_distance(min_distance: float) -> float:
 
 
 def strongest(logits: np.ndarray, limit: int | None) -> np.ndarray:
-    """Indices of the `limit` highest of (N,) logits, descending.
+    """Return the indices of the `limit` highest of (N,) logits, descending.
 
-    Ties keep their order, and what is NaN comes last. None as limit ranks them all.
+    Ties keep their order and NaN comes last. A limit of None ranks all.
     """
     keys = -logits
     candidates = np.arange(len(keys))
@@ -67,7 +67,7 @@ def strongest(logits: np.ndarray, limit: int | None) -> np.ndarray:
 def evenly_spread(
     logits: np.ndarray, points: np.ndarray, size: tuple[int, int], limit: int
 ) -> np.ndarray:
-    """Indices of `limit` candidates spread over the image, descending by logit.
+    """Return the indices of `limit` candidates spread evenly, descending by logit.
 
     The image is cut into about limit / PER_BUCKET square buckets, which take turns:
     first the best point of each, then the second best of each, and so on until the
@@ -91,22 +91,22 @@ def evenly_spread(
 
 
 def _buckets(points: np.ndarray, size: tuple[int, int], limit: int) -> np.ndarray:
-    """(N,) number of the bucket in which each point lies."""
+    """Return (N,) the number of the bucket in which each point lies."""
     width, height = size
     side = math.sqrt(width * height * PER_BUCKET / limit)  # pixels
     columns, rows = (max(1, round(length / side)) for length in size)
-    # A point that is NaN goes to the first bucket; an index must be a number.
+    # A NaN point goes to the first bucket; an index must be a number.
     share = np.nan_to_num((points + 0.5) / np.array([width, height], np.float32))
     column, row = (share * [columns, rows]).astype(np.intp).T
     return row * columns + column
 
 
 def apart(logits: np.ndarray, points: np.ndarray, min_distance: float) -> np.ndarray:
-    """Return the indices of the points that keep their distance, ascending.
+    """Return the indices of the points that suppression keeps, ascending.
 
     Greedy non-maximum suppression in the order of `strongest`: a point that is closer
-    than `min_distance` to a better one that was kept is dropped, and suppresses nobody.
-    The result is exact.
+    than `min_distance` to a better kept one is dropped, and suppresses none itself. The
+    result is exact.
 
     Args:
         logits: (N,).
@@ -117,8 +117,8 @@ def apart(logits: np.ndarray, points: np.ndarray, min_distance: float) -> np.nda
     step = _block(points, min_distance)
     if len(keys) <= step:
         return np.flatnonzero(_survivors(keys, coordinates, min_distance))
-    # Best first and some at a time: the best leave few of the others, and memory is
-    # bounded. Those of earlier blocks stay: they are better, and far from each other.
+    # Best first, one block at a time: the best leave few of the others, and memory is
+    # bounded. Survivors of earlier blocks stay: they are better, and far apart.
     ranked = strongest(logits, None)
     kept = ranked[:0]
     for start in range(0, len(ranked), step):
@@ -140,11 +140,11 @@ def _bucket_side(min_distance: float) -> float:
 
 
 def _survivors(keys: np.ndarray, points: np.ndarray, min_distance: float) -> np.ndarray:
-    """Return (N,) bool: which points suppression leaves; of equals, the first is best.
+    """Return (N,) bool, whether suppression keeps each point; the first of equals wins.
 
-    Of all undecided pairs, those are decided whose better point is in no other pair as
-    the worse one: it stays, and its neighbors go. The best point of all is such a one,
-    so that each round decides something; photos take four to seven.
+    Each round decides the pairs whose better point is the worse one of no other pair:
+    it stays, and its neighbors go. The best point of all is such a point, so every
+    round makes progress; photos take four to seven.
 
     Args:
         keys: (N,) without NaN.
@@ -176,7 +176,7 @@ def _close_pairs(
     """
     side = np.float32(_bucket_side(min_distance))
     column, row = (np.fmax(points, 0) / side).astype(np.intp)
-    # An empty bucket at the end of each row parts it from the next.
+    # An empty bucket at the end of each row separates it from the next.
     columns = int(column.max(initial=0)) + 2
     bucket = row * columns + column
     order = _sorted(bucket)
@@ -192,7 +192,7 @@ def _close_pairs(
 def _sorted(bucket: np.ndarray) -> np.ndarray:
     """Return the order of the points by their buckets."""
     if bucket.max(initial=0) <= np.iinfo(np.uint16).max:
-        # NumPy has a radix sort for 16 bits: seven times as fast.
+        # NumPy uses a radix sort for 16 bits, which is seven times as fast.
         return np.argsort(bucket.astype(np.uint16), kind="stable")
     return np.argsort(bucket)
 
@@ -205,8 +205,8 @@ def _adjacent(bucket: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]
     """
     count = int(bucket[-1]) + columns + 2 if len(bucket) else 1
     ends = np.cumsum(np.bincount(bucket, minlength=count))
-    # Buckets side by side are one range of points: the rest of the own bucket with the
-    # one to the right, and the three below.
+    # Adjacent buckets are one range of points: the rest of the point's own bucket with
+    # the one to the right, and the three below.
     own = np.arange(len(bucket))
     starts = np.concatenate([own + 1, ends[bucket + (columns - 2)]])
     lengths = np.concatenate([ends[bucket + 1], ends[bucket + (columns + 1)]]) - starts

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+# Tests import ONNX Runtime themselves, and must not report that to its maker.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 ROOT = Path(__file__).resolve().parents[1]
-# training, export and benchmarks are not installed. They go last, so that an installed
-# kpextract is the one under test, not the folder beside it.
+# training, export and benchmarks are not installed. Their path goes last, so that an
+# installed kpextract is the one under test, not the folder next to them.
 sys.path.append(str(ROOT))
 
 
@@ -20,7 +23,7 @@ def root():
 
 @pytest.fixture(scope="session")
 def photo():
-    """(480, 640, 3) uint8 BGR."""
+    """Return the sample photo, (480, 640, 3) uint8 BGR."""
     import cv2
 
     image = cv2.imread(str(ROOT / "examples" / "street-left.jpg"))
@@ -30,7 +33,7 @@ def photo():
 
 @pytest.fixture(scope="session")
 def other_photo():
-    """The same street from the same spot, the camera turned."""
+    """Return a photo of the same street from the same spot, with the camera rotated."""
     import cv2
 
     return cv2.imread(str(ROOT / "examples" / "street-right.jpg"))
@@ -45,14 +48,14 @@ def extractor():
 
 @pytest.fixture(scope="session")
 def small():
-    """Name and version of the bundled small model, as results have them."""
+    """Return name and version of the bundled small model, as in results."""
     sidecar = json.loads((ROOT / "models" / "small.json").read_text())
     return f"small {sidecar['version']}"
 
 
 @pytest.fixture(scope="session")
 def write(tmp_path_factory):
-    """Exports a variant of the bundled model, each once; gives the path."""
+    """Return a function that exports a variant once and returns its path."""
     from kpextract.export.variant import export_variant
 
     folder = tmp_path_factory.mktemp("variants")
@@ -70,9 +73,9 @@ def write(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A folder that looks like the checkout to a command, and can be written to.
+    """Make a writable folder that looks like the checkout to a command.
 
-    One for all tests of a file: a command may read what an earlier one wrote.
+    All tests of a file share it: a command may read what an earlier one wrote.
     """
     folder = tmp_path_factory.mktemp("checkout")
     (folder / "examples").symlink_to(ROOT / "examples")

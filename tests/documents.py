@@ -1,4 +1,4 @@
-"""Markdown documents: their snippets, how these are run, and their links."""
+"""Extract and run the snippets of Markdown documents, and check their links."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Snippet(NamedTuple):
-    """A fenced block and the line of the document on which it begins."""
+    """A fenced block and the line on which it begins."""
 
     language: str
     code: str
@@ -15,7 +15,7 @@ class Snippet(NamedTuple):
 
 
 def snippets(text, *languages):
-    """Blocks in these languages, in order."""
+    """Return the blocks in these languages, in order."""
     found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [
         Snippet(match[1], match[2], text.count("\n", 0, match.start(2)))
@@ -25,12 +25,12 @@ def snippets(text, *languages):
 
 
 def run_python(snippet, name, namespace):
-    """A traceback shows the document's own lines."""
+    """Run Python code whose traceback shows the lines of the document."""
     exec(compile("\n" * snippet.line + snippet.code, name, "exec"), namespace)
 
 
 def run_bash(snippet, folder, programs):
-    """Run in `folder`, but for its `pip install`; fails with what was printed.
+    """Run Bash code in `folder` without its `pip install`; fail with its output.
 
     Args:
         programs: folder for stand-ins of `python` and `kpextract` that run those under
@@ -51,13 +51,13 @@ def run_bash(snippet, folder, programs):
 
 
 def links(text):
-    """Targets of links and pictures inside the repository."""
+    """Return the targets of links and pictures inside the repository."""
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     return [target for target in targets if "://" not in target]
 
 
 def broken_links(path):
-    """Those of a document that lead to no file, or to no heading of a file."""
+    """Return the links of a document to files or headings that do not exist."""
     broken = []
     for link in links(path.read_text()):
         target, _, anchor = link.partition("#")
@@ -68,7 +68,7 @@ def broken_links(path):
 
 
 def _anchors(text):
-    """What #anchors of a document lead to: its headings, as GitHub names them."""
+    """Return the #anchors of a document: its headings, as GitHub names them."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
     return {heading.replace(" ", "-") for heading in words}

@@ -88,8 +88,8 @@ def test_the_worked_example_of_a_command_runs(root, capsys, monkeypatch):
     assert capsys.readouterr().out == "1024\n"
 
 
-def test_the_way_of_an_image_is_that_of_the_code(root):
-    """Each step calls the next, in at most seven from `detect` to the network."""
+def test_the_path_of_an_image_matches_the_code(root):
+    """Each step calls the next, at most seven from `detect` to the network."""
     text = (root / "CONTRIBUTING.md").read_text()
     steps = re.findall(r"^\| \d \| `(\S+)`(?: in `(\S+)`)? \|", text, re.MULTILINE)
     assert steps[0][0] == "Extractor.detect"
@@ -156,5 +156,5 @@ def test_the_pictures_are_those_that_are_drawn(script, out, tmp_path):
         picture, committed = (
             cv2.imread(str(folder / path.name)) for folder in (tmp_path, DOCS)
         )
-        # Versions of OpenCV and matplotlib differ in a few lines and letters.
+        # Versions of OpenCV and matplotlib differ in a few lines and glyphs.
         assert cv2.absdiff(picture, committed).mean() < 5, path.name

@@ -1,4 +1,4 @@
-"""One error family: what is caught as KpextractError is all that we raise."""
+"""One error family: every exception defined here is a KpextractError."""
 
 import ast
 import builtins
@@ -24,14 +24,14 @@ def is_builtin_exception(name):
 
 
 def descends(name, classes, wanted):
-    """Tell whether a class or one of its ancestors fulfills `wanted`."""
+    """Tell whether a class or one of its ancestors satisfies `wanted`."""
     return wanted(name) or any(
         descends(base, classes, wanted) for base in classes.get(name, ())
     )
 
 
 def outsiders(classes):
-    """Return the exceptions among the classes that are not of the family."""
+    """Return the exceptions among the classes that are outside the family."""
     return {
         name
         for name in classes

@@ -1,4 +1,4 @@
-"""The package as a whole: what it imports, what it weighs, what its wheel holds."""
+"""The package as a whole: its imports, their cost, and the files in its wheel."""
 
 import ast
 import os
@@ -21,7 +21,7 @@ SOURCES = sorted(
     for room in ("kpextract", "training", "export", "benchmarks", "examples", "docs")
     for path in (ROOT / room).rglob("*.py")
 )
-# What each room, and inside kpextract each layer, may import of ours.
+# Imports that each room, and each layer inside kpextract, is allowed.
 LAYERS = [
     {"errors", "files", "printable", "stream"},
     {"packages", "cpus", "cards", "external_data", "image_headers"},
@@ -30,11 +30,12 @@ LAYERS = [
     {"decode", "modelfile"},
     {"backends"},
     {"pipeline"},
+    {"feature2d"},
     {"extractor", "matching", "draw", "photos", "formats"},
     {"video"},
     {"export", "system"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "__pyinstaller"},
 ]
 # Features.save and load hand over to the room that knows the file format, when called.
 HANDED_OVER = {("features", "formats")}
@@ -57,7 +58,7 @@ def room_of(path):
 
 
 def imports_of(path, everywhere=True):
-    """Dotted names that a file imports; at the top level only, if so asked."""
+    """Return the dotted names that a file imports, optionally at the top level only."""
     tree = ast.parse(path.read_text())
     nodes = ast.walk(tree) if everywhere else tree.body
     for node in nodes:
@@ -71,7 +72,7 @@ def imports_of(path, everywhere=True):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_stay_short(path):
-    """Long ones are a warning, since a thought may need the room; longer ones fail."""
+    """Long ones warn, since some ideas need the room; longer ones fail."""
     source = path.read_text()
     lengths = {path.name: (source.count("\n"), 300, 400)}
     for node in ast.walk(ast.parse(source)):
@@ -98,10 +99,10 @@ def test_import_is_silent_and_light():
 
 
 def test_import_takes_little_more_than_that_of_numpy():
-    """Processor time, so that other processes do not count."""
+    """CPU time is compared, so that other processes do not count."""
     script = "import time, {}; print(time.process_time())"
     seconds = {"numpy": [], "kpextract": []}
-    for _ in range(5):  # in turns, so that both meet the same machine
+    for _ in range(5):  # alternating, so that both see the same load
         for module, times in seconds.items():
             done = subprocess.run(
                 [sys.executable, "-c", script.format(module)],
@@ -124,6 +125,7 @@ def test_public_names_are_the_documented_ones():
         "InvalidImageError",
         "InvalidOptionError",
         "ModelError",
+        "OutOfMemoryError",
         "BackendUnavailableError",
         "FeatureFileError",
         "SourceError",
@@ -135,7 +137,7 @@ def test_public_names_are_the_documented_ones():
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """What git would ship, so that building does not touch the checkout."""
+    """Copy the files that git tracks, so that building does not touch the checkout."""
     source = tmp_path_factory.mktemp("source")
     files = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],

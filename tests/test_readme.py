@@ -1,4 +1,4 @@
-"""What the README promises: its commands, its Python, its figures."""
+"""The promises of the README: its commands, Python snippets and figures."""
 
 import json
 import os

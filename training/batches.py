@@ -1,4 +1,4 @@
-"""Draw the pairs of a step: homographies, scenes with depth and real scenes."""
+"""Draw the pairs of a training step: homographies, scenes with depth, real scenes."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -8,33 +8,33 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training import parallel
-from training.boxes import make_boxed_pairs
 from training.config import TrainConfig
 from training.correspondence import Correspondence, Homographies, Occluded, Stacked
+from training.depth.boxes import make_boxed_pairs
+from training.depth.layers import make_layered_pairs
 from training.homography import Size, WarpRanges
-from training.layers import make_layered_pairs
 from training.light import relight
 from training.pairs import make_views
 from training.photometric import PhotometricRanges, augment
-from training.scene_pairs import Scenes, draw_scene_pairs
+from training.real.scene_pairs import Scenes, draw_scene_pairs
 from training.truth import Tracks, Truth
 
-# A new network cannot use large turns yet: a run starts with a third of them.
+# An untrained network cannot learn from large rotations: a run starts with a third.
 RAMP_START = 1 / 3
-DEPTH = (make_layered_pairs, make_boxed_pairs)  # they take turns
+DEPTH = (make_layered_pairs, make_boxed_pairs)  # alternate from step to step
 TURNS = WarpRanges(any_turn=0.1, far=0.15)
-# Shares of the pairs with both views in fair light, and with one.
+# Fractions of the pairs with both views in fair light, and with one.
 BOTH_FAIR, ONE_FAIR = 0.5, 0.3
-# What the positions of a pair are worth where a view is in hard light: blur, night and
-# shadows move what the image shows.
+# Weight of a pair's positions if a view is in hard light: blur, night and shadows move
+# the visible structure.
 UNFAIR = 0.25
 
 
 class Sources(NamedTuple):
-    """What pairs are made of.
+    """Photos and scenes that pairs are drawn from.
 
     photos: (N, 3, H, W) uint8 BGR.
-    scenes: photos of real scenes with their tracks, or None.
+    scenes: real scenes with their tracks, or None.
     """
 
     photos: Tensor
@@ -42,7 +42,7 @@ class Sources(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Pairs of views, (B, 3, H, W) float32 BGR in [0, 1], and what is known of them."""
+    """Pairs of (B, 3, H, W) float32 BGR views in [0, 1], and their ground truth."""
 
     images0: Tensor
     images1: Tensor
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
 
 def warp_ranges(config: TrainConfig, share: float) -> WarpRanges:
-    """How far views turn and zoom; it grows as the run goes on."""
+    """Return the ranges of rotation and zoom, which grow over the run."""
     ramp = 1.0 if share >= config.ramp else share / config.ramp
     grown = RAMP_START + (1 - RAMP_START) * ramp
     return replace(
@@ -62,9 +62,9 @@ def warp_ranges(config: TrainConfig, share: float) -> WarpRanges:
 
 
 def count_kinds(batch: int, mix: tuple[int, int, int], scenes: bool) -> list[int]:
-    """How many pairs of a batch are homographies, scenes with depth and real scenes.
+    """Return the numbers of homographies, scenes with depth and real scenes.
 
-    Without real scenes their part goes to the other two.
+    Without real scenes, their share goes to the other two.
     """
     weights = mix if scenes else (*mix[:2], 0)
     depth, real = (batch * weight // sum(weights) for weight in weights[1:])
@@ -72,26 +72,69 @@ def count_kinds(batch: int, mix: tuple[int, int, int], scenes: bool) -> list[int
 
 
 def draw_batch(sources: Sources, config: TrainConfig, step: int, share: float) -> Batch:
-    """The pairs of one step.
+    """Draw the pairs of one step.
 
-    They depend on the seed, the step and how far the run is, so a resumed run sees what
-    it would have seen. The last part of a run has views of twice the side and a quarter
-    of the batch: as many pixels a step, in one image.
+    The pairs depend only on the seed, the step and the progress, so a resumed run sees
+    what it would have seen. The last part of a run has views of twice the side and a
+    quarter of the batch: as many pixels per step, in larger images.
 
     Args:
         sources: on the device where the work is done.
-        share: of the run that is done, 0 to 1.
+        config: of the run.
+        step: number of the step.
+        share: completed fraction of the run, 0 to 1.
     """
-    photos, scenes = sources
-    generator = torch.Generator(photos.device)
+    generator = torch.Generator(sources.photos.device)
     turn = step * parallel.world_size() + parallel.rank()
     generator.manual_seed(config.seed * 1_000_003 + turn)
+    views = _draw_views(sources, config, step, share, generator)
+    images0, images1 = views.images0, views.images1
+    strength = 1.0 if share >= config.ramp else share / config.ramp
+    fair = _draw_fair(len(images0), generator)
+    (lit0, covered0), (lit1, covered1) = (
+        _light(images, sources.photos, where, strength, generator)
+        for images, where in zip((images0, images1), fair, strict=True)
+    )
+    known = sum(views.counts)
+    covered0, covered1 = covered0[:known], covered1[:known]
+    truth = Truth(
+        Occluded(Stacked(views.there, views.counts), covered0, covered1),
+        Occluded(Stacked(views.back, views.counts), covered1, covered0),
+        torch.where(fair.all(dim=0)[:known], 1.0, UNFAIR),
+        views.tracks,
+    )
+    return Batch(lit0, lit1, truth)
+
+
+class _Views(NamedTuple):
+    """Pairs of views in the light of their photos, one kind after the other.
+
+    there, back: correspondences of the kinds that have them, and `counts` their pairs.
+    tracks: of the real scenes, which come last; None if there are none.
+    """
+
+    images0: Tensor
+    images1: Tensor
+    there: list[Correspondence]
+    back: list[Correspondence]
+    counts: list[int]
+    tracks: Tracks | None
+
+
+def _draw_views(
+    sources: Sources,
+    config: TrainConfig,
+    step: int,
+    share: float,
+    generator: torch.Generator,
+) -> _Views:
+    """Draw the views of a step in their own light; arguments as for `draw_batch`."""
+    photos, scenes = sources
     (height, width), batch = config.view_size, config.batch
     if share >= 1 - config.finish:
         height, width, batch = 2 * height, 2 * width, max(1, batch // 4)
     size = (height, width)
     planes, depth, real = count_kinds(batch, config.mix, scenes is not None)
-
     views: list[tuple[Tensor, Tensor]] = []
     there: list[Correspondence] = []
     back: list[Correspondence] = []
@@ -113,28 +156,13 @@ def draw_batch(sources: Sources, config: TrainConfig, step: int, share: float) -
         drawn = draw_scene_pairs(scenes, real, size, generator)
         views.append((drawn.images0, drawn.images1))
         tracks = Tracks(drawn.points0, drawn.points1, drawn.mask, drawn.fundamental)
-
     images0, images1 = (torch.cat(images) for images in zip(*views, strict=True))
-    strength = 1.0 if share >= config.ramp else share / config.ramp
-    fair = _draw_fair(len(images0), generator)
-    (lit0, covered0), (lit1, covered1) = (
-        _light(images, photos, where, strength, generator)
-        for images, where in zip((images0, images1), fair, strict=True)
-    )
-    known = planes + depth
-    covered0, covered1 = covered0[:known], covered1[:known]
     counts = [count for count in (planes, depth) if count]
-    truth = Truth(
-        Occluded(Stacked(there, counts), covered0, covered1),
-        Occluded(Stacked(back, counts), covered1, covered0),
-        torch.where(fair.all(dim=0)[:known], 1.0, UNFAIR),
-        tracks,
-    )
-    return Batch(lit0, lit1, truth)
+    return _Views(images0, images1, there, back, counts, tracks)
 
 
 def _draw_fair(count: int, generator: torch.Generator) -> Tensor:
-    """(2, B) bool, which views of each pair are in fair light."""
+    """Draw (2, B) bool, True for views in fair light."""
     order = torch.randperm(count, generator=generator, device=generator.device)
     both, either = (
         order < round(share * count) for share in (BOTH_FAIR, BOTH_FAIR + ONE_FAIR)
@@ -150,11 +178,11 @@ def _light(
     strength: float,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Put some views in fair light and the others in the light of anywhere.
+    """Put some views in fair light and the others in hard light.
 
     Returns:
-        images: channels last: convolutions on bfloat16 are made for it.
-        covered: (B, H, W) bool, what something is pasted over.
+        images: in channels-last layout, which bfloat16 convolutions prefer.
+        covered: (B, H, W) bool, True where an occluder is pasted over the view.
     """
     lit = torch.empty_like(images, memory_format=torch.channels_last)
     covered = fair.new_zeros(len(images), *images.shape[-2:])
@@ -169,7 +197,7 @@ def _light(
 
 
 def _fit(photos: Tensor, size: Size) -> Tensor:
-    """Photos of the cache as float32 images of another size, their shape not kept."""
+    """Resize cached photos to float32 images, ignoring their aspect ratio."""
     return F.interpolate(photos, size).float() / 255
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: a checkpoint to go on from, and weights to export."""
+"""Save and load checkpoints to resume from and weights to export."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -14,24 +14,24 @@ from kpextract.files import replacing
 from training.config import Progress, TrainConfig, TrainingError
 from training.network import NetworkConfig, UnsuperPoint
 
-# What a resumed run may do differently: go on longer, or more carefully.
+# Options that a resumed run may change: its length, its rate, and its speed.
 MAY_CHANGE = {"steps", "minutes", "learning_rate", "finish", "compile"}
 
 
 @dataclass
 class Run:
-    """All that changes while a run goes on."""
+    """The state of a training run."""
 
     config: TrainConfig
     network: UnsuperPoint
-    siamese: torch.nn.Module  # the network as a step calls it
+    siamese: torch.nn.Module  # wraps the network for both views
     optimizer: torch.optim.Optimizer
     progress: Progress
-    photos: str  # fingerprint of the photos that it is trained on
+    photos: str  # fingerprint of the training photos
 
 
 def save_checkpoint(path: Path, run: Run) -> None:
-    """The state of a run, whole or not at all."""
+    """Write the state of a run atomically."""
     state = {
         "config": asdict(run.config),
         "progress": asdict(run.progress),
@@ -44,17 +44,17 @@ def save_checkpoint(path: Path, run: Run) -> None:
 
 
 def load_checkpoint(path: Path, run: Run) -> None:
-    """Bring `run` to where the checkpoint was written.
+    """Restore `run` from a checkpoint.
 
     Raises:
-        TrainingError: there is none, or it is of another run.
+        TrainingError: there is no checkpoint, or it is from another run.
     """
     if not path.exists():
         raise TrainingError(
-            f"--resume: there is no {path}. Start the run without --resume."
+            f"--resume: {path} does not exist. Start the run without --resume."
         )
     device = next(run.network.parameters()).device
-    # Tensors and plain values only: a checkpoint cannot run code.
+    # weights_only: a checkpoint cannot execute code.
     state = torch.load(path, map_location=device, weights_only=True)
     given = asdict(run.config) | {"photos": run.photos}
     stored = state["config"] | {"photos": state["photos"]}
@@ -66,7 +66,7 @@ def load_checkpoint(path: Path, run: Run) -> None:
     if different:
         raise TrainingError(
             f"--resume: {path} was trained with other options (stored, given): "
-            f"{different}. Give the same ones, or another --out."
+            f"{different}. Give the same options or another --out."
         )
     run.network.load_state_dict(state["network"])
     run.optimizer.load_state_dict(state["optimizer"])
@@ -74,32 +74,32 @@ def load_checkpoint(path: Path, run: Run) -> None:
 
 
 def load_start(path: Path, run: Run) -> None:
-    """Give the network of a new run the weights of a trained one.
+    """Initialize the network of a new run from trained weights.
 
     Raises:
-        TrainingError: there are none, or they are of another network.
+        TrainingError: the file does not exist or is for another network.
     """
     if not path.is_file():
-        raise TrainingError(f"--start: there is no {path}.")
+        raise TrainingError(f"--start: {path} does not exist.")
     network, _ = load_weights(path)
-    # Older weights have no refinement; a new one leaves points where they are.
+    # Older weights have no refinement; a new one starts as the identity.
     expected = run.network.config
     if network.refiner is None:
         expected = replace(expected, refine_width=0)
     if network.config != expected:
         raise TrainingError(
-            f"--start: {path} holds the network {network.config}, but the run's is "
-            f"{run.network.config}. Give the same --model and --network."
+            f"--start: {path} contains the network {network.config}, but this run "
+            f"trains {run.network.config}. Give the same --model and --network."
         )
     strict = network.config == run.network.config
     run.network.load_state_dict(network.state_dict(), strict=strict)
 
 
 def save_weights(path: Path, network: UnsuperPoint, facts: dict[str, Any]) -> None:
-    """Weights as safetensors; the header holds the network's config and `facts`.
+    """Write weights as safetensors with the network's config and `facts` as header.
 
     Args:
-        facts: how the weights came about: data, pairs, hours, figures; JSON values.
+        facts: provenance of the weights (data, pairs, hours, metrics) as JSON values.
     """
     weights = {
         name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()
@@ -113,11 +113,11 @@ def save_weights(path: Path, network: UnsuperPoint, facts: dict[str, Any]) -> No
 
 
 def load_weights(path: Path) -> tuple[UnsuperPoint, dict[str, Any]]:
-    """The network in evaluation mode, and the facts about its weights.
+    """Load a network in evaluation mode, and the facts about its weights.
 
     Raises:
-        ModelError: the file is not one of `save_weights`, or is damaged.
-        OSError: there is none.
+        ModelError: the file was not written by `save_weights`, or is corrupt.
+        OSError: the file does not exist.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -129,5 +129,5 @@ def load_weights(path: Path) -> tuple[UnsuperPoint, dict[str, Any]]:
         reason = " ".join(str(error).split())
         raise ModelError(
             f"{path} does not hold weights of training.train ({reason}). Give a "
-            ".safetensors file that it wrote, undamaged."
+            ".safetensors file that it wrote."
         ) from error

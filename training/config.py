@@ -1,4 +1,4 @@
-"""What decides a run, and how far it is."""
+"""Training configuration and progress."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,41 +9,41 @@ from kpextract.image import STRIDE
 
 
 class TrainingError(KpextractError):
-    """A run that cannot start or go on; the message says why and what to do."""
+    """Raised when a run cannot start or continue."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that decides the weights besides the photos; steps or minutes is given."""
+    """Everything besides the photos that determines the weights."""
 
     model: str = "small"
-    network: dict[str, Any] = field(default_factory=dict)  # changes to its config
-    start: str = ""  # weights file to start from instead of from noise
+    network: dict[str, Any] = field(default_factory=dict)  # overrides of its config
+    start: str = ""  # weights to start from (default: random)
     recipe: str = "default"
-    loss_weights: dict[str, float] = field(default_factory=dict)  # changes to them
-    steps: int | None = None
+    loss_weights: dict[str, float] = field(default_factory=dict)  # overrides
+    steps: int | None = None  # either steps or minutes
     minutes: float | None = None
     height: int = 192  # of the views, pixels
     width: int = 256
-    batch: int = 10  # pairs, in each process
-    # Parts of a batch that are homographies, scenes with depth and real scenes.
+    batch: int = 10  # pairs per process
+    # Ratio of homographies, scenes with depth and real scenes in a batch.
     mix: tuple[int, int, int] = (4, 3, 3)
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
-    warmup: float = 0.02  # share of the run
-    ramp: float = 0.3  # share of the run in which rotation grows to its full range
-    finish: float = 0.0  # share of the run, at its end, with views of twice the side
+    warmup: float = 0.02  # fraction of the run
+    ramp: float = 0.3  # fraction of the run over which rotation grows to full
+    finish: float = 0.0  # final fraction of the run, with views of twice the side
     clip: float = 2.0  # norm of the gradient
-    validations: int = 10  # over the run, evenly
+    validations: int = 10  # evenly spaced over the run
     seed: int = 0
-    compile: bool = False  # the network by torch.compile; needs a C++ compiler
+    compile: bool = False  # torch.compile the network; needs a C++ compiler
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mix", tuple(self.mix))  # JSON gives a list
         if (self.steps is None) == (self.minutes is None):
-            raise TrainingError("give either steps or minutes.")
+            raise TrainingError("give either steps or minutes, not both.")
         if not (self.steps or self.minutes or 0) > 0 or self.batch < 1:
-            raise TrainingError("steps or minutes, and batch, must be above zero.")
+            raise TrainingError("steps or minutes, and batch, must be positive.")
         if self.height % STRIDE or self.width % STRIDE or min(self.view_size) < 1:
             raise TrainingError(
                 f"height and width must be multiples of {STRIDE}, "
@@ -52,13 +52,13 @@ class TrainConfig:
 
     @property
     def view_size(self) -> tuple[int, int]:
-        """(height, width) of a view in pixels."""
+        """Return (height, width) of a view in pixels."""
         return self.height, self.width
 
 
 @dataclass
 class Progress:
-    """How far a run is; goes into each checkpoint."""
+    """Progress of a run, stored in each checkpoint."""
 
     step: int = 0
     pairs: int = 0
@@ -67,7 +67,7 @@ class Progress:
     validation: dict[str, float] = field(default_factory=dict)
 
     def share(self, config: TrainConfig) -> float:
-        """0 at the start, 1 at the end."""
+        """Return the completed fraction of the run, 0 to 1."""
         if config.steps is not None:
             return self.step / config.steps
         assert config.minutes is not None
@@ -75,7 +75,7 @@ class Progress:
 
 
 def learning_rate(config: TrainConfig, share: float) -> float:
-    """Linear warm-up, then a half cosine down to 1 % of the peak."""
+    """Return the rate after linear warm-up and a half cosine down to 1 % of peak."""
     if share < config.warmup:
         return config.learning_rate * (0.01 + 0.99 * share / config.warmup)
     done = (share - config.warmup) / (1 - config.warmup)

@@ -1,4 +1,4 @@
-"""Photos on disk, and the uint8 cache of them that training draws from."""
+"""Find photos and load them into the uint8 cache that training samples."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -16,18 +16,18 @@ from kpextract.photos import read_photo
 
 logger = logging.getLogger(__name__)
 
-CACHE_SIZE = (360, 480)  # height and width of a cached photo, pixels
-MAX_PHOTOS = 16_000  # of the cache, 8.3 GB; --max-photos changes it
+CACHE_SIZE = (360, 480)  # (height, width) of a cached photo, pixels
+MAX_PHOTOS = 16_000  # in the cache, 8.3 GB; set by --max-photos
 SUFFIXES = {".jpg", ".jpeg", ".png"}
-HOLD_OUT_EVERY = 25  # one photo in 25 is held out when no validation folder is given
+HOLD_OUT_EVERY = 25  # without a validation directory, one photo in 25 is held out
 
 
 class NoPhotosError(KpextractError):
-    """A folder without a single readable photo."""
+    """Raised when a directory contains no readable photo."""
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """All JPEG and PNG files below `folder`, sorted.
+    """Return all JPEG and PNG files below `folder`, sorted.
 
     Raises:
         NoPhotosError: there are none.
@@ -37,18 +37,18 @@ def list_photos(folder: Path) -> list[Path]:
     )
     if not photos:
         raise NoPhotosError(
-            f"{folder} holds no {', '.join(sorted(SUFFIXES))} file. "
-            "Give a folder of photos, COCO's train2017 for example; subfolders count."
+            f"{folder} contains no {', '.join(sorted(SUFFIXES))} file. Give a "
+            "directory of photos, for example COCO; subdirectories are searched."
         )
     return photos
 
 
 def thin_out(photos: list[Path], most: int) -> list[Path]:
-    """At most `most` photos, evenly spaced, so that no part of a folder is lost."""
+    """Return at most `most` photos, evenly spaced, so no part is left out."""
     if len(photos) <= most:
         return photos
     logger.warning(
-        "took %d of %d photos to fit the memory; --max-photos takes more",
+        "using %d of %d photos to limit memory; --max-photos raises the limit",
         most,
         len(photos),
     )
@@ -56,15 +56,15 @@ def thin_out(photos: list[Path], most: int) -> list[Path]:
 
 
 def split(photos: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Photos to train on and photos held out, the same ones each time."""
+    """Return photos to train on and photos held out, the same ones each time."""
     held_out = photos[::HOLD_OUT_EVERY]
     return sorted(set(photos) - set(held_out)) or held_out, held_out
 
 
 def read_filling(path: Path, size: tuple[int, int]) -> np.ndarray | InvalidImageError:
-    """(H, W, 3) uint8 BGR that fills `size` = (height, width), its middle cut out.
+    """Read a photo as (H, W, 3) uint8 BGR, scaled and center-cropped to `size`.
 
-    The error is returned, not raised: a pool of threads raises at the first one.
+    An error is returned, not raised: a thread pool would stop at the first one.
     """
     try:
         photo = to_uint8_bgr(read_photo(path))
@@ -83,12 +83,12 @@ def read_filling(path: Path, size: tuple[int, int]) -> np.ndarray | InvalidImage
 def load_cache(
     paths: list[Path], size: tuple[int, int], device: torch.device
 ) -> Tensor:
-    """All photos in memory: (N, 3, H, W) uint8 BGR on `device`, channels last.
+    """Load photos as (N, 3, H, W) uint8 BGR on `device`, channels last.
 
-    A file that cannot be read is named in a warning and left out.
+    An unreadable file is skipped with a warning that names it.
 
     Raises:
-        NoPhotosError: none could be read.
+        NoPhotosError: no photo could be read.
     """
     cache = torch.empty((len(paths), *size, 3), dtype=torch.uint8)
     count = 0
@@ -103,5 +103,5 @@ def load_cache(
             cache[count] = torch.from_numpy(photo)
             count += 1
     if not count:
-        raise NoPhotosError(f"none of {len(paths)} files could be read as an image.")
+        raise NoPhotosError(f"none of the {len(paths)} files is a readable image.")
     return cache[:count].permute(0, 3, 1, 2).to(device)

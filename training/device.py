@@ -1,4 +1,4 @@
-"""The device that trains: which one, in what precision, with what memory."""
+"""Choose the training device, its precision and its memory allocation."""
 
 import ctypes
 import sys
@@ -10,19 +10,19 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
 def choose_device() -> torch.device:
-    """A GPU if there is one; under torchrun, that of this process."""
+    """Return a GPU if there is one; under torchrun, the GPU of this process."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_name(device: torch.device) -> str:
-    """For the records of a run."""
+    """Return a readable name of the device for the records of a run."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 for the convolutions wherever the device has instructions for it."""
+    """Return an autocast to bfloat16 if the device has instructions for it."""
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -31,15 +31,16 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 def keep_freed_memory() -> None:
-    """Tell the allocator not to give freed memory back to the system.
+    """Keep the allocator from returning freed memory to the system.
 
-    A step on the CPU allocates and frees gigabytes in tensors of some 20 MB. The GNU C
-    library maps and unmaps each, and clearing new pages costs a tenth of the step.
+    A step on the CPU allocates and frees gigabytes in tensors of about 20 MB. The GNU C
+    library maps and unmaps each one, and clearing the new pages takes a tenth of the
+    step.
     """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # musl has none
+    if hasattr(libc, "mallopt"):  # not in musl
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)
         libc.mallopt(M_ARENA_MAX, 1)

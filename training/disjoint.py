@@ -1,12 +1,12 @@
-"""Was an evaluation image among the photos that the weights come from?
+"""Check that no evaluation image is a copy of a training photo.
 
     python -m training.disjoint --photos photos/ held_out/ --sequences eval/ \\
         --write models/training-photos.txt
     python -m training.disjoint --list models/training-photos.txt --sequences eval/
 
-Compares perceptual hashes, so that a copy is found under another name, size, quality or
-brightness; a crop or a mirror image is not. Prints the smallest distance. Exits with 1
-if an image is a copy, and names it. --write keeps the hashes of the photos, with which
+Compares perceptual hashes, so a copy is found under another name, size, JPEG quality or
+brightness; a crop or a mirror image is not. Prints the smallest distance, names each
+copy, and exits with 1 if there is one. --write stores the hashes of the photos, so that
 others can repeat the check without the photos.
 """
 
@@ -26,18 +26,18 @@ from kpextract.image import to_uint8_bgr
 from kpextract.photos import PHOTOS, read_photo
 from training.data import NoPhotosError
 
-Hashes = list[tuple[str, int]]  # names of images and their perceptual hashes
+Hashes = list[tuple[str, int]]  # image name and perceptual hash
 BITS = 64
-SAME = 8  # bits: up to here two images are copies; unrelated ones differ in about 32
-THUMBNAIL = 32  # pixels, the side of the image that is transformed
+SAME = 8  # bits: copies differ in at most this many, unrelated images in about 32
+THUMBNAIL = 32  # side of the image that is transformed, pixels
 
 
 def perceptual_hash(image: np.ndarray) -> int:
-    """64 bits that change little when an image is resized, recompressed or brightened.
+    """Return a 64-bit hash that barely changes under scaling, JPEG or brightness.
 
-    The signs of the 8x8 lowest frequencies of the cosine transform of a small gray
-    image, about their median. The constant row and column are left out: they hold
-    brightness and shading.
+    Each bit tells whether one of the 8x8 lowest frequencies of the cosine transform of
+    a small gray image is above their median. The constant row and column are left out:
+    they hold brightness and shading.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -51,12 +51,12 @@ def perceptual_hash(image: np.ndarray) -> int:
 
 
 def hash_folder(folder: Path) -> Hashes:
-    """Hashes of all images below `folder`, sorted; names are relative to its parent.
+    """Hash all images below `folder`, sorted; names are relative to its parent.
 
-    A file that cannot be read is named and left out, as in training.
+    An unreadable file is reported and skipped, as in training.
 
     Raises:
-        NoPhotosError: there is no image.
+        NoPhotosError: there is no readable image.
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS)
 
@@ -76,12 +76,12 @@ def hash_folder(folder: Path) -> Hashes:
                 name = path.relative_to(folder.parent).as_posix()
                 hashes.append((name, result))
     if not hashes:
-        raise NoPhotosError(f"{folder} holds no image that can be read.")
+        raise NoPhotosError(f"{folder} contains no readable image.")
     return hashes
 
 
 def distances(hashes0: list[int], hashes1: list[int]) -> np.ndarray:
-    """(N, M) int32, in how many bits each of N hashes differs from each of M."""
+    """Return (N, M) int32 Hamming distances between N and M hashes."""
     signs0, signs1 = (
         1.0 - 2 * np.unpackbits(np.array(hashes, ">u8")[:, None].view(np.uint8), axis=1)
         for hashes in (hashes0, hashes1)
@@ -90,27 +90,27 @@ def distances(hashes0: list[int], hashes1: list[int]) -> np.ndarray:
 
 
 def write_list(path: Path, hashes: Hashes) -> None:
-    """A line a photo, sorted by name: 16 hexadecimal digits, a space, the name."""
+    """Write one line per photo, sorted by name: 16 hex digits, a space, the name."""
     lines = [f"{value:016x} {name}\n" for name, value in sorted(hashes)]
     with replacing(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def read_list(path: Path) -> Hashes:
-    """What `write_list` wrote.
+    """Read a list that `write_list` wrote.
 
     Raises:
-        NoPhotosError: it is no such list.
+        NoPhotosError: the file is not such a list.
     """
     lines = path.read_text(encoding="utf-8").splitlines()
     matches = [re.fullmatch(r"([0-9a-f]{16}) (.+)", line) for line in lines]
     if not matches or None in matches:
-        raise NoPhotosError(f"{path} is no list of hashes. Make one with --write.")
+        raise NoPhotosError(f"{path} is not a list of hashes. Make one with --write.")
     return [(match[2], int(match[1], 16)) for match in matches if match]
 
 
 def compare(photos: Hashes, images: Hashes) -> list[str]:
-    """Print the nearest two; one line for each image that is a copy of a photo."""
+    """Print the closest pair; return one line per image that is a copy of a photo."""
     matrix = distances(*([value for _, value in side] for side in (photos, images)))
     nearest = [photos[index][0] for index in matrix.argmin(axis=0)]
     smallest = matrix.min(axis=0)
@@ -126,17 +126,21 @@ def compare(photos: Hashes, images: Hashes) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module docstring."""
     parser = argparse.ArgumentParser(
         prog="python -m training.disjoint",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--photos", type=Path, nargs="+", help="folders of photos")
-    source.add_argument("--list", type=Path, help="hashes that --write wrote")
-    parser.add_argument("--sequences", type=Path, required=True, help="folder")
-    parser.add_argument("--write", type=Path, help="file for the hashes of the photos")
+    source.add_argument(
+        "--photos", type=Path, nargs="+", help="directories of training photos"
+    )
+    source.add_argument("--list", type=Path, help="hash list written by --write")
+    parser.add_argument(
+        "--sequences", type=Path, required=True, help="directory of evaluation images"
+    )
+    parser.add_argument("--write", type=Path, help="file to write the hashes to")
     options = parser.parse_args(arguments)
     try:
         if options.list:

@@ -1,6 +1,6 @@
-"""Random homographies, and points and images moved by them, batched on any device.
+"""Draw random homographies and warp points and images by them, on any device.
 
-A homography is (B, 3, 3) and maps homogeneous pixel coordinates; (0, 0) is the centre
+A homography is (B, 3, 3) and maps homogeneous pixel coordinates; (0, 0) is the center
 of the top-left pixel. Sizes are (height, width).
 """
 
@@ -12,30 +12,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Size = tuple[int, int]
-HALVINGS = 2  # of a photo, at most, for views that shrink it
+HALVINGS = 2  # at most this many halvings of a photo, for views that shrink it
 
 
 @dataclass(frozen=True)
 class WarpRanges:
-    """How far a view may move. Lengths are shares of the view's sides."""
+    """Ranges of a view's motion; lengths are fractions of the view's sides."""
 
     log_scale: tuple[float, float] = (-0.6, 0.6)  # natural logarithm, uniform
     rotation_std: float = 30.0  # degrees, normal
-    corner_jitter: float = 0.13  # perspective and skew: each corner moves, uniform
+    corner_jitter: float = 0.13  # per corner, uniform: perspective and skew
     translation: float = 0.12  # uniform
-    any_turn: float = 0.0  # share of views that turn by any angle
-    far: float = 0.0  # share of views with `far_log_scale` in place of `log_scale`
+    any_turn: float = 0.0  # fraction of views rotated by any angle
+    far: float = 0.0  # fraction of views that use `far_log_scale`
     far_log_scale: tuple[float, float] = (-1.1, 1.1)
 
 
 def from_corners(corners0: Tensor, corners1: Tensor) -> Tensor:
-    """The homographies that move four points onto four others.
+    """Return the homographies that map four points onto four others.
 
     Args:
         corners0, corners1: (B, 4, 2) points, no three of them on a line.
 
     Returns:
-        (B, 3, 3) with the last entry 1, computed in float64, in the dtype given.
+        (B, 3, 3) with last entry 1, solved in float64, in the dtype of `corners0`.
     """
     x, y = corners0.double().unbind(-1)
     u, v = corners1.double().unbind(-1)
@@ -49,7 +49,7 @@ def from_corners(corners0: Tensor, corners1: Tensor) -> Tensor:
 
 
 def corner_points(size: Size, device: torch.device) -> Tensor:
-    """(4, 2) outer corners of an image, half a pixel outside the pixel centres."""
+    """Return the (4, 2) outer corners, half a pixel outside the pixel centers."""
     height, width = size
     right, bottom = width - 0.5, height - 0.5
     corners = [[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]
@@ -63,14 +63,15 @@ def sample_homographies(
     strength: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """Random homographies from the pixels of a view to those of its photo.
+    """Draw homographies from the pixels of a view to those of its photo.
 
     Args:
-        crop: (B, 3) x and y of the centre in the photo, and photo pixels per view
+        crop: (B, 3) x and y of the center in the photo, and photo pixels per view
             pixel.
-        size: of the view.
-        ranges: how far it may move.
-        strength: scales the ranges; 0 gives the plain crop.
+        size: (height, width) of the view.
+        ranges: of the motion.
+        strength: scale of the ranges; 0 gives the plain crop.
+        generator: on the device of `crop`; fixes the result.
 
     Returns:
         (B, 3, 3) view to photo.
@@ -88,7 +89,7 @@ def sample_homographies(
     scale = torch.exp(strength * _between(*ranges.log_scale, uniform(1, 1)))
     turn = torch.randn(count, generator=generator, device=device)
     angle = turn * math.radians(ranges.rotation_std) * strength
-    # Drawn only where they are used: held-out pairs stay what they were before.
+    # Drawn only if used, so that the held-out pairs never change.
     if ranges.far:
         far = torch.exp(_between(*ranges.far_log_scale, uniform(1, 1)))
         scale = torch.where(chosen(ranges.far, 1, 1), far, scale)
@@ -110,17 +111,18 @@ def sample_homographies(
 
 
 def _between(low: float, high: float, position: Tensor) -> Tensor:
-    """Values between two ends, -1 for the lower and 1 for the higher."""
+    """Map positions in [-1, 1] linearly to [low, high]."""
     return (low + high) / 2 + position * (high - low) / 2
 
 
 def sample_crops(
     count: int, size: Size, photo_size: Size, generator: torch.Generator
 ) -> Tensor:
-    """(count, 3) random crops: from the view's own resolution to the whole photo's
-    width.
+    """Draw crops that range from the view's own resolution to the whole photo.
 
-    Returns centre x, centre y and photo pixels per view pixel; the crop lies inside.
+    Returns:
+        (count, 3) center x, center y and photo pixels per view pixel; each crop lies
+        inside the photo.
     """
     draw = torch.rand(count, 3, generator=generator, device=generator.device)
     sides = torch.tensor(size[::-1], dtype=torch.float32, device=draw.device)
@@ -134,30 +136,30 @@ def sample_crops(
 
 
 def warp_points(homography: Tensor, points: Tensor) -> Tensor:
-    """(B, N, 2) points moved by (B, 3, 3) homographies."""
+    """Warp (B, N, 2) points by (B, 3, 3) homographies."""
     moved = F.pad(points, (0, 1), value=1.0) @ homography.transpose(1, 2)
     return moved[..., :2] / moved[..., 2:]
 
 
 def inside(points: Tensor, size: Size) -> Tensor:
-    """(B, N) bool: does a point lie on the image?"""
+    """Return (B, N) bool, True where a point lies on the image."""
     height, width = size
     x, y = points.unbind(-1)
     return (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
 
 
 def warp_images(photos: Tensor, to_photo: Tensor, size: Size) -> Tensor:
-    """Views of photos, bilinear; beyond its border a photo is mirrored.
+    """Warp photos into views, bilinearly; a photo is mirrored beyond its border.
 
     A mirrored photo is still one plane seen through one homography, so every point of a
     view has a true counterpart; black corners would have none. A view that shrinks its
     photo is sampled from a smaller copy: bilinear sampling alone would skip pixels and
-    give detail that no lens gives.
+    alias.
 
     Args:
-        photos: (B, C, H, W) float32; H and W multiples of 4.
+        photos: (B, C, H, W) float32; H and W are multiples of 4.
         to_photo: (B, 3, 3) view to photo.
-        size: of the views.
+        size: (height, width) of the views.
     """
     height, width = size
     device = photos.device
@@ -184,7 +186,7 @@ def warp_images(photos: Tensor, to_photo: Tensor, size: Size) -> Tensor:
 
 
 def _magnification(to_photo: Tensor, size: Size) -> Tensor:
-    """(B,) photo pixels per view pixel at the center of the view."""
+    """Return (B,) photo pixels per view pixel at the center of the view."""
     height, width = size
     center = to_photo.new_tensor([(width - 1) / 2, (height - 1) / 2, 1])
     depth = to_photo[:, 2] @ center

@@ -1,4 +1,4 @@
-"""The log of a run: JSON lines, and a picture of the curves."""
+"""Training log: JSON lines, and a plot of them."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,13 @@ from kpextract.files import replacing
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
-    """One more line."""
+    """Append one record."""
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All records; a last line that was cut off by a kill is dropped."""
+    """Read all records; a last line truncated by a kill is dropped."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -25,7 +25,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Drop what was logged after `step`: a resumed run does those steps again."""
+    """Drop records after `step`: a resumed run repeats those steps."""
     if not path.exists():
         return
     kept = [record for record in read(path) if record["step"] <= step]
@@ -34,7 +34,7 @@ def cut_back(path: Path, step: int) -> None:
 
 
 def plot(path: Path, picture: Path) -> None:
-    """Losses over pairs seen, and the validation figures."""
+    """Plot losses and validation metrics over the pairs seen."""
     import matplotlib
 
     matplotlib.use("Agg")

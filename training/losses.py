@@ -1,10 +1,9 @@
-"""The losses of UnsuperPoint (Christiansen et al. 2019, arXiv:1907.04011), and
-one more.
+"""Losses of UnsuperPoint (Christiansen et al. 2019, arXiv:1907.04011), and two more.
 
-View 0 is the paper's branch A, view 1 its branch B. Every term is the paper's *sum* and
-comes per image, shape (B,), so that the paper's weights hold as published: they belong
-to sums, and with means in their place the descriptor gets about 1/2000 of its gradient.
-Terms are cited by the paper's symbols, with the equation written out.
+View 0 is the paper's branch A, view 1 its branch B. Every term is the paper's *sum* per
+image, of shape (B,), so that the paper's weights apply as published: with means, the
+descriptor would get about 1/2000 of its gradient. Terms carry the paper's symbols, with
+the equation written out.
 """
 
 import torch
@@ -14,25 +13,32 @@ from torch.nn import functional as F
 DESCRIPTOR_RADIUS = 8.0  # pixels: c_ij = 1 up to this distance
 POSITIVE_MARGIN = 1.0  # m_p
 NEGATIVE_MARGIN = 0.2  # m_n
-POSITIVE_WEIGHT = 250.0  # lambda_d: positives are far fewer than negatives
+POSITIVE_WEIGHT = 250.0  # lambda_d: negatives far outnumber positives
 
 
 def distance_matrix(points0: Tensor, points1: Tensor) -> Tensor:
-    """G = [g_ij], g_ij = ||p_i^(A->B) - p_j^B||: (B, M0, 2), (B, M1, 2) to (B, M0, M1).
+    """Return G = [g_ij], g_ij = ||p_i^(A->B) - p_j^B||.
 
-    Never by the matrix-multiply shortcut, which is off by tenths of a pixel.
+    The matrix-multiply shortcut is disabled: it is off by tenths of a pixel.
+
+    Args:
+        points0, points1: (B, M0, 2) and (B, M1, 2) in one frame.
+
+    Returns:
+        (B, M0, M1) distances in the unit of the points.
     """
     return torch.cdist(points0, points1, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def nearest_points(points0: Tensor, points1: Tensor) -> tuple[Tensor, Tensor]:
-    """The point of view 1 nearest to each point of view 0, both in one frame.
+    """Find the nearest point of view 1 for each point of view 0, in one frame.
 
-    The paper's point pairs: neither injective (several points may choose one) nor
-    mutual. A pair counts while its distance is below `metrics.EPSILON_CORRESPOND`.
+    These are the paper's point pairs: neither injective (several points may choose the
+    same one) nor mutual. A pair is valid if its distance is below
+    `metrics.EPSILON_CORRESPOND`.
 
     Args:
-        points0: (B, M0, 2), already moved into the frame of `points1`.
+        points0: (B, M0, 2), already warped into the frame of `points1`.
         points1: (B, M1, 2).
 
     Returns:
@@ -42,43 +48,44 @@ def nearest_points(points0: Tensor, points1: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         indices = distance_matrix(points0, points1).argmin(dim=2)
     chosen = torch.gather(points1, 1, indices[..., None].expand(-1, -1, 2))
-    # The square root has no finite gradient at zero: a nanometre keeps it finite.
+    # The gradient of the square root diverges at zero; 1e-12 keeps it finite.
     distances = ((points0 - chosen).square().sum(dim=-1) + 1e-12).sqrt()
     return indices, distances
 
 
 def position_loss(distances: Tensor, mask: Tensor) -> Tensor:
-    """sum_k l_k^position, l_k^position = d_k.
+    """Return sum_k l_k^position, l_k^position = d_k.
 
     Args:
         distances: (B, M) pixels.
-        mask: (B, M) bool, the pairs that count.
+        mask: (B, M) bool, True for valid pairs.
     """
     return (distances * mask).sum(dim=1)
 
 
 def score_loss(scores0: Tensor, scores1: Tensor, mask: Tensor) -> Tensor:
-    """sum_k l_k^score, l_k^score = (s_k^A - s_k^B)^2: a point scores alike in both
-    views.
+    """Return sum_k l_k^score, l_k^score = (s_k^A - s_k^B)^2.
+
+    It makes a point score alike in both views.
 
     Args:
         scores0, scores1: (B, M) in [0, 1], of paired points.
-        mask: (B, M) bool.
+        mask: (B, M) bool, True for valid pairs.
     """
     return ((scores0 - scores1).square() * mask).sum(dim=1)
 
 
 def usp_loss(costs: Tensor, scores0: Tensor, scores1: Tensor, mask: Tensor) -> Tensor:
-    """sum_k l_k^usp, l_k^usp = s_k (d_k - mean d), s_k = (s_k^A + s_k^B) / 2.
+    """Return sum_k l_k^usp, l_k^usp = s_k (d_k - mean d), s_k = (s_k^A + s_k^B) / 2.
 
-    Pairs that are nearer than the mean of *their image* earn a high score, the others a
-    low one. The centring makes the sum indifferent to one shift of all scores, which is
-    why scores of zero everywhere are no minimum.
+    Pairs closer than the mean of *their image* are rewarded with a high score, the
+    others with a low one. Centering makes the sum invariant to a common shift of all
+    scores, which is why zero scores everywhere are not a minimum.
 
     Args:
-        costs: (B, M) the distances d_k in pixels, or another cost of a bad point.
+        costs: (B, M) distances d_k in pixels, or another cost of a bad point.
         scores0, scores1: (B, M) in [0, 1], of paired points.
-        mask: (B, M) bool.
+        mask: (B, M) bool, True for valid pairs.
     """
     mean = (costs * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
     joint = (scores0 + scores1) / 2
@@ -88,17 +95,19 @@ def usp_loss(costs: Tensor, scores0: Tensor, scores1: Tensor, mask: Tensor) -> T
 def uncertainty_loss(
     distances: Tensor, log_sigma0: Tensor, log_sigma1: Tensor, mask: Tensor
 ) -> Tensor:
-    """Mean negative log-likelihood of distances under two Gaussian errors, per image.
+    """Return the mean negative log-likelihood of distances under Gaussian errors.
 
     The difference of two points with independent isotropic errors of sigma_0 and
     sigma_1 per axis has variance v = sigma_0^2 + sigma_1^2 per axis, so its length d
-    has -log p = log v + d^2 / (2 v) + const (Rayleigh, without the log d that no
-    parameter changes).
+    has -log p = log v + d^2 / (2 v) + const (Rayleigh, without the constant log d).
 
     Args:
         distances: (B, M) pixels, without gradient.
-        log_sigma0, log_sigma1: (B, M) natural logarithms, pixels, of paired points.
-        mask: (B, M) bool.
+        log_sigma0, log_sigma1: (B, M) natural logarithms of pixels, of paired points.
+        mask: (B, M) bool, True for valid pairs.
+
+    Returns:
+        (B,) mean over the valid pairs.
     """
     variance = (2 * log_sigma0).exp() + (2 * log_sigma1).exp()
     likelihood = variance.log() + distances.square() / (2 * variance)
@@ -106,14 +115,13 @@ def uncertainty_loss(
 
 
 def uniformity_loss(relative: Tensor) -> Tensor:
-    """L^uni_x + L^uni_y of one view, L^uni_x = sum_i (x_i^sorted - (i - 1) / (M -
-    1))^2.
+    """Return L^uni_x + L^uni_y of one view.
 
-    Gradients flow through the gather of the sort; each value is held against its own
-    rank.
+    L^uni_x = sum_i (x_i^sorted - (i - 1) / (M - 1))^2. Gradients flow through the
+    sort's gather, so each value is compared with its own rank.
 
     Args:
-        relative: (B, M, 2) positions in their cells, [0, 1].
+        relative: (B, M, 2) positions within their cells, [0, 1].
     """
     count = relative.shape[1]
     target = torch.linspace(0, 1, count, dtype=relative.dtype, device=relative.device)
@@ -124,13 +132,14 @@ def uniformity_loss(relative: Tensor) -> Tensor:
 def descriptor_loss(
     descriptors0: Tensor, descriptors1: Tensor, distances: Tensor
 ) -> Tensor:
-    """L^desc: hinge on every pair of points, near or far.
+    """Return L^desc, a hinge on every pair of points.
 
-    sum_ij lambda_d c_ij max(0, m_p - f_i.f_j) + (1 - c_ij) max(0, f_i.f_j - m_n).
+    L^desc = sum_ij lambda_d c_ij max(0, m_p - f_i.f_j)
+    + (1 - c_ij) max(0, f_i.f_j - m_n).
 
     Args:
-        descriptors0, descriptors1: (B, M0, D), (B, M1, D).
-        distances: (B, M0, M1) pixels, `distance_matrix` in one frame.
+        descriptors0, descriptors1: (B, M0, D), (B, M1, D) unit rows.
+        distances: (B, M0, M1) pixels, from `distance_matrix`.
     """
     similarity = descriptors0 @ descriptors1.transpose(1, 2)
     near = distances <= DESCRIPTOR_RADIUS
@@ -140,11 +149,10 @@ def descriptor_loss(
 
 
 def decorrelation_loss(descriptors: Tensor) -> Tensor:
-    """L^decorr of one view: sum_(i != j) r_ij^2, r the D x D correlation over the
-    points.
+    """Return L^decorr of one view, sum_(i != j) r_ij^2.
 
-    Differs from the paper: r is squared, as in the L2-Net that the paper cites; the
-    printed sum of r itself has no lower bound worth having.
+    r is the D x D correlation over the points. Unlike in the paper, r is squared, as in
+    the L2-Net that the paper cites: the printed sum of r itself has no useful minimum.
 
     Args:
         descriptors: (B, M, D).
@@ -165,29 +173,31 @@ def contrastive_loss(
     temperature: float,
     radius: float,
 ) -> tuple[Tensor, Tensor]:
-    """Dual-softmax alternative to L^desc: each point must find itself among all others.
+    """Return a dual-softmax alternative to L^desc: each point must find itself.
 
-    Symmetric cross-entropy of cosine / temperature, as in SiLK (arXiv:2304.06194) and
-    LoFTR (arXiv:2104.00680). Entry i of both views is one point, so the diagonal is
-    right. Other points within `radius` are left out: they look alike because they are
-    nearly the same place.
+    It is the symmetric cross-entropy of cosine / temperature, as in SiLK
+    (arXiv:2304.06194) and LoFTR (arXiv:2104.00680). Entry i of both views is the same
+    point, so the diagonal is correct. Other points within `radius` are not negatives:
+    they show nearly the same place.
 
     Args:
         descriptors0, descriptors1: (B, M, D) unit rows.
         points1: (B, M, 2) the points in one frame, pixels.
-        mask: (B, M) bool, the points that count.
+        mask: (B, M) bool, True for valid points.
+        temperature: divisor of the cosines.
+        radius: distance below which two points are not negatives, pixels.
 
     Returns:
         loss: (B,) sum over the points of the mean of both directions.
-        probability: (B, M) that the dual softmax picks the right partner, without
-            gradient; 0 where masked.
+        probability: (B, M) probability that the dual softmax picks the correct partner,
+            without gradient; 0 where masked.
     """
     scaled = descriptors0 / temperature
     right = (scaled * descriptors1).sum(dim=-1)
     counts = _far_apart(points1.detach(), radius)
     logits = scaled @ descriptors1.transpose(1, 2)
     row_sums, column_sums = _ExpSums.apply(logits, counts, mask.to(logits.dtype))
-    # A masked point has no sum worth the name, nor a loss.
+    # The sums of masked points may be zero; 1 keeps their logarithm finite.
     log_probability0, log_probability1 = (
         right - torch.where(mask, sums, 1).log() for sums in (row_sums, column_sums)
     )
@@ -197,9 +207,9 @@ def contrastive_loss(
 
 
 def _far_apart(points: Tensor, radius: float) -> Tensor:
-    """(B, M, M) bool: are two points of one view at least `radius` apart, or one?"""
-    # The matrix-multiply shortcut is off by hundredths of a pixel, which is enough for
-    # a mask.
+    """Return (B, M, M) bool, True for points `radius` apart and on the diagonal."""
+    # The matrix-multiply shortcut is off by hundredths of a pixel, which is accurate
+    # enough for a mask.
     squares = points.square().sum(dim=-1)
     products = points @ points.transpose(1, 2)
     far = squares[:, :, None] - 2 * products >= radius**2 - squares[:, None]
@@ -208,16 +218,23 @@ def _far_apart(points: Tensor, radius: float) -> Tensor:
 
 
 class _ExpSums(torch.autograd.Function):
-    """Sums of exp(logits) over the rows and over the columns, one exponential for both.
+    """Sums of exp(logits) over rows and over columns, sharing one exponential.
 
-    The largest matrices of a training step are here, and a step is as slow as its
-    passes over them: autograd's own way through two logsumexp takes twice as long.
-    Cosines over a temperature of 0.1 stay within 10, so no maximum is subtracted.
+    These are the largest matrices of a training step, which is bound by the passes over
+    them: autograd through two logsumexp takes twice as long. Cosines over a temperature
+    of 0.1 stay within 10, so no maximum is subtracted.
     """
 
     @staticmethod
     def forward(ctx, logits: Tensor, counts: Tensor, mask: Tensor):  # type: ignore
-        """(B, M, M), (B, M, M) bool and (B, M) to (B, M) twice."""
+        """Return (B, M) row and column sums of (B, M, M) logits.
+
+        Args:
+            ctx: the autograd context.
+            logits: (B, M, M).
+            counts: (B, M, M) bool, True for entries to sum.
+            mask: (B, M) weights of rows and columns.
+        """
         exponentials = logits.exp().mul_(counts)
         ctx.save_for_backward(exponentials, mask)
         row_sums = torch.bmm(exponentials, mask[:, :, None])[:, :, 0]
@@ -226,6 +243,7 @@ class _ExpSums(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, by_row: Tensor, by_column: Tensor):  # type: ignore
+        """Return the gradient of the logits."""
         exponentials, mask = ctx.saved_tensors
         left = torch.stack((by_row, mask), dim=2)
         right = torch.stack((mask, by_column), dim=1)

@@ -1,4 +1,4 @@
-"""How good are the keypoints of two views of one plane? NumPy and OpenCV only."""
+"""Keypoint metrics for two views of one plane, in NumPy and OpenCV."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,35 +8,38 @@ import numpy as np
 
 from kpextract.features import Features
 
-CORRECT = 3.0  # pixels: HPatches' customary threshold
-EPSILON_CORRESPOND = 4.0  # pixels: a pair of points in the paper's sense
-DOUBLE = 2.0  # pixels: two points of one view so near are one
+CORRECT = 3.0  # pixels: the customary threshold on HPatches
+EPSILON_CORRESPOND = 4.0  # pixels: closer points form a pair (the paper)
+DOUBLE = 2.0  # pixels: closer points of one view are duplicates
 RANSAC_THRESHOLD = 3.0  # pixels
 RANSAC_ITERATIONS = 5000
-FEWEST_MATCHES = 4  # that determine a homography
+FEWEST_MATCHES = 4  # needed for a homography
 
 
 @dataclass(frozen=True)
 class PairMetrics:
-    """Figures of one pair of images; every distance is measured in view 1.
+    """Metrics of one pair of images; all distances are measured in view 1.
 
     Attributes:
-        repeatability: share of the points that both views can see which have a point of
-            the other view within 3 px.
-        localization_error: mean distance of those, pixels; NaN without any.
-        mean_distance: mean distance d_k of point pairs, nearest and under 4 px; NaN
-            without any. Points placed blindly give about 2.5.
-        matches: mutual nearest neighbours of the descriptors.
-        correct_matches: those of them that both views can see and that are within 3 px
-            of the truth.
-        matching_score: correct matches over the mean number of points seen by both
+        repeatability: fraction of the points visible in both views that have a point
+            of the other view within 3 px.
+        localization_error: mean distance of those points, pixels; NaN if there are
+            none.
+        mean_distance: mean distance d_k of nearest points within 4 px; NaN if there are
+            none. Random points give about 2.5.
+        matches: number of mutual nearest neighbors of the descriptors.
+        correct_matches: number of matches that are visible in both views and within
+            3 px of the truth.
+        matching_score: correct matches over the mean number of points visible in both
             views.
-        matching_accuracy: correct matches over matches (MMA at 3 px); 0 without any.
+        matching_accuracy: correct matches over matches (MMA at 3 px); 0 without
+            matches.
         recall: correct matches over points that have a partner within 3 px.
-        doubles: share of the points of view 0 with another point of that view within
-            2 px; a budget spent twice on one place.
-        homography_accuracy_1: 1 if the corners of the view lie within 1 px under the
-            homography that RANSAC finds in the matches, else 0.
+        doubles: fraction of the points of view 0 with another point of that view within
+            2 px: budget spent twice on one place.
+        homography_accuracy_1: 1 if the homography that RANSAC estimates from the
+            matches moves the corners of the view by at most 1 px from the truth on
+            average, else 0.
     """
 
     repeatability: float
@@ -52,21 +55,21 @@ class PairMetrics:
 
 
 def warp_points(points: np.ndarray, homography: np.ndarray) -> np.ndarray:
-    """(N, 2) points moved by a (3, 3) homography, float64."""
+    """Warp (N, 2) points by a (3, 3) homography, in float64."""
     if not len(points):
         return np.empty((0, 2))
     return cv2.perspectiveTransform(points[None].astype(np.float64), homography)[0]
 
 
 def inside(points: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """(N,) bool: is a point on the image of (width, height)?"""
+    """Return (N,) bool, True where a point lies on an image of (width, height)."""
     return ((points >= -0.5) & (points < np.array(image_size) - 0.5)).all(axis=1)
 
 
 def seen_by_both(
     features0: Features, features1: Features, homography: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N0,) and (N1,) bool: which points of each view lie on the other view too?"""
+    """Return (N0,) and (N1,) bool, True for points that lie on the other view too."""
     warped0 = warp_points(features0.keypoints, homography)
     warped1 = warp_points(features1.keypoints, np.linalg.inv(homography))
     return (
@@ -78,7 +81,7 @@ def seen_by_both(
 def nearest_distances(
     features0: Features, features1: Features, homography: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of each point seen by both views to the nearest such point of the other.
+    """Return distances from each commonly visible point to the other view's nearest.
 
     Returns:
         (K0,) and (K1,) pixels in view 1; infinite where the other view has no point.
@@ -93,19 +96,19 @@ def nearest_distances(
 
 
 def repeatability(nearest0: np.ndarray, nearest1: np.ndarray) -> float:
-    """Share of the points seen by both views that repeat; from `nearest_distances`."""
+    """Return the fraction of points that repeat, from `nearest_distances`."""
     both = np.concatenate((nearest0, nearest1))
     return _share(int((both <= CORRECT).sum()), len(both))
 
 
 def localization_error(nearest0: np.ndarray, nearest1: np.ndarray) -> float:
-    """Mean distance of the points that repeat, pixels; NaN without any."""
+    """Return the mean distance of points that repeat, in pixels; NaN without any."""
     both = np.concatenate((nearest0, nearest1))
     return _mean(both[both <= CORRECT])
 
 
 def mean_distance(nearest0: np.ndarray) -> float:
-    """Mean d_k of the paper's point pairs, pixels; NaN without any.
+    """Return the mean d_k of the paper's point pairs, in pixels; NaN without any.
 
     Args:
         nearest0: (K0,) the first of `nearest_distances`.
@@ -116,15 +119,15 @@ def mean_distance(nearest0: np.ndarray) -> float:
 def match_errors(
     features0: Features, features1: Features, pairs: np.ndarray, homography: np.ndarray
 ) -> np.ndarray:
-    """How far is each match from the truth?
+    """Return the distance of each match from the truth.
 
     Args:
         pairs: (M, 2) matched indices.
         homography: (3, 3), pixels of view 0 to pixels of view 1.
 
     Returns:
-        (M,) pixels in view 1; infinite for a match with a point that one of the views
-        cannot see.
+        (M,) pixels in view 1; infinite for a match whose points are not both visible in
+        both views.
     """
     seen0, seen1 = seen_by_both(features0, features1, homography)
     warped0 = warp_points(features0.keypoints[pairs[:, 0]], homography)
@@ -138,19 +141,19 @@ def corner_error(
     homography: np.ndarray,
     image_size: tuple[int, int],
 ) -> float:
-    """Mean distance of the corners under the homography that RANSAC finds.
+    """Return the mean corner error of the homography that RANSAC estimates.
 
     Args:
-        points0, points1: (M, 2) float32, matched.
-        homography: (3, 3), the true one, pixels of image 0 to pixels of image 1.
+        points0, points1: (M, 2) float32 matched points.
+        homography: (3, 3) ground truth, pixels of image 0 to pixels of image 1.
         image_size: (width, height) of image 0.
 
     Returns:
-        Pixels in image 1; infinite where the matches give no homography.
+        Pixels in image 1; infinite if the matches give no homography.
     """
     if len(points0) < FEWEST_MATCHES:
         return np.inf
-    cv2.setRNGSeed(0)  # the same samples each time
+    cv2.setRNGSeed(0)  # same RANSAC samples on every call
     found, _ = cv2.findHomography(
         points0,
         points1,
@@ -169,7 +172,7 @@ def corner_error(
 def measure_pair(
     features0: Features, features1: Features, pairs: np.ndarray, homography: np.ndarray
 ) -> PairMetrics:
-    """All figures of one pair.
+    """Return all metrics of one pair.
 
     Args:
         pairs: (M, 2) matched indices.
@@ -203,10 +206,10 @@ def measure_pair(
 def measure_tracks(
     features0: Features, features1: Features, pairs: np.ndarray, tracks: np.ndarray
 ) -> dict[str, float]:
-    """How many matches of two photos of one scene does structure from motion confirm?
+    """Return the number and fraction of matches that known tracks confirm.
 
-    Only matches whose point of view 0 lies within 4 px of a track are judged; they are
-    correct if their point of view 1 is within 4 px of the same track there.
+    Only matches whose point in view 0 lies within 4 px of a track are judged; they are
+    correct if their point in view 1 is within 4 px of the same track.
 
     Args:
         pairs: (M, 2) matched indices.
@@ -227,7 +230,7 @@ def measure_tracks(
 
 
 def doubles(features: Features) -> float:
-    """Share of points with another one of the same view within `DOUBLE` pixels."""
+    """Return the fraction of points with another point within `DOUBLE` pixels."""
     points = features.keypoints.astype(np.float64)
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(distances, np.inf)
@@ -243,6 +246,6 @@ def _mean(values: np.ndarray) -> float:
 
 
 def average(measured: Sequence[PairMetrics | Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each figure over pairs; NaN marks a pair without that figure."""
+    """Return the mean of each metric over pairs; NaN marks a missing value."""
     rows = [row if isinstance(row, Mapping) else vars(row) for row in measured]
     return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}

@@ -1,4 +1,4 @@
-"""Nearest points, searched only where the grid of cells says that they can be."""
+"""Nearest-point search restricted to nearby cells of the grid."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,11 @@ from kpextract.image import STRIDE
 
 
 def nearest_distances(points: Tensor, positions: Tensor) -> Tensor:
-    """(B, M) distances to the nearest position of a grid, pixels.
+    """Return (B, M) distances to the nearest position of a grid, in pixels.
 
-    Looks at the 3x3 cells around each point. A position reaches less than a cell from
-    the center of its own, so whatever is nearer than 4 px lies there; what the search
-    misses is farther. `losses.nearest_points` looks everywhere, at M times the cost.
+    Searches the 3x3 cells around each point. A position lies less than a cell from the
+    center of its own cell, so anything closer than 4 px is found; whatever is missed is
+    farther away. `losses.nearest_points` searches all cells, at M times the cost.
 
     Args:
         points: (B, M, 2) in the frame of `positions`.
@@ -31,20 +31,21 @@ def nearest_distances(points: Tensor, positions: Tensor) -> Tensor:
         squared = (points[:, :, None] - near).square().sum(dim=-1)
         best = squared.masked_fill(outside, torch.inf).argmin(dim=2, keepdim=True)
     chosen = _take(grid, cells.gather(2, best)[..., 0])
-    # The square root has no finite gradient at zero: a nanometre keeps it finite.
+    # The gradient of the square root diverges at zero; 1e-12 keeps it finite.
     return ((points - chosen).square().sum(dim=-1) + 1e-12).sqrt()
 
 
 def redundant(positions: Tensor, offsets: Tensor, radius: float) -> Tensor:
-    """(B, M) bool: does another point of the view double this one, nearer to home?
+    """Return (B, M) bool, True for duplicates of a point closer to its own cell.
 
-    Cells that may reach across their borders like to meet at one corner; the one that
-    reaches least keeps it. Looks at the 5x5 cells around each.
+    Cells that may reach across their borders tend to meet at the same corner; the cell
+    with the smallest offset keeps it. Searches the 5x5 cells around each point.
 
     Args:
         positions: (B, 2, h, w) pixels.
-        offsets: (B, 1, h, w) how far each point is from the center of its own cell.
-        radius: pixels within which two points are one; at most a cell.
+        offsets: (B, 1, h, w) distance of each point from the center of its own cell.
+        radius: distance below which two points are duplicates, in pixels; at most one
+            cell.
     """
     stacked = torch.cat((positions, offsets), dim=1)
     padded = F.pad(stacked, (2, 2, 2, 2), value=torch.inf)
@@ -56,5 +57,5 @@ def redundant(positions: Tensor, offsets: Tensor, radius: float) -> Tensor:
 
 
 def _take(grid: Tensor, cells: Tensor) -> Tensor:
-    """(B, M, 2) rows of (B, N, 2) at (B, M) indices."""
+    """Return (B, M, 2) rows of (B, N, 2) at (B, M) indices."""
     return torch.gather(grid, 1, cells[..., None].expand(-1, -1, 2))

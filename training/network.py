@@ -1,7 +1,7 @@
-"""UnsuperPoint, the network (Christiansen et al. 2019, arXiv:1907.04011).
+"""The UnsuperPoint network (Christiansen et al. 2019, arXiv:1907.04011).
 
 One definition serves every model; the widths are parameters. For each 8x8 cell the
-network gives a score, a sub-pixel position and, through a descriptor map, a descriptor.
+network predicts a score, a sub-pixel position and, via a descriptor map, a descriptor.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ PIXEL_SCALE = 0.225
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Widths and choices of one network."""
+    """Widths and options of one network."""
 
     name: str
     stages: tuple[tuple[int, ...], ...]  # widths of the 3x3 convs at strides 1, 2, 4, 8
@@ -35,22 +35,22 @@ class NetworkConfig:
     shared_hidden: bool = False  # each head reads the hidden channels of all three
     head_kernel: int = 3  # of the last convolution of the score and position heads
     descriptor_kernel: int = 3  # of the last convolution of the descriptor head
-    # Blocks at stride 8 but the first, and the heads' hidden one, in two steps: a 3x3
-    # window for each channel, then 1x1 over channels (MobileNet, arXiv:1704.04861).
+    # Depthwise 3x3, then pointwise 1x1, in the hidden block of the heads and in all but
+    # the first block at stride 8 (MobileNet, arXiv:1704.04861).
     separable: bool = False
-    descriptor_stride: int = 8  # 4: upsampled and joined with the stage at stride 4
-    # Half the range of a position, in cells, around its cell's centre. 0.5 keeps a
-    # point in its own cell (the paper's sigmoid); more lets it cross the border (KP2D).
+    descriptor_stride: int = 8  # 4: upsampled, with a skip from the stage at stride 4
+    # Half the range of a position around its cell's center, in cells. 0.5 keeps a point
+    # in its own cell (the paper's sigmoid); more lets it cross the border (KP2D).
     position_reach: float = 0.5
     leak: float = 0.01  # slope of the leaky ReLU below zero
-    refine_width: int = 0  # hidden values of the refinement; 0: the model has none
+    refine_width: int = 0  # hidden width of the refinement; 0: no refinement
 
     def __post_init__(self) -> None:
         stages = tuple(tuple(widths) for widths in self.stages)  # JSON gives lists
         object.__setattr__(self, "stages", stages)
         if len(self.stages) != 4 or not self.stages[2] or not self.stages[3]:
             raise ValueError(
-                "stages must be four, with layers at strides 4 and 8, "
+                "there must be four stages, with layers at strides 4 and 8, "
                 f"got {self.stages}."
             )
         if self.downsample not in ("pool", "stride"):
@@ -87,7 +87,7 @@ SMALL = NetworkConfig(
     descriptor_kernel=1,
     refine_width=64,
 )
-# The form of `small` at under half its arithmetic, for ORB's place.
+# The layout of `small` at less than half its FLOPs, as a replacement for ORB.
 TINY = replace(
     SMALL,
     name="tiny",
@@ -99,12 +99,12 @@ CONFIGS = {config.name: config for config in (BASE, SMALL, TINY)}
 
 
 class DenseOutput(NamedTuple):
-    """What the network says of every cell.
+    """Dense maps of the network, one entry per cell.
 
     score_logits: (B, 1, H/8, W/8); the sigmoid of a logit is the score.
-    positions: (B, 2, H/8, W/8), x then y, pixels of the input, (0, 0) the centre of the
-        top-left pixel.
-    descriptor_map: (B, D, H/s, W/s), not normalised; sample it at the positions.
+    positions: (B, 2, H/8, W/8), x then y, in pixels of the input; (0, 0) is the center
+        of the top-left pixel.
+    descriptor_map: (B, D, H/s, W/s), not normalized; sample it at the positions.
     """
 
     score_logits: Tensor
@@ -113,7 +113,7 @@ class DenseOutput(NamedTuple):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch norm, (leaky) ReLU."""
+    """Convolution, batch norm and (leaky) ReLU."""
 
     def __init__(
         self,
@@ -137,11 +137,11 @@ class ConvBlock(nn.Sequential):
 def make_block(
     channels_in: int, channels_out: int, config: NetworkConfig, stride: int, scale: int
 ) -> nn.Module:
-    """A block of 3x3; at a stride of 4 of 7x7, so that neighbouring windows overlap.
+    """Make a 3x3 block, or 7x7 at stride 4, so that neighboring windows overlap.
 
     Args:
         stride: of the block.
-        scale: pixels between neighbouring outputs of the block.
+        scale: stride of the block's output relative to the image.
     """
     leak = config.leak
     if config.separable and scale == STRIDE and stride == 1:
@@ -154,10 +154,10 @@ def make_block(
 
 
 class Heads(nn.Module):
-    """Hidden 3x3 block of all heads in one, then a convolution for each map.
+    """One hidden 3x3 block for all heads, then one convolution per map.
 
-    As in the paper each head reads its own share of the hidden channels; one wide
-    convolution is the same arithmetic as three narrow ones, and faster.
+    As in the paper, each head reads its own hidden channels; one wide convolution is
+    the same arithmetic as three narrow ones, and faster.
     """
 
     def __init__(self, channels: int, config: NetworkConfig):
@@ -175,13 +175,13 @@ class Heads(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, C, h, w) to score logits, raw positions and descriptors."""
+        """Map (B, C, h, w) features to score logits, raw positions and descriptors."""
         hidden = self.hidden(x)
         if self.shares is None:
             score = position = descriptor = hidden
         else:
             score, position, descriptor = hidden.split(self.shares, dim=1)
-        # Logits and positions stay float32 under autocast: half a float16 step is
+        # Logits and positions stay float32 under autocast: float16 rounds by up to
         # 0.25 px beyond 512 px, and bfloat16 is coarser still.
         with torch.autocast(x.device.type, enabled=False):
             logits = self.score(score.to(self.score.weight.dtype))
@@ -190,7 +190,7 @@ class Heads(nn.Module):
 
 
 class Upsampler(nn.Module):
-    """Descriptor map at stride 4 from the map at stride 8 and the backbone's stride 4.
+    """Upsampling of the descriptor map from stride 8 to 4, with a skip connection.
 
     Pixel shuffle and skip connection as in KP2D (arXiv:1912.10615, "descriptor
     upsampling"), reduced to two 1x1 convolutions.
@@ -202,12 +202,12 @@ class Upsampler(nn.Module):
         self.skip = nn.Conv2d(channels_skip, channels, 1)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        """(B, D, h, w) and (B, C, 2h, 2w) to (B, D, 2h, 2w)."""
+        """Map (B, D, h, w) and (B, C, 2h, 2w) to (B, D, 2h, 2w)."""
         return F.pixel_shuffle(self.expand(coarse), 2) + self.skip(fine)
 
 
 class UnsuperPoint(nn.Module):
-    """Backbone and the three heads; `forward` ends at dense maps."""
+    """Backbone, three heads and an optional refiner; `forward` returns dense maps."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -219,7 +219,7 @@ class UnsuperPoint(nn.Module):
             if index and config.downsample == "pool":
                 blocks.append(nn.MaxPool2d(2))
             elif index:
-                stride *= 2  # a stage without layers leaves it to the next one
+                stride *= 2  # an empty stage passes its stride to the next
             for width in widths:
                 blocks.append(make_block(channels, width, config, stride, 2**index))
                 channels, stride = width, 1
@@ -233,15 +233,15 @@ class UnsuperPoint(nn.Module):
         self.refiner = Refiner(config.refine_width) if config.refine_width else None
 
     def forward(self, image: Tensor) -> DenseOutput:
-        """Dense maps of a batch.
+        """Compute the dense maps of a batch of images.
 
         Args:
-            image: (B, 3, H, W) float32 in [0, 1], BGR, H and W multiples of 8.
+            image: (B, 3, H, W) float32 BGR in [0, 1]; H and W are multiples of 8.
         """
         return self.from_normalized((image - PIXEL_MEAN) / PIXEL_SCALE)
 
     def from_normalized(self, x: Tensor) -> DenseOutput:
-        """The same from an image that is already shifted and scaled."""
+        """Compute the dense maps of images that are already shifted and scaled."""
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -254,16 +254,16 @@ class UnsuperPoint(nn.Module):
 
 
 def to_pixels(relative: Tensor) -> Tensor:
-    """Positions in pixels from positions relative to their cells.
+    """Convert positions relative to their cells to pixels.
 
-    Eq. 1 of the paper, x = 8 (c + p_x), with the half pixel that puts (0, 0) on the
-    centre of the top-left pixel: x = 8 (c + p_x) - 0.5.
+    Eq. 1 of the paper, x = 8 (c + p_x), shifted by half a pixel to put (0, 0) at the
+    center of the top-left pixel: x = 8 (c + p_x) - 0.5.
 
     Args:
-        relative: (B, 2, h, w), x then y, in cells; [0, 1] inside the own cell.
+        relative: (B, 2, h, w), x then y, in cells; [0, 1] spans the cell itself.
     """
     height, width = relative.shape[-2:]
-    # Whole numbers first: OpenCV's DNN does not read a Range of floats.
+    # Integers first: OpenCV's DNN does not support a Range of floats.
     columns = torch.arange(width, device=relative.device).float()
     rows = torch.arange(height, device=relative.device).float()
     x = STRIDE * (relative[:, 0] + columns) - 0.5
@@ -272,12 +272,12 @@ def to_pixels(relative: Tensor) -> Tensor:
 
 
 def to_relative(positions: Tensor) -> Tensor:
-    """Inverse of `to_pixels`: (B, 2, h, w) pixels to cells."""
+    """Invert `to_pixels`: convert (B, 2, h, w) pixels to cells."""
     return (positions - to_pixels(torch.zeros_like(positions))) / STRIDE
 
 
 def count_flop(config: NetworkConfig, height: int, width: int) -> int:
-    """Floating-point operations (2 x MAC) of the convolutions for one image."""
+    """Count the floating-point operations (2 x MAC) of the convolutions per image."""
     total = 0
 
     def add(module: nn.Module, _inputs: object, output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What is minimised: the losses put together, once as in the paper and once as ours."""
+"""Combine the losses into two recipes: the paper's and ours."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,16 +12,16 @@ from training.correspondence import Moved
 from training.metrics import EPSILON_CORRESPOND
 from training.neighbors import nearest_distances, redundant
 from training.network import DenseOutput, to_relative
+from training.real.scene_objective import track_terms
 from training.refinement import Refined
 from training.sampling import sample_descriptors, sample_map
-from training.scene_objective import track_terms
 from training.truth import Truth
 
-Terms = dict[str, Tensor]  # weighted terms by name, each the mean over the batch
+Terms = dict[str, Tensor]  # weighted terms by name, each a mean over the batch
 Weights = dict[str, float]
 
-# The terms of each recipe and their weights. Those of "default" belong to means over
-# the visible points, those of "paper" to the paper's sums.
+# The terms of each recipe and their weights. Those of "default" apply to means over the
+# visible points, those of "paper" to the paper's sums.
 WEIGHTS = {
     "default": {
         "position": 1.0,
@@ -32,13 +32,13 @@ WEIGHTS = {
         "contrastive": 1.0,
         "tracks": 1.0,
         "epipolar": 1.0,
-        # Off: the paper's descriptor terms as means, for comparison. 2.1 and 2.8 are
-        # the paper's balance with 1200 points and 256 dimensions.
+        # Off: the paper's descriptor terms as means, for comparison. 2.1 and 2.8 match
+        # the paper's balance at 1200 points and 256 dimensions.
         "descriptor": 0.0,
         "decorrelation": 0.0,
-        # In the cost of a point, beside its distance; 1 is that of a point 4 px off.
-        "retrieval": 1.0,  # that its descriptor fails to find it
-        "double": 0.5,  # that it doubles another cell's point
+        # Parts of a point's cost besides its distance; 1 is the cost of being 4 px off.
+        "retrieval": 1.0,  # probability that its descriptor fails to retrieve it
+        "double": 0.5,  # it duplicates another cell's point
     },
     "paper": {
         "position": 1.0,
@@ -50,16 +50,16 @@ WEIGHTS = {
     },
 }
 TEMPERATURE = 0.1  # of the cosine in the dual softmax
-NEAR = 6.0  # pixels: neighbours that are no negatives
-DOUBLE = 3.0  # pixels: two points so near are one
-# Share of the position loss that goes by the score: where a point that nobody will
-# choose lies is not worth the network's capacity.
+NEAR = 6.0  # pixels: closer points are not negatives
+DOUBLE = 3.0  # pixels: closer points of one view are duplicates
+# Fraction of the position loss weighted by score: the position of a point that is never
+# selected is not worth capacity.
 BY_SCORE = 0.85
-MATCHED = 3.0  # pixels: nearer partners tell how uncertain a point is
+MATCHED = 3.0  # pixels: only closer partners train the uncertainty
 
 
 class Views(NamedTuple):
-    """What the network says of both views of a batch of pairs.
+    """Network outputs for both views of a batch of pairs.
 
     refined0, refined1: None for a network without refinement.
     """
@@ -70,7 +70,7 @@ class Views(NamedTuple):
     refined1: Refined | None = None
 
     def split(self, count: int) -> tuple["Views", "Views"]:
-        """The first `count` pairs, and the rest."""
+        """Split into the first `count` pairs and the rest."""
         halves = []
         for part in (slice(None, count), slice(count, None)):
             cut = [
@@ -82,17 +82,17 @@ class Views(NamedTuple):
 
 
 def points_of(output: DenseOutput) -> Tensor:
-    """(B, M, 2) positions, row by row."""
+    """Return (B, M, 2) positions, row by row."""
     return output.positions.flatten(2).transpose(1, 2)
 
 
 def scores_of(output: DenseOutput) -> Tensor:
-    """(B, M) scores in [0, 1], row by row."""
+    """Return (B, M) scores in [0, 1], row by row."""
     return torch.sigmoid(output.score_logits.flatten(1))
 
 
 def image_size(output: DenseOutput) -> tuple[int, int]:
-    """(height, width) of the image in pixels."""
+    """Return (height, width) of the image in pixels."""
     height, width = output.score_logits.shape[-2:]
     return height * STRIDE, width * STRIDE
 
@@ -104,13 +104,13 @@ def _descriptors(output: DenseOutput, points: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _doubles(output: DenseOutput) -> Tensor:
-    """(B, M) bool: does a point double that of another cell?"""
+    """Return (B, M) bool, True for points that duplicate another cell's point."""
     offsets = (to_relative(output.positions) - 0.5).abs().amax(dim=1, keepdim=True)
     return redundant(output.positions, offsets, DOUBLE)
 
 
 def paper_objective(views: Views, truth: Truth, weights: Weights) -> Terms:
-    """L_total of the paper: sums over an image, averaged over images."""
+    """Return the terms of the paper's L_total: sums per image, averaged over images."""
     output0, output1 = views.output0, views.output1
     points0, points1 = points_of(output0), points_of(output1)
     scores0, scores1 = scores_of(output0), scores_of(output1)
@@ -138,21 +138,23 @@ def paper_objective(views: Views, truth: Truth, weights: Weights) -> Terms:
 
 
 def default_objective(views: Views, truth: Truth, weights: Weights) -> Terms:
-    """Ours. Differs from the paper:
+    """Return the terms of our recipe.
 
-    - every visible point counts, its distance clamped at epsilon: in the paper a point
-      without a partner is never told that it is bad;
-    - positions learn from both directions, and from position_loss alone: the centred
-      usp term would push the worse half of the pairs apart. Points with a high score
-      weigh more, and pairs in fair light;
-    - where there is a refinement, positions, scores and refinement all learn from the
-      distance that is left after it;
-    - the cost of a point is its clamped distance, *and* the probability that its
-      descriptor fails to find it (a corner that repeats but looks like ten others is no
-      keypoint), *and* a surcharge where it only doubles another cell's point. A point
-      that cannot repeat (hidden, or on a border of depth) has the highest cost;
-    - the partner's score and descriptor are read from view 1's maps at T p;
-    - dual softmax in place of hinge and decorrelation; means in place of sums.
+    It differs from the paper's:
+
+    - Every visible point counts, with its distance clamped at epsilon: in the paper a
+      point without a partner never learns that it is bad.
+    - Positions learn in both directions, and from position_loss alone: the centered usp
+      term would push the worse half of the pairs apart. Points with a high score and
+      pairs in fair light weigh more.
+    - With a refinement, positions, scores and refinement all learn from the distance
+      that is left after it.
+    - The cost of a point is its clamped distance, plus the probability that its
+      descriptor fails to retrieve it (a corner that repeats but looks like ten others
+      is not a keypoint), plus a surcharge if it duplicates another cell's point. A
+      point that cannot repeat (occluded, or on a depth edge) has the maximum cost.
+    - The partner's score and descriptor are sampled from view 1's maps at T p.
+    - Dual softmax replaces hinge and decorrelation; means replace sums.
     """
     planes, scenes = views.split(len(truth.fair))
     terms = _dense_terms(planes, truth, weights)
@@ -162,7 +164,7 @@ def default_objective(views: Views, truth: Truth, weights: Weights) -> Terms:
 
 
 def _dense_terms(views: Views, truth: Truth, weights: Weights) -> Terms:
-    """Terms of the pairs whose points can all be moved into the other view."""
+    """Return the terms of pairs with a dense correspondence."""
     output0, output1 = views.output0, views.output1
     moved0 = truth.forward(points_of(output0))
     visible0, warped0 = moved0.visible, moved0.points
@@ -200,7 +202,7 @@ def _dense_terms(views: Views, truth: Truth, weights: Weights) -> Terms:
 
 
 def _distance_terms(views: Views, truth: Truth) -> tuple[Terms, Tensor]:
-    """Terms of where points lie, and the clamped distances of view 0, detached."""
+    """Return the position terms, and view 0's clamped distances without gradient."""
     regressed = (views.output0.positions, views.output1.positions)
     scores = (scores_of(views.output0), scores_of(views.output1))
     terms: Terms = {}
@@ -222,7 +224,7 @@ def _distance_terms(views: Views, truth: Truth) -> tuple[Terms, Tensor]:
 def _both_ways(
     positions: tuple[Tensor, Tensor], scores: tuple[Tensor, Tensor], truth: Truth
 ) -> tuple[Tensor, tuple[Tensor, Moved]]:
-    """(B,) position loss of both directions; view 0's clamped distances and moves."""
+    """Return (B,) position losses, and view 0's clamped distances and moved points."""
     loss, firsts = torch.zeros_like(truth.fair), []
     for here, there, own, move in (
         (positions[0], positions[1], scores[0], truth.forward),
@@ -238,7 +240,7 @@ def _both_ways(
 
 
 def _by_score(scores: Tensor, mask: Tensor) -> Tensor:
-    """(B, M) weights that go by the score for the most part; mean 1 over `mask`."""
+    """Return (B, M) weights, mostly proportional to score; mean 1 over `mask`."""
     scores = scores.detach()
     mean = (scores * mask).sum(dim=1, keepdim=True)
     mean = mean / mask.sum(dim=1, keepdim=True).clamp(min=1)
@@ -246,7 +248,7 @@ def _by_score(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def _weighted(terms: Terms, weights: Weights) -> Terms:
-    """Means over the batch times their weights; what weighs nothing is left out."""
+    """Average terms over the batch and weight them; drop terms of zero weight."""
     return {
         name: weights[name] * term.mean()
         for name, term in terms.items()
@@ -255,14 +257,14 @@ def _weighted(terms: Terms, weights: Weights) -> Terms:
 
 
 def _mean_hinge(descriptors0: Tensor, descriptors1: Tensor, points1: Tensor) -> Tensor:
-    """(B,) the paper's descriptor loss, a mean over the pairs of points."""
+    """Return the paper's (B,) descriptor loss as a mean over pairs of points."""
     distances = losses.distance_matrix(points1.detach(), points1.detach())
     hinge = losses.descriptor_loss(descriptors0, descriptors1, distances)
     return hinge / points1.shape[1] ** 2
 
 
 def _mean_decorrelation(descriptors0: Tensor, descriptors1: Tensor) -> Tensor:
-    """(B,) the paper's decorrelation loss, a mean over the pairs of dimensions."""
+    """Return the paper's (B,) decorrelation loss as a mean over dimension pairs."""
     width = descriptors0.shape[2]
     both = losses.decorrelation_loss(descriptors0)
     both = both + losses.decorrelation_loss(descriptors1)
@@ -277,15 +279,15 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def choose_objective(recipe: str, changes: Weights) -> tuple[Objective, Weights]:
-    """A recipe's objective, and its weights after `changes`.
+    """Return a recipe's objective, and its weights after `changes`.
 
     Raises:
-        ValueError: the recipe has no such weight.
+        ValueError: the recipe has no weight of that name.
     """
     unknown = sorted(set(changes) - set(WEIGHTS[recipe]))
     if unknown:
         raise ValueError(
-            f"recipe {recipe} has no weight {', '.join(unknown)}, "
-            f"but {', '.join(WEIGHTS[recipe])}."
+            f"recipe {recipe} has no weight {', '.join(unknown)}. "
+            f"Choose from {', '.join(WEIGHTS[recipe])}."
         )
     return OBJECTIVES[recipe], WEIGHTS[recipe] | changes

@@ -1,4 +1,4 @@
-"""Siamese pairs: two views of one photo under a known homography."""
+"""Make siamese pairs: two views of one photo under a known homography."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from training.homography import (
 )
 from training.photometric import PhotometricRanges, augment
 
-# View 0 moves less than view 1, so that upright images stay the common case.
+# View 0 moves less than view 1, so that upright views remain the common case.
 STRENGTHS = (0.35, 1.0)
 
 
@@ -22,7 +22,7 @@ class Pairs(NamedTuple):
     """B pairs of views.
 
     images0, images1: (B, 3, H, W) float32 BGR in [0, 1].
-    homography: (B, 3, 3), pixels of view 0 to pixels of view 1.
+    homography: (B, 3, 3), maps pixels of view 0 to pixels of view 1.
     """
 
     images0: Tensor
@@ -33,13 +33,13 @@ class Pairs(NamedTuple):
 def make_views(
     photos: Tensor, size: Size, generator: torch.Generator, warp: WarpRanges
 ) -> Pairs:
-    """Two random views of each photo in the photo's own light.
+    """Make two random views of each photo in the photo's own light.
 
     Args:
         photos: (B, 3, H, W) uint8 BGR, on the device where the work is done.
         size: (height, width) of the views.
         generator: on the same device; fixes the result.
-        warp: how far the views move.
+        warp: range of the views' motion.
     """
     source = photos.float() / 255
     crop = sample_crops(
@@ -61,9 +61,9 @@ def make_pairs(
     warp: WarpRanges | None = None,
     photometric: PhotometricRanges | None = None,
 ) -> Pairs:
-    """Two random views of each photo, with independent light and noise.
+    """Make two random views of each photo, with independent light and noise.
 
-    Arguments as for `make_views`.
+    Arguments as for `make_views`, and the ranges of `augment`.
     """
     pairs = make_views(photos, size, generator, warp or WarpRanges())
     images0, images1 = (

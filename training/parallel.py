@@ -1,4 +1,4 @@
-"""Data-parallel training under torchrun. Alone, a process is a group of one."""
+"""Data-parallel training under torchrun; without it, a group of one process."""
 
 import os
 
@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def join() -> None:
-    """Join the group that torchrun started, if it did; on GPUs one each."""
+    """Join torchrun's process group, if there is one, with one GPU per process."""
     if "WORLD_SIZE" not in os.environ or distributed.is_initialized():
         return
     if torch.cuda.is_available():
@@ -17,25 +17,25 @@ def join() -> None:
 
 
 def leave() -> None:
-    """Leave the group, after the last exchange."""
+    """Leave the process group."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 def world_size() -> int:
-    """Processes in the group."""
+    """Return the number of processes in the group."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """This one's number; 0 writes the files."""
+    """Return the rank of this process; rank 0 writes the files."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def share_gradients(module: nn.Module) -> nn.Module:
-    """The same module, its gradients averaged over the group in each backward pass.
+    """Wrap a module so that each backward pass averages gradients over the group.
 
-    Batch norm keeps to the views of its own process.
+    Batch norm statistics stay local to each process.
     """
     if not distributed.is_initialized():
         return module
@@ -43,7 +43,7 @@ def share_gradients(module: nn.Module) -> nn.Module:
 
 
 def agree(value: float, device: torch.device) -> float:
-    """The value of process 0, in all of them: clocks differ, decisions must not."""
+    """Broadcast the value of process 0: clocks differ, decisions must not."""
     if not distributed.is_initialized():
         return value
     told = torch.tensor(value, dtype=torch.float64, device=device)

@@ -1,4 +1,4 @@
-"""Random changes of light, color, sharpness and noise, batched on any device."""
+"""Randomly change light, color, sharpness and noise, batched on any device."""
 
 import math
 from dataclasses import dataclass
@@ -7,34 +7,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# ITU-R BT.601 luma of blue, green and red: what cv2.cvtColor calls grey.
+# ITU-R BT.601 luma of blue, green and red: as in cv2.COLOR_BGR2GRAY.
 LUMA_BGR = (0.114, 0.587, 0.299)
-KERNEL_SIZE = 9  # pixels a blur kernel is wide
+KERNEL_SIZE = 9  # width of a blur kernel, pixels
 
 
 @dataclass(frozen=True)
 class PhotometricRanges:
-    """How far an image may change; values of pixels are in [0, 1]."""
+    """Ranges of photometric change; pixel values are in [0, 1]."""
 
     contrast: tuple[float, float] = (0.5, 1.5)
-    brightness: float = 0.18  # added, either sign
-    log_gamma: float = 0.35  # either sign
-    color_gain: float = 0.15  # per channel, relative, either sign
-    shading: float = 0.35  # relative, from one side of the image to the other
-    grey: float = 0.3  # probability
+    brightness: float = 0.18  # maximum offset
+    log_gamma: float = 0.35  # maximum of its absolute value
+    color_gain: float = 0.15  # maximum relative gain per channel
+    shading: float = 0.35  # maximum relative gain across the image
+    gray: float = 0.3  # probability
     blur: float = 0.35  # probability
     blur_sigma: tuple[float, float] = (0.4, 1.6)  # pixels across the motion
-    motion_sigma: float = 2.5  # pixels along the motion, at most
-    noise: float = 0.047  # standard deviation, at most: 12 of 255
+    motion_sigma: float = 2.5  # maximum along the motion, pixels
+    noise: float = 0.047  # maximum standard deviation: 12 of 255
 
 
 def augment(
     images: Tensor, ranges: PhotometricRanges, generator: torch.Generator
 ) -> Tensor:
-    """Each image changed on its own: blur, grey, light, camera, then sensor noise.
+    """Change each image independently: blur, gray, light, camera, sensor noise.
 
     Args:
         images: (B, 3, H, W) float32 BGR in [0, 1].
+        ranges: of the changes.
+        generator: on the device of `images`; fixes the result.
     """
     count, device = len(images), images.device
 
@@ -45,13 +47,13 @@ def augment(
 
     images = _blur(images, ranges, uniform)
     luma = images.new_tensor(LUMA_BGR).reshape(1, 3, 1, 1)
-    grey = (images * luma).sum(dim=1, keepdim=True).expand_as(images)
-    images = torch.where(uniform(0, 1) < ranges.grey, grey, images)
+    gray = (images * luma).sum(dim=1, keepdim=True).expand_as(images)
+    images = torch.where(uniform(0, 1) < ranges.gray, gray, images)
 
-    # The light on the scene and the white balance multiply what arrives ...
+    # Scene light and white balance are gains ...
     balance = 1 + uniform(-ranges.color_gain, ranges.color_gain, 3, 1, 1)
     images = images * balance * _shading(images, ranges, uniform)
-    # ... the camera stretches it around the middle, shifts it and bends it.
+    # ... then the camera applies contrast, brightness and gamma.
     images = (images - 0.5) * uniform(*ranges.contrast) + 0.5
     images = images + uniform(-ranges.brightness, ranges.brightness)
     exponent = torch.exp(uniform(-ranges.log_gamma, ranges.log_gamma))
@@ -61,7 +63,7 @@ def augment(
 
 
 def _shading(images: Tensor, ranges: PhotometricRanges, uniform) -> Tensor:  # type: ignore
-    """(B, 1, H, W) gain that rises linearly along a random direction."""
+    """Return a (B, 1, H, W) gain that rises linearly along a random direction."""
     height, width = images.shape[-2:]
     x = torch.linspace(-0.5, 0.5, width, device=images.device)
     y = torch.linspace(-0.5, 0.5, height, device=images.device)[:, None]
@@ -70,7 +72,7 @@ def _shading(images: Tensor, ranges: PhotometricRanges, uniform) -> Tensor:  # t
 
 
 def _blur(images: Tensor, ranges: PhotometricRanges, uniform) -> Tensor:  # type: ignore
-    """Blur by a Gaussian drawn out in a random direction: defocus and motion."""
+    """Blur by a Gaussian stretched in a random direction: defocus and motion."""
     count, channels = images.shape[:2]
     across = uniform(*ranges.blur_sigma, 1, 1)
     along = torch.maximum(across, uniform(0, ranges.motion_sigma, 1, 1))

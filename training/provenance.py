@@ -1,4 +1,4 @@
-"""Where a figure or a file comes from."""
+"""Record the commit and the files behind a result."""
 
 import hashlib
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def checkout_commit() -> str:
-    """The commit of this checkout, "-dirty" where files were changed, or "unknown"."""
+    """Return this checkout's commit, with "-dirty" if modified, or "unknown"."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(
@@ -22,5 +22,5 @@ def checkout_commit() -> str:
 
 
 def fingerprint(paths: list[Path]) -> str:
-    """SHA-256 of the names of files, in their order."""
+    """Return the SHA-256 of file names, in the given order."""
     return hashlib.sha256("\n".join(path.name for path in paths).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""Learned sub-pixel refinement: where exactly is the point that a patch shows?
+"""Learned sub-pixel refinement of keypoint positions.
 
-A small network reads the 13x13 patch around a regressed position and says how far the
-point is from its middle, and how sure it is. The dense maps stay as they are;
+A small network reads the 13x13 patch around a regressed position and predicts the
+point's offset from the patch center and its uncertainty. The dense maps are unchanged;
 `kpextract.refinement` is the same in NumPy.
 """
 
@@ -15,10 +15,10 @@ from kpextract.refinement import CHANNEL, FLAT, LOG_SIGMA, PATCH_SIDE, REACH, Re
 
 
 class Refined(NamedTuple):
-    """Refined points, by the cell that they come from.
+    """Refined points, one per cell.
 
     positions: (B, 2, h, w) pixels.
-    log_sigma: (B, 1, h, w) natural logarithm of the expected error in pixels, per axis.
+    log_sigma: (B, 1, h, w) natural logarithm of the expected error per axis, in pixels.
     """
 
     positions: Tensor
@@ -26,7 +26,7 @@ class Refined(NamedTuple):
 
 
 class Refiner(nn.Module):
-    """Move points by what the image shows around them."""
+    """A perceptron that refines points from the patches around them."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -39,14 +39,14 @@ class Refiner(nn.Module):
         )
         last = self.layers[-1]
         assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)  # a new refinement leaves points where they are
+        nn.init.zeros_(last.weight)  # a new refinement is the identity
         nn.init.zeros_(last.bias)
 
     def forward(self, image: Tensor, positions: Tensor) -> Refined:
         """Refine the point of every cell.
 
-        Gradients reach `positions` as if the patch did not depend on them: a point is
-        told the error that is left after refinement.
+        Gradients reach `positions` as if the patches did not depend on them, so
+        positions learn from the error that is left after refinement.
 
         Args:
             image: (B, 3, H, W) float32 BGR in [0, 1].
@@ -61,7 +61,7 @@ class Refiner(nn.Module):
         return Refined(refined, moves[:, 2:].clamp(*LOG_SIGMA))
 
     def to_runtime(self) -> Refinement:
-        """The same weights for the runtime."""
+        """Return the same weights for the runtime."""
         linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
         return Refinement(
             tuple(layer.weight.detach().cpu().numpy().T.copy() for layer in linear),
@@ -70,7 +70,7 @@ class Refiner(nn.Module):
 
 
 def sample_patches(image: Tensor, points: Tensor) -> Tensor:
-    """Cut the square patch around each point, bilinear, the border repeated.
+    """Sample the square patch around each point, bilinearly; the border is repeated.
 
     Args:
         image: (B, 3, H, W) BGR.
@@ -93,7 +93,7 @@ def sample_patches(image: Tensor, points: Tensor) -> Tensor:
 
 
 def normalize_patches(patches: Tensor) -> Tensor:
-    """Subtract each patch's mean and divide by its deviation plus `FLAT`."""
+    """Subtract each patch's mean and divide by its standard deviation plus `FLAT`."""
     centered = patches - patches.mean(dim=-1, keepdim=True)
     deviation = centered.square().mean(dim=-1, keepdim=True).sqrt()
     return centered / (deviation + FLAT)

@@ -1,16 +1,16 @@
-"""Values of a dense map at sub-pixel points."""
+"""Sample dense maps at sub-pixel points."""
 
 from torch import Tensor
 from torch.nn import functional as F
 
 
 def sample_map(dense: Tensor, points: Tensor, stride: int) -> Tensor:
-    """Values of a map at sub-pixel points, bilinear, the border repeated.
+    """Sample a map at sub-pixel points, bilinearly; its border is repeated.
 
     Args:
         dense: (B, C, H/s, W/s).
         points: (B, N, 2) x and y in pixels of the image.
-        stride: s, pixels between neighbouring entries of the map.
+        stride: s, pixels between neighboring entries of the map.
 
     Returns:
         (B, N, C) float32.
@@ -24,5 +24,5 @@ def sample_map(dense: Tensor, points: Tensor, stride: int) -> Tensor:
 
 
 def sample_descriptors(descriptor_map: Tensor, points: Tensor, stride: int) -> Tensor:
-    """(B, N, D) unit descriptors at sub-pixel points; arguments as in `sample_map`."""
+    """Return (B, N, D) unit descriptors at points; arguments as for `sample_map`."""
     return F.normalize(sample_map(descriptor_map, points, stride), dim=-1)

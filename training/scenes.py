@@ -1,12 +1,12 @@
-"""Make training pairs from photos of one place, by structure from motion.
+"""Make a scene for training from photos of one place, by structure from motion.
 
     python -m training.scenes --photos photos/ --out scenes/place.npz
     python -m training.scenes --photos webcam/ --out scenes/webcam.npz --fixed-camera
 
-Finds SIFT points, matches all photos with one another and reconstructs cameras and
-points with pycolmap. The file holds the photos without lens distortion, their cameras,
-and where each point lies in every photo that shows it: also in photos that SIFT did not
-match with one another. `training.scene_pairs` draws pairs of views from it.
+Detects SIFT points, matches all pairs of photos and reconstructs cameras and points
+with pycolmap. The file contains the undistorted photos, their cameras, and the location
+of each point in every photo that shows it, including photos that SIFT did not match
+with one another. `training.real.scene_pairs` draws pairs of views from it.
 """
 
 import argparse
@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from kpextract.errors import KpextractError
-from training.fixed_camera import fixed_camera_scene
-from training.reconstruction import reconstruct, to_scene
-from training.scene_file import Scene, write_scene
+from training.real.fixed_camera import fixed_camera_scene
+from training.real.reconstruction import reconstruct, to_scene
+from training.real.scene_file import Scene, write_scene
 
-MAX_SIDE = 640  # of a photo in the file, pixels
+MAX_SIDE = 640  # longer side of a photo in the file, pixels
 
 
 def make_scene(options: argparse.Namespace) -> Scene:
-    """Make the scene that a command line asks for; errors as in `main`."""
+    """Make the scene that the command line asks for."""
     if options.fixed_camera:
         return fixed_camera_scene(options.photos, options.max_side)
     with tempfile.TemporaryDirectory() as work:
@@ -44,7 +44,7 @@ def describe(scene: Scene) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; see the module's docstring."""
+    """Run the command line; see the module docstring."""
     options = _parser().parse_args(arguments)
     try:
         if not options.out.parent.is_dir():
@@ -77,14 +77,14 @@ def _parser() -> argparse.ArgumentParser:
         "--masks",
         type=Path,
         help="directory of masks, NAME.JPG.png for NAME.JPG, black where the photo is "
-        "not to be used (default: none)",
+        "ignored (default: none)",
     )
     add("--threads", type=int, default=-1, help="number of threads (default: all)")
     add(
         "--fixed-camera",
         action="store_true",
-        help="photos of one fixed camera: checks their alignment instead of "
-        "reconstructing",
+        help="photos of one fixed camera: their alignment is checked, and nothing is "
+        "reconstructed",
     )
     return parser
 

@@ -1,8 +1,8 @@
-"""The held-out pairs as image files, for programs that read HPatches' layout.
+"""Write the held-out pairs as image files in the layout of HPatches.
 
     python -m training.sequences --photos held_out/ --out sequences/
 
-Writes sequences/v_<number>/1.png, 2.png and H_1_2: the pairs that training validates
+Writes sequences/v_<number>/1.png, 2.png and H_1_2 for each pair that training validates
 on, rounded to 8 bits.
 """
 
@@ -20,16 +20,21 @@ from training.validate import WARPS, held_out_pairs
 
 
 def write_sequences(photos: Path, out: Path, warp: str = "moderate") -> int:
-    """Write one sequence a photo; returns how many.
+    """Write one sequence per photo and return their number.
 
-    `warp` is a name in `training.validate.WARPS`.
+    Args:
+        photos: directory of photos.
+        out: directory to create.
+        warp: name in `training.validate.WARPS`.
 
     Raises:
         NoPhotosError: no photo can be read.
         FileExistsError: `out` exists.
     """
     if out.exists():
-        raise FileExistsError(f"{out} exists. Give the name of a folder to make.")
+        raise FileExistsError(
+            f"{out} already exists. Give the name of a new directory."
+        )
     cache = load_cache(list_photos(photos), CACHE_SIZE, torch.device("cpu"))
     out.mkdir(parents=True)
     index = 0
@@ -46,15 +51,20 @@ def write_sequences(photos: Path, out: Path, warp: str = "moderate") -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module docstring."""
     parser = argparse.ArgumentParser(
         prog="python -m training.sequences",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    moves = "how far the views move: turned is up to large rotation and zoom"
+    parser.add_argument(
+        "--photos", type=Path, required=True, help="directory of photos"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="directory to create")
+    moves = (
+        "range of the views' motion; turned adds large rotation and zoom "
+        "(default: %(default)s)"
+    )
     parser.add_argument("--warp", choices=WARPS, default="moderate", help=moves)
     options = parser.parse_args(arguments)
     try:

@@ -17,17 +17,17 @@ STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
 
 
 class Siamese(nn.Module):
-    """Both views through one network, in the precision that the device is fast in."""
+    """One network applied to both views, in the precision the device is fast in."""
 
     def __init__(self, network: UnsuperPoint):
         super().__init__()
         self.network = network
 
     def forward(self, images0: Tensor, images1: Tensor) -> Views:
-        """(B, 3, H, W) twice.
+        """Run the network on two batches of (B, 3, H, W) images.
 
-        Each view is a pass of its own: batch norm sees one view's statistics, as in
-        use.
+        Each view gets its own pass: batch norm sees the statistics of one view, as it
+        does at inference.
         """
         with autocast(images0.device):
             output0, output1 = self.network(images0), self.network(images1)
@@ -45,14 +45,14 @@ class Siamese(nn.Module):
 def train_step(
     run: Run, sources: Sources, lap: Callable[[str], None] = lambda stage: None
 ) -> Terms:
-    """Update the weights once; returns the weighted loss terms.
+    """Update the weights once and return the weighted loss terms.
 
     Args:
         sources: as for `draw_batch`.
-        lap: told of each of `STAGES` when it is over, for those who time them.
+        lap: callback that receives each of `STAGES` when it ends, for timing.
 
     Raises:
-        TrainingError: the gradient is not finite; the weights are still those before.
+        TrainingError: the gradient is not finite; the weights are left unchanged.
     """
     config, progress = run.config, run.progress
     share = progress.share(config)
@@ -68,11 +68,12 @@ def train_step(
     total.backward()
     lap("backward")
     norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
-    if not torch.isfinite(norm):  # nor is the gradient, if the loss is not
+    if not torch.isfinite(norm):  # a loss that is not finite gives such a gradient
         values = {name: float(term.detach()) for name, term in terms.items()}
         raise TrainingError(
             f"the gradient is not finite at step {progress.step}, losses {values}. The "
-            "last checkpoint is kept; go on with --resume and a lower --learning-rate."
+            "last checkpoint is kept: continue with --resume and a lower "
+            "--learning-rate."
         )
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config, share)

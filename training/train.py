@@ -1,17 +1,15 @@
-"""Train UnsuperPoint on a folder of unlabelled photos.
+"""Train UnsuperPoint on a directory of unlabeled photos.
 
     python -m training.train --data photos/ --model small --minutes 60
 
-Writes to --out: checkpoint.pt (about every minute), <model>.safetensors (at the end),
-<model>-best.safetensors (of the best validation), log.jsonl and curves.png. The same
-command with --resume goes on after a stop.
+Writes to --out: checkpoint.pt (about once per minute), <model>.safetensors (at the
+end), <model>-best.safetensors (best validation), log.jsonl and curves.png. The same
+command with --resume continues an interrupted run.
 """
 
-import argparse
-import json
 import sys
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from tqdm import tqdm
 
 from kpextract.errors import KpextractError
 from training import log, parallel
+from training.arguments import parse
 from training.batches import Sources
 from training.checkpoint import (
     Run,
@@ -31,17 +30,16 @@ from training.checkpoint import (
 from training.config import Progress, TrainConfig, TrainingError
 from training.data import (
     CACHE_SIZE,
-    MAX_PHOTOS,
     list_photos,
     load_cache,
     split,
     thin_out,
 )
 from training.device import choose_device, device_name, keep_freed_memory
-from training.network import CONFIGS, NetworkConfig, UnsuperPoint
-from training.objective import OBJECTIVES, WEIGHTS, choose_objective
+from training.network import CONFIGS, UnsuperPoint
+from training.objective import choose_objective
 from training.provenance import checkout_commit, fingerprint
-from training.scene_pairs import load_scenes
+from training.real.scene_pairs import load_scenes
 from training.step import Siamese, train_step
 from training.validate import validate
 
@@ -58,13 +56,16 @@ def train(
     scenes: Path | None = None,
     held_out_scenes: Path | None = None,
 ) -> Path:
-    """Load the photos, then `fit`; arguments and errors as there.
+    """Load the photos and train; other arguments and errors as for `fit`.
 
     Args:
         paths: photos to train on.
         held_out: photos to validate on.
-        scenes: folder of files of `training.scenes` to train on.
-        held_out_scenes: the same to validate on.
+        out: directory of the run.
+        config: of the run.
+        resume: whether to continue from the checkpoint in `out`.
+        scenes: directory of scene files of `training.scenes` to train on.
+        held_out_scenes: directory of scene files to validate on.
 
     Raises:
         NoPhotosError: no photo can be read.
@@ -93,19 +94,20 @@ def fit(
     names: str,
     resume: bool = False,
 ) -> Path:
-    """Run until the steps or minutes are spent; returns the path of the weights.
+    """Train for the given steps or minutes and return the path of the weights.
 
     Args:
-        sources: on the device that trains.
-        held_out: the same to validate on, on the CPU.
-        out: folder of the run.
+        sources: to train on, on the training device.
+        held_out: to validate on, on the CPU.
+        out: directory of the run.
+        config: of the run.
         names: fingerprint of the photos; a resumed run must have the same.
-        resume: go on from the checkpoint in `out`.
+        resume: whether to continue from the checkpoint in `out`.
 
     Raises:
-        TrainingError: `out` holds another run, or the gradient is not finite.
+        TrainingError: `out` contains another run, or the gradient is not finite.
     """
-    commit = checkout_commit()  # before the run: the checkout may move on meanwhile
+    commit = checkout_commit()  # before the run: the checkout may change meanwhile
     out.mkdir(parents=True, exist_ok=True)
     run = _open_run(out, config, names, resume, sources.photos.device)
 
@@ -131,13 +133,15 @@ def fit(
 
 
 def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
-    """A run at its start.
+    """Create a run at step 0.
 
     Args:
+        config: of the run.
+        device: to train on.
         names: fingerprint of the photos.
 
     Raises:
-        TrainingError: the model or the recipe does not have what `config` changes.
+        TrainingError: `config` overrides an option that the model or recipe lacks.
     """
     torch.manual_seed(config.seed)
     try:
@@ -145,7 +149,7 @@ def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
         _, weights = choose_objective(config.recipe, config.loss_weights)
     except (TypeError, ValueError) as error:
         raise TrainingError(str(error)) from error
-    if not weights.get("refinement"):  # nothing would teach it
+    if not weights.get("refinement"):  # it would not be trained
         network_config = replace(network_config, refine_width=0)
     network = UnsuperPoint(network_config).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
@@ -160,16 +164,17 @@ def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
 def _open_run(
     out: Path, config: TrainConfig, names: str, resume: bool, device: torch.device
 ) -> Run:
-    """A new run, or the one that `out` holds."""
+    """Create a run, or resume the one in `out`."""
     run = new_run(config, device, names)
     if resume:
         load_checkpoint(out / "checkpoint.pt", run)
         log.cut_back(out / "log.jsonl", run.progress.step)
     elif (out / "checkpoint.pt").exists():
         raise TrainingError(
-            f"{out} already holds a run. Go on with --resume, or give another --out."
+            f"{out} already contains a run. Continue it with --resume, or give another "
+            "--out."
         )
-    else:  # a run that was stopped before its first checkpoint left no more than a log
+    else:  # a run stopped before its first checkpoint leaves only a log
         (out / "log.jsonl").unlink(missing_ok=True)
         if config.start:
             load_start(Path(config.start), run)
@@ -177,7 +182,7 @@ def _open_run(
 
 
 def _loop(run: Run, sources: Sources, held_out: Sources, out: Path) -> None:
-    """Steps, log lines, checkpoints and validations, in the order they happen."""
+    """Run steps, log, validate and checkpoint until the run is complete."""
     progress, config, writes = run.progress, run.config, parallel.rank() == 0
     device = sources.photos.device
     run.network.train()
@@ -203,7 +208,7 @@ def _loop(run: Run, sources: Sources, held_out: Sources, out: Path) -> None:
             _record(out, run, validation=progress.validation)
             log.plot(out / "log.jsonl", out / "curves.png")
             _keep_the_best(out, run)
-            last = time.monotonic()  # validation is not training time
+            last = time.monotonic()  # validation does not count as training time
         if now - last_checkpoint > CHECKPOINT_SECONDS or share >= 1:
             save_checkpoint(out / "checkpoint.pt", run)
             last_checkpoint = now
@@ -211,7 +216,7 @@ def _loop(run: Run, sources: Sources, held_out: Sources, out: Path) -> None:
 
 
 def _keep_the_best(out: Path, run: Run) -> None:
-    """Write the weights of the best validation so far beside the checkpoint."""
+    """Save the weights if their validation is the best so far."""
     progress = run.progress
     merit = progress.validation["homography_accuracy_1"]
     merit += progress.validation.get("track_accuracy", 0.0)
@@ -231,8 +236,8 @@ def _record(out: Path, run: Run, **values: Any) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
-    options = vars(_parser().parse_args(arguments))
+    """Run the command line; see the module docstring."""
+    options = vars(parse(__doc__, arguments))
     data, held_out, most, resume, scenes, held_out_scenes = (
         options.pop(name)
         for name in (
@@ -261,78 +266,6 @@ def main(arguments: list[str] | None = None) -> int:
         parallel.leave()
     print(weights)
     return 0
-
-
-NUMBERS = {
-    "height": "of a view, pixels",
-    "width": "of a view, pixels",
-    "batch": "pairs a step, in each process",
-    "learning_rate": "at its peak",
-    "ramp": "share of the run in which rotation grows to its full range",
-    "finish": "share of the run, at its end, with views of twice the side",
-    "validations": "over the run, evenly",
-    "seed": "of the weights, the pairs and the noise",
-}
-
-
-def _parser() -> argparse.ArgumentParser:
-    """Defaults are those of `TrainConfig`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    default = {f.name: f.default for f in fields(TrainConfig)}
-    add("--data", type=Path, required=True, help="folder of JPEG/PNG photos")
-    add("--held-out", type=Path, help="photos to validate on (else 1 in 25)")
-    example = "folder of real scenes, made by training.scenes"
-    add("--scenes", type=Path, help=example)
-    add("--held-out-scenes", type=Path, help="the same, to validate on")
-    example = "parts of a batch: homographies, scenes with depth, real scenes"
-    add("--mix", type=int, nargs=3, default=default["mix"], help=example)
-    add("--max-photos", type=int, default=MAX_PHOTOS, help="that the memory holds")
-    add("--out", type=Path, help="folder of the run (default: runs/MODEL)")
-    add("--model", choices=CONFIGS, default=default["model"])
-    example = "weights to go on from, such as models/small.safetensors (else: noise)"
-    add("--start", default=default["start"], metavar="FILE", help=example)
-    changes: dict[str, Any] = {"nargs": "+", "default": [], "metavar": "K=V"}
-    example = "change the model: position_reach=0.5 'stages=[[],[16],[32],[64]]'"
-    add("--network", type=_change, help=example, **changes)
-    add("--recipe", choices=OBJECTIVES, default=default["recipe"])
-    example = "change the recipe's weights: usp=0"
-    add("--loss-weights", type=_weight, help=example, **changes)
-    length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=float)
-    length.add_argument("--steps", type=int)
-    for name, text in NUMBERS.items():
-        option, value = "--" + name.replace("_", "-"), default[name]
-        add(option, type=type(value), default=value, help=f"{text} ({value})")
-    faster = "a tenth faster on a CPU after a minute; needs a C++ compiler"
-    add("--compile", action="store_true", help=faster)
-    add("--resume", action="store_true", help="go on from the checkpoint in --out")
-    return parser
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """KEY=VALUE of a field of the network's config, the value in JSON."""
-    name, _, value = text.partition("=")
-    known = [f.name for f in fields(NetworkConfig) if f.name != "name"]
-    if name not in known:
-        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def _weight(text: str) -> tuple[str, float]:
-    """KEY=NUMBER of a recipe's weights."""
-    name, _, value = text.partition("=")
-    known = sorted(set().union(*WEIGHTS.values()))
-    if name not in known:
-        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
-    return name, float(value)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is known about a batch of pairs of views."""
+"""Ground truth of a batch of pairs of views."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ from training.homography import Size
 
 
 class Tracks(NamedTuple):
-    """Points of a real scene that two photos share, from structure from motion.
+    """Points shared by two photos of a real scene, from structure from motion.
 
     points0, points1: (B, N, 2) pixels of view 0 and of view 1.
-    mask: (B, N) bool, the points that count.
-    fundamental: (B, 3, 3), points of view 0 to their epipolar lines in view 1.
+    mask: (B, N) bool, True for valid points.
+    fundamental: (B, 3, 3), maps points of view 0 to epipolar lines in view 1.
     """
 
     points0: Tensor
@@ -24,12 +24,12 @@ class Tracks(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """Correspondences of B pairs, and of T more that only share tracks.
+    """Correspondences of B pairs, and tracks of T more.
 
-    forward: points of view 0 to view 1, for the first B pairs.
-    backward: points of view 1 to view 0.
-    fair: (B,) how much the positions of a pair are worth learning from, 0 to 1.
-    tracks: of the last T pairs; None where there are no such pairs.
+    forward: maps points of view 0 to view 1, for the first B pairs.
+    backward: maps points of view 1 to view 0.
+    fair: (B,) weight of a pair's position terms, 0 to 1.
+    tracks: of the last T pairs; None if there are none.
     """
 
     forward: Correspondence
@@ -39,7 +39,7 @@ class Truth(NamedTuple):
 
     @classmethod
     def of_planes(cls, homography: Tensor, size: Size) -> "Truth":
-        """Take one (B, 3, 3) homography per pair, view 0 to view 1."""
+        """Build the truth from one (B, 3, 3) homography per pair, view 0 to view 1."""
         return cls(
             Homographies(homography, size),
             Homographies(torch.linalg.inv(homography), size),

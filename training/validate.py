@@ -1,8 +1,8 @@
-"""The network on held-out photos, decoded and matched by the code that users run.
+"""Validate a network on held-out photos, decoded and matched by the runtime.
 
     python -m training.validate --weights models/small.safetensors --photos held_out/
 
-Prints the figures as JSON.
+Prints the metrics as JSON.
 """
 
 import argparse
@@ -31,14 +31,14 @@ from training.metrics import (
 )
 from training.network import UnsuperPoint
 from training.pairs import Pairs, make_pairs
-from training.scene_pairs import Scenes, draw_scene_pairs, load_scenes
+from training.real.scene_pairs import Scenes, draw_scene_pairs, load_scenes
 
-SEED = 20190709  # of the held-out pairs; training draws from small seeds
+SEED = 20190709  # of the held-out pairs; training uses small seeds
 KEYPOINTS = 300  # budget at 240x320, as in the paper's table
 BATCH = 10
-SCENE_PAIRS = 150  # of held-out scenes
+SCENE_PAIRS = 150  # pairs of views of held-out scenes
 VIEW_SIZE = (240, 320)  # height and width of a view, pixels
-# What the held-out pairs are stays what it is when training learns to turn further.
+# Fixed here, so that the held-out pairs do not change with the training ranges.
 WARPS = {
     "moderate": WarpRanges(log_scale=(-0.45, 0.35), rotation_std=20.0),
     "turned": WarpRanges(log_scale=(-0.69, 0.69), rotation_std=45.0),
@@ -49,12 +49,12 @@ WARPS = {
 def detect(
     network: UnsuperPoint, images: Tensor, budgets: Sequence[int | None]
 ) -> list[list[Features]]:
-    """What the runtime makes of images, for each budget.
+    """Return the features that the runtime decodes from images, for each budget.
 
     Args:
         network: in evaluation mode.
         images: (B, 3, H, W) float32 BGR in [0, 1].
-        budgets: of keypoints per image; None keeps one per cell.
+        budgets: numbers of keypoints per image; None keeps one per cell.
     """
     output = network(images.to(next(network.parameters()).device))
     maps = DenseMaps(*(tensor.cpu().numpy() for tensor in output))
@@ -77,13 +77,13 @@ def detect(
 
 
 def held_out_pairs(photos: Tensor, warp: str = "moderate") -> Iterator[Pairs]:
-    """Batches with one pair of views of each photo, the same ones each time.
+    """Yield batches with one pair of views per photo, the same ones each time.
 
-    They are made on the CPU, since generators differ from device to device.
+    Pairs are made on the CPU, since random generators differ between devices.
 
     Args:
         photos: (N, 3, H, W) uint8 BGR, on the CPU.
-        warp: name in `WARPS`, how far the views move.
+        warp: name in `WARPS` of the views' range of motion.
     """
     generator = torch.Generator().manual_seed(SEED)
     for batch in photos.split(BATCH):
@@ -93,9 +93,9 @@ def held_out_pairs(photos: Tensor, warp: str = "moderate") -> Iterator[Pairs]:
 def validate(
     network: UnsuperPoint, photos: Tensor, scenes: Scenes | None = None
 ) -> dict[str, float]:
-    """Mean figures over one pair of views of each photo, the same pairs each time.
+    """Return mean metrics over one fixed pair of views per photo.
 
-    `mean_distance` is over all cells, as in the paper; everything else is over the best
+    `mean_distance` covers all cells, as in the paper; everything else covers the best
     300 points.
 
     Args:
@@ -124,7 +124,7 @@ def validate(
 
 
 def _measure_scenes(network: UnsuperPoint, scenes: Scenes) -> list[dict[str, float]]:
-    """Figures of `SCENE_PAIRS` pairs of views of held-out scenes."""
+    """Return the metrics of `SCENE_PAIRS` pairs of views of held-out scenes."""
     generator = torch.Generator().manual_seed(SEED)
     measured = []
     for _ in range(SCENE_PAIRS // BATCH):
@@ -142,15 +142,19 @@ def _measure_scenes(network: UnsuperPoint, scenes: Scenes) -> list[dict[str, flo
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module docstring."""
     parser = argparse.ArgumentParser(
         prog="python -m training.validate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--weights", type=Path, required=True, help=".safetensors")
-    parser.add_argument("--photos", type=Path, required=True, help="folder")
-    example = "folder of held-out scenes, made by training.scenes"
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="weights file, .safetensors"
+    )
+    parser.add_argument(
+        "--photos", type=Path, required=True, help="directory of photos"
+    )
+    example = "directory of held-out scenes from training.scenes (default: none)"
     parser.add_argument("--scenes", type=Path, help=example)
     options = parser.parse_args(arguments)
     try:

@@ -8,9 +8,9 @@ import argparse
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-STRIDE = 8  # pixels a side of a cell
-WIDTH, HEIGHT = 20, 12  # of the image in the figure, no multiples of 8
-CELL, INSIDE = (1, 0), (0.6, 0.3)  # column and row of a cell, and a place in it
+STRIDE = 8  # pixels, side of a cell
+WIDTH, HEIGHT = 20, 12  # of the image in the figure; not multiples of 8
+CELL, INSIDE = (1, 0), (0.6, 0.3)  # column and row of a cell, and a position in it
 POINT, EDGE, CELL_EDGE, PADDING = "#d62728", "#bbbbbb", "#1f3b73", "#e8e8e8"
 
 
@@ -26,7 +26,7 @@ def main():
 
 
 def draw_grid(axes):
-    """Pixels, cells, padding and one keypoint."""
+    """Draw pixels, cells, padding and one keypoint."""
     padded_width, padded_height = (
         -(-side // STRIDE) * STRIDE for side in (WIDTH, HEIGHT)
     )
@@ -68,7 +68,7 @@ def draw_grid(axes):
 
 
 def draw_resize(axes):
-    """A row of 8 pixels, and the 4 of the image at half its size."""
+    """Draw a row of 8 pixels above the 4 pixels of the image at half its size."""
     for x in range(8):
         draw_pixel(axes, x, 0, "white")
         axes.plot(x, 0, ".", color="#888888")

@@ -2,7 +2,7 @@
 
     python docs/figures/pictures.py --out docs/
 
-Pictures of the examples are what the examples write, shrunk.
+Pictures of the examples are their own output, shrunk.
 """
 
 import argparse
@@ -36,7 +36,7 @@ EXPOSURE, BLUR, NOISE = 0.6, 7, 6
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
     folder = parser.parse_args().out
     for name, script in EXAMPLES.items():
         write(folder / name, run_example(script))

@@ -1,4 +1,4 @@
-// CUDA's device, memory and stream, freed by their owners.
+// CUDA device, memory and stream with owners that free them.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ inline void check_cuda(cudaError_t status, const char* what) {
                                       cudaGetErrorString(status) + ".");
 }
 
-// The engine's device is the thread's inside the block, and the caller's own after it.
+// Makes the engine's device current inside the block, and restores the caller's after it.
 // A device that fails is reported by the calls inside.
 class OnDevice {
 public:
@@ -44,7 +44,7 @@ struct DestroyStream {
 };
 using Stream = std::unique_ptr<CUstream_st, DestroyStream>;
 
-// Memory of one tensor at its largest: on the device, and pinned on the host.
+// Memory for one tensor at its maximum size: on the device, and pinned on the host.
 struct Buffer {
     std::unique_ptr<void, Free> device;
     std::unique_ptr<void, FreePinned> host;

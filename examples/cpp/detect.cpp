@@ -1,4 +1,4 @@
-// Keypoints of a photo, one a line: x y score, best first.
+// Prints the keypoints of a photo, one per line: x y score, best first.
 #include <cstdio>
 #include <exception>
 #include <iostream>
@@ -17,7 +17,7 @@ using Extractor = kpextract::Extractor;
 namespace {
 
 void draw(cv::Mat image, const kpextract::Features& features, const char* path) {
-    const int shift = 4;  // bits of a pixel that are fractions
+    const int shift = 4;  // fractional bits of a pixel
     for (const cv::KeyPoint& keypoint : features.keypoints)
         cv::circle(image, keypoint.pt * (1 << shift), 3 << shift, {0, 255, 0}, 1,
                    cv::LINE_AA, shift);

@@ -1,4 +1,4 @@
-// kpextract as a cv::Feature2D: in the place of cv::ORB::create() in existing code.
+// kpextract as a cv::Feature2D: replaces cv::ORB::create() in existing code.
 #pragma once
 
 #include <utility>
@@ -16,7 +16,7 @@ namespace kpextract {
 // Descriptors are float: match them with defaultNorm(), cv::NORM_L2.
 class KpextractFeature2D : public cv::Feature2D {
 public:
-    // Of a sparse .onnx file, or create<TrtExtractor> of an engine; throws as they do.
+    // Loads a sparse .onnx file, or an engine by create<TrtExtractor>; throws as they do.
     template <class From = Extractor>
     static cv::Ptr<KpextractFeature2D> create(const std::string& model_path,
                                               const Options& options = {}) {
@@ -33,8 +33,8 @@ public:
                           bool useProvidedKeypoints = false) override {
         if (useProvidedKeypoints)
             throw InvalidOptionError(
-                "this network finds and describes in one pass, and cannot describe "
-                "keypoints given to it (compute, or useProvidedKeypoints = true). Call "
+                "this network detects and describes in one pass, and cannot describe "
+                "given keypoints (compute, or useProvidedKeypoints = true). Call "
                 "detectAndCompute and use its own keypoints.");
         Features features = extractor_->extract(image.getMat(), mask.getMat());
         keypoints = std::move(features.keypoints);

@@ -1,4 +1,4 @@
-// From the caller's image to the network's pixels, and from its rows to features.
+// Converts the caller's image to the network's input, and its rows to features.
 #include "kpextract.hpp"
 
 #include <algorithm>
@@ -47,13 +47,13 @@ void check_mask(const cv::Mat& mask, cv::Size image, bool taken) {
 }
 
 std::uint8_t to_8_bits(std::uint8_t value) { return value; }
-// Both ends are exact: 65535 = 255 * 257.
+// Exact at both ends: 65535 = 255 * 257.
 std::uint8_t to_8_bits(std::uint16_t value) {
     return static_cast<std::uint8_t>((value + 128U) / 257U);
 }
 
 // Copies `from` to the top left of `padded` pixels of N bytes; its last column and row
-// are repeated, since a black margin would be an edge to detect.
+// are repeated, since the detector would respond to a black margin.
 template <class T, int N>
 void fill(const cv::Mat& from, cv::Size padded, std::uint8_t* to) {
     const int channels = from.channels();
@@ -127,23 +127,23 @@ void Extractor::resize(cv::Size padded) {
             ". Resize or crop the image, or export a model or build an engine for this "
             "size.");
     }
-    padded_ = {};  // in case that it throws
+    padded_ = {};  // in case of an exception
     inputs_ = engine_->resize(padded);
     padded_ = padded;
 }
 
-// What kpextract.decode.take does in Python.
+// Same as kpextract.decode.take in Python.
 void Extractor::take(const Rows& rows, cv::Size image, Features& out) const {
     const Layout& layout = engine_->layout();
     const int most = std::min(rows.count, options_.max_keypoints.value_or(rows.count));
     int kept = 0;  // best first
     while (kept < most && rows.scores[kept] >= options_.min_score) ++kept;
 
-    // Room for every row at once: a frame with more keypoints allocates nothing.
+    // Reserve all rows, so that a frame with more keypoints allocates nothing.
     const auto room = static_cast<std::size_t>(layout.max_keypoints);
     out.keypoints.reserve(room);
     out.keypoints.clear();
-    // A point may cross its cell's border, or lie in padding.
+    // A point may cross the border of its cell, or lie in the padding.
     const auto right = static_cast<float>(image.width - 1);
     const auto bottom = static_cast<float>(image.height - 1);
     for (int i = 0; i < kept; ++i) {

@@ -1,4 +1,4 @@
-// Learned keypoints and descriptors (UnsuperPoint) in C++, on a sparse model written by
+// Learned keypoints and descriptors (UnsuperPoint) in C++, with a sparse model from
 // `kpextract export`. Needs opencv_core, and ONNX Runtime (onnx_extractor.cpp) or
 // TensorRT (trt_extractor.hpp).
 #pragma once
@@ -15,11 +15,11 @@
 
 namespace kpextract {
 
-constexpr int STRIDE = 8;              // pixels of a cell; images are padded to it
-constexpr int MIN_SIDE = 16;           // pixels of an image
-constexpr float KEYPOINT_SIZE = 8.0F;  // pixels across the cell of a keypoint
+constexpr int STRIDE = 8;              // pixels, side of a cell; images are padded to it
+constexpr int MIN_SIDE = 16;           // pixels, smallest image side
+constexpr float KEYPOINT_SIZE = 8.0F;  // pixels, the cell of a keypoint
 
-// Every error: what was given, what is allowed, what to do.
+// Base of all errors: what was given, what is allowed, what to do.
 struct Error : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -37,46 +37,46 @@ struct BackendUnavailableError : Error {
 };
 
 struct Options {
-    std::optional<int> max_keypoints;  // none: as many as the model was exported with
+    std::optional<int> max_keypoints;  // none: those of the model's export
     float min_score = 0.0F;            // in [0, 1]
-    std::optional<int> num_threads;    // CPU threads; none: the runtime decides
+    std::optional<int> num_threads;    // CPU threads; none: the runtime's choice
 };
 
 // Keypoints of one image, best score first.
 struct Features {
-    // In pixels of the image given, (0, 0) the center of the top-left pixel; `response`
-    // is the score in [0, 1], `size` the cell, `angle` -1 (there is none).
+    // Pixels of the input image, (0, 0) is the center of the top-left pixel;
+    // `response` is the score in [0, 1], `size` the cell, `angle` -1 (none).
     std::vector<cv::KeyPoint> keypoints;
     cv::Mat descriptors;  // (N, D) CV_32F unit rows, for cv::NORM_L2
 };
 
-// What really runs.
+// The backend and model that actually run.
 struct Info {
     std::string backend;    // "onnx-cpu" or "tensorrt"
     std::string device;     // as the runtime reports it
-    std::string precision;  // of the network's arithmetic
+    std::string precision;  // arithmetic of the network
     std::string model;      // name
-    std::string version;    // of the weights
-    std::string sha256;     // of the weights (ONNX) or of the ONNX file (engine)
+    std::string version;    // version of the weights
+    std::string sha256;     // hash of the weights (ONNX) or of the ONNX file (engine)
 };
 
 // Sizes and types of a loaded graph.
 struct Layout {
     bool takes_mask = false;
-    int max_keypoints = 0;           // K, rows of an image
+    int max_keypoints = 0;           // K, rows per image
     int descriptor_dim = 0;          // D
     int descriptor_depth = CV_32F;   // or CV_16F
-    cv::Size least{STRIDE, STRIDE};  // of a padded image
-    std::optional<cv::Size> most;    // none: no limit
+    cv::Size least{STRIDE, STRIDE};  // smallest padded image
+    std::optional<cv::Size> most;    // largest; none: no limit
 };
 
-// Memory of the inputs for one image of H x W padded pixels.
+// Input memory for one image of H x W padded pixels.
 struct Inputs {
     std::uint8_t* image = nullptr;  // H * W * 3, BGR
-    std::uint8_t* mask = nullptr;   // H * W; null if the model takes none
+    std::uint8_t* mask = nullptr;   // H * W; null if the model takes no mask
 };
 
-// What a graph gives: K rows, of which those from `count` on are padding.
+// Output of a graph: K rows, padding from row `count` on.
 struct Rows {
     const float* keypoints;  // K * 2, x and y in pixels
     const float* scores;     // K, best first
@@ -84,21 +84,21 @@ struct Rows {
     int count;
 };
 
-// A runtime with a loaded graph; one call at a time.
+// A runtime with a loaded graph; serves one call at a time.
 class Engine {
 public:
     virtual ~Engine() = default;
     virtual const Layout& layout() const = 0;
     virtual const Info& info() const = 0;
-    // Makes room for images of another padded size; earlier memory is void.
+    // Allocates for another padded size, and invalidates earlier memory.
     virtual Inputs resize(cv::Size padded) = 0;
-    // Runs on what the inputs hold; the rows are valid until the next call.
+    // Runs on the contents of the inputs; the rows are valid until the next call.
     virtual Rows run() = 0;
 };
 
-// Images in, features out. The same image gives the same bits each time. Safe to call
-// from many threads, which then wait for one another: give each its own where they are
-// to run side by side.
+// Extracts features from images. The same image gives the same bits each time. Safe to
+// call from many threads, which then wait for one another: for parallel calls, give each
+// thread its own extractor.
 class Extractor {
 public:
     // Loads a sparse .onnx file (onnx_extractor.cpp).
@@ -107,14 +107,14 @@ public:
     Extractor(std::unique_ptr<Engine> engine, const Options& options);
     virtual ~Extractor() = default;
 
-    // `image`: grey, BGR or BGRA (alpha is dropped), 8 or 16 bits a channel, at least
-    // 16 pixels a side, any row stride; never changed. `mask`: empty, or CV_8UC1 of the
+    // `image`: gray, BGR or BGRA (alpha is dropped), 8 or 16 bits per channel, at least
+    // 16 pixels per side, any row stride; not modified. `mask`: empty, or CV_8UC1 of the
     // image's size, non-zero where keypoints are allowed, before the budget is spent.
-    // Throws InvalidImageError; BackendUnavailableError where the runtime fails.
+    // Throws InvalidImageError, or BackendUnavailableError if the runtime fails.
     Features extract(const cv::Mat& image, const cv::Mat& mask = {});
 
-    // The same into memory that `out` already has: after the first image of a size it
-    // allocates nothing of its own. What shares memory with `out` is overwritten.
+    // As above, into the memory of `out`: after the first image of a size it allocates
+    // nothing of its own. Data that shares memory with `out` is overwritten.
     void extract(const cv::Mat& image, const cv::Mat& mask, Features& out);
 
     const Info& info() const { return engine_->info(); }
@@ -127,7 +127,7 @@ private:
     std::unique_ptr<Engine> engine_;
     Options options_;
     std::mutex mutex_;
-    cv::Size padded_;  // that the inputs are for
+    cv::Size padded_;  // size of the inputs
     Inputs inputs_;
 };
 

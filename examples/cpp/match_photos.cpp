@@ -1,5 +1,5 @@
-// How the second of two photos lies on the first, as such programs are written for ORB:
-// one line differs, and the `#include` of what it names.
+// Registers two photos by a homography, as programs for ORB do: only one line and its
+// `#include` differ.
 #include <exception>
 #include <iostream>
 

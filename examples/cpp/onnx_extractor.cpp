@@ -1,4 +1,4 @@
-// Sparse models on ONNX Runtime, on the CPU.
+// Runs sparse models by ONNX Runtime on the CPU.
 #include <array>
 #include <filesystem>
 
@@ -102,7 +102,7 @@ private:
 
     void read_layout(const std::string& path) {
         layout_.takes_mask = session_.GetInputCount() > 1;
-        const std::vector<std::int64_t> image =  // B, H, W, 3; free ones are -1
+        const std::vector<std::int64_t> image =  // B, H, W, 3; dynamic ones are -1
             session_.GetInputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape();
         if (image[0] > 1)
             throw ModelError(path + " takes " + std::to_string(image[0]) +
@@ -155,7 +155,7 @@ private:
                                       shape.data(), shape.size(), type));
     }
 
-    Ort::Env& environment_ = environment();  // first: it proves that there is an API
+    Ort::Env& environment_ = environment();  // first: it checks that the API exists
     Ort::AllocatorWithDefaultOptions allocator_;
     Ort::MemoryInfo memory_ =
         Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);

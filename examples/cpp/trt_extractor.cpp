@@ -1,4 +1,4 @@
-// Engines of sparse models on the TensorRT C++ API, 8.5 on: named tensors and
+// Runs engines of sparse models by the TensorRT C++ API, 8.5 or later: named tensors and
 // enqueueV3. Not yet run on a GPU.
 #include "trt_extractor.hpp"
 
@@ -14,7 +14,7 @@
 namespace kpextract {
 namespace {
 
-// Keeps what TensorRT says of a failure; it may say so from any thread.
+// Keeps TensorRT's last error, which may come from any thread.
 class Log final : public nvinfer1::ILogger {
 public:
     void log(Severity severity, const nvinfer1::AsciiChar* message) noexcept override {
@@ -38,7 +38,7 @@ std::string read(const std::string& path, const std::string& advice) {
     return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-// What `kpextract build` wrote of an engine.
+// The sidecar of an engine, written by `kpextract build`.
 class Sidecar {
 public:
     explicit Sidecar(const std::string& engine) {
@@ -197,13 +197,13 @@ private:
             layout_.descriptor_depth = CV_16F;
     }
 
-    // Least or most that an input may be.
+    // Returns the smallest or largest shape of an input.
     nvinfer1::Dims end(const char* name, nvinfer1::OptProfileSelector which) const {
         return dynamic_ ? engine_->getProfileShape(name, 0, which)
                         : engine_->getTensorShape(name);
     }
 
-    // All that is ever needed, for one image of the largest size.
+    // Allocates everything, for one image of the largest size.
     void allocate() {
         cudaStream_t stream = nullptr;
         check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
@@ -246,7 +246,7 @@ private:
 
     std::string path_, device_name_;
     int device_ = 0;
-    Log log_;  // outlives what writes into it
+    Log log_;  // outlives its writers
     std::unique_ptr<nvinfer1::IRuntime> runtime_;
     std::unique_ptr<nvinfer1::ICudaEngine> engine_;
     Stream stream_;
@@ -254,7 +254,7 @@ private:
     std::map<std::string, std::size_t> output_sizes_;
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
     bool dynamic_ = false;
-    std::size_t area_ = 0;  // pixels of the present size
+    std::size_t area_ = 0;  // pixels of the current size
     Layout layout_;
     Info info_;
 };

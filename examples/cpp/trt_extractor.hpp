@@ -1,5 +1,5 @@
 // The same extractor on TensorRT or TensorRT-RTX. Not yet run on a GPU: tested with a
-// stand-in for both.
+// fake of both.
 #pragma once
 
 #include "kpextract.hpp"
@@ -9,7 +9,7 @@ namespace kpextract {
 class TrtExtractor : public Extractor {
 public:
     // Loads an .engine file and the .engine.json beside it, both written by
-    // `kpextract build`, on the CUDA device that is the calling thread's.
+    // `kpextract build`, on the current CUDA device of the calling thread.
     // Throws ModelError, InvalidOptionError or BackendUnavailableError.
     explicit TrtExtractor(const std::string& engine_path, const Options& options = {});
 };

@@ -1,4 +1,4 @@
-"""What a Jetson does: engines built on it, latency and power measured, one table row.
+"""Benchmark a Jetson: build engines, measure latency and power, write a table row.
 
     python examples/jetson/benchmark.py
 
@@ -22,31 +22,33 @@ from kpextract.system import gpu
 from kpextract.system.programs import NoAnswerError, output
 
 STOPPED, NO_JETSON, INTERRUPTED = 1, 2, 130  # exit codes
-SETTLE = 1.0  # seconds before power counts: clocks and sensors follow the load
+SETTLE = (
+    1.0  # seconds until clocks and sensors follow the load; power counts after that
+)
 ROWS = "jetson-rows.md"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
         default=Path("jetson-engines"),
-        help="folder that keeps the engines, and the rows (jetson-engines)",
+        help="folder for engines and rows (default: %(default)s)",
     )
     parser.add_argument(
         "--seconds",
         type=float,
         default=10.0,
-        help="that the power is sampled for, idle and with each engine (10)",
+        help="seconds of power samples, idle and per engine (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     if not gpu.is_jetson():
         print(
-            "This is no Jetson: there is neither /etc/nv_tegra_release nor a device "
-            "tree that says so. `kpextract bench` measures any machine.",
+            "This is not a Jetson: neither /etc/nv_tegra_release nor the device tree "
+            "says so. `kpextract bench` measures any machine.",
             file=sys.stderr,
         )
         return NO_JETSON
@@ -61,10 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(folder: Path, seconds: float) -> None:
-    """Measure, print, and add the row to the folder's file.
+    """Measure, print, and append the row to the file in the folder.
 
     Raises:
-        StoppedError: an engine that cannot be built or run.
+        StoppedError: an engine cannot be built or run.
     """
     cells = describe_board()
     print(f"sampling the power while idle, {seconds:g} s")
@@ -74,7 +76,7 @@ def run(folder: Path, seconds: float) -> None:
     for name, engine in built.items():
         print(f"measuring {engine.name}")
         latencies[name] = engines.bench(engine, name)
-        # Apart from the latency: so that tegrastats takes no time from it.
+        # After the latency, so that tegrastats does not slow it down.
         powers[name] = idle and power_while(
             lambda engine=engine: engines.keep_busy(engine, SETTLE + seconds)
         )
@@ -89,7 +91,7 @@ def run(folder: Path, seconds: float) -> None:
 
 
 def describe_board() -> dict[str, str]:
-    """Print what the board is and how it is set; its cells of the row."""
+    """Print the board and its settings, and return their cells of the row."""
     facts, reasons = board.facts()
     for name, value in facts.items():
         print(f"{name.replace('_', ' ')}: {value}")
@@ -98,7 +100,7 @@ def describe_board() -> dict[str, str]:
         state = "locked" if clock.locked else f"now {clock.now}"
         print(f"{name} clock: {clock} MHz, {state}")
     if not clocks:
-        reasons.append("clocks are not known: /sys shows none")
+        reasons.append("clocks are unknown: /sys shows none")
     if any(not clock.locked for clock in clocks.values()):
         reasons.append("clocks move with the load: run sudo jetson_clocks first")
     for reason in reasons:
@@ -114,28 +116,28 @@ def describe_board() -> dict[str, str]:
 
 
 def rest(seconds: float) -> float:
-    """Do nothing; returns when that began."""
+    """Sleep, and return when that began."""
     began = time.monotonic()
     time.sleep(seconds)
     return began
 
 
 def power_while(work: Callable[[], float]) -> Power | None:
-    """The power during a call; None, after a sentence that says why, if not known.
+    """Measure the power during a call; if that fails, print why and return None.
 
     Args:
-        work: returns when it began, by `time.monotonic`; counts from `SETTLE` on.
+        work: returns its start by `time.monotonic`; power counts from `SETTLE` on.
     """
     try:
         with tegrastats() as recording:
             return recording.power(work() + SETTLE)
     except NoPowerError as error:
-        print(f"note: the power is not known: {error}")
+        print(f"note: the power is unknown: {error}")
         return None
 
 
 def provenance(engine: Path, *_: Path) -> dict[str, str]:
-    """What was measured, as the engine's own sidecar says."""
+    """Return the cells of the measured software, from the sidecar of the engine."""
     sidecar = engines.built_with(engine)
     return {
         "TensorRT": sidecar["tensorrt"]["version"],
@@ -146,7 +148,7 @@ def provenance(engine: Path, *_: Path) -> dict[str, str]:
 
 
 def version() -> str:
-    """Of kpextract, with the commit of this checkout where it is one."""
+    """Return the version of kpextract, with the commit of a git checkout."""
     git = ["git", "describe", "--always", "--dirty"]
     try:
         commit = output(git, seconds=10, cwd=Path(__file__).parent).strip()
@@ -156,5 +158,5 @@ def version() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)  # in order with what kpextract says
+    sys.stdout.reconfigure(line_buffering=True)  # in order with the output of kpextract
     sys.exit(main())

@@ -1,6 +1,6 @@
-"""What a Jetson is and how it is set: name, JetPack, power mode, clocks.
+"""Read the name, JetPack, power mode and clocks of a Jetson.
 
-What `kpextract doctor` reads as well is asked of the same functions. Not yet run on a
+Facts that `kpextract doctor` reports come from the same functions. Not yet run on a
 Jetson: tested with recorded texts.
 """
 
@@ -11,31 +11,31 @@ from typing import NamedTuple
 from kpextract.system.inventory import JETSON
 from kpextract.system.programs import NoAnswerError
 
-UNKNOWN = "-"  # in place of what the board does not tell
+UNKNOWN = "-"  # placeholder for facts that the board does not report
 HINTS = {
-    "power_mode": "If sudo nvpmodel -q tells it, run this script as root",
+    "power_mode": "If sudo nvpmodel -q shows it, run this script as root",
     "jetpack": "Without the package nvidia-jetpack, L4T stands for it",
 }
 SYSFS = Path("/sys")
-# Devices of the GPU's clock: Nano, TX2, Xavier, Orin, Thor.
+# GPU clock devices of Nano, TX2, Xavier, Orin and Thor.
 GPU_CLOCK = re.compile(r"57000000\.gpu|gp10b|gv11b|ga10b|17000000\.gpu|gpu-gpc-0")
 
 
 def facts() -> tuple[dict[str, str], list[str]]:
-    """What each of doctor's `JETSON` answers, and a sentence for each that does not."""
+    """Return the answers to doctor's `JETSON`, and a sentence per missing answer."""
     known, reasons = {}, []
     for name, question in JETSON.items():
         try:
             known[name] = question()
         except (NoAnswerError, OSError) as error:
             known[name] = UNKNOWN
-            sentence = f"{name.replace('_', ' ')} is not known: {error}"
+            sentence = f"{name.replace('_', ' ')} is unknown: {error}"
             reasons.append(". ".join(filter(None, (sentence, HINTS.get(name)))))
     return known, reasons
 
 
 class Clock(NamedTuple):
-    """MHz: now, and between which limits the governor moves it."""
+    """A clock in MHz: its current value and the limits of its governor."""
 
     now: int
     least: int
@@ -43,7 +43,7 @@ class Clock(NamedTuple):
 
     @property
     def locked(self) -> bool:
-        """As `jetson_clocks` leaves it."""
+        """Tell whether the clock is fixed, as by `jetson_clocks`."""
         return self.least == self.most
 
     def __str__(self) -> str:
@@ -51,9 +51,9 @@ class Clock(NamedTuple):
 
 
 def clocks(sysfs: Path = SYSFS) -> dict[str, Clock]:
-    """Clocks of "GPU" and "CPU", without those that the kernel does not show.
+    """Return the clocks of "GPU" and "CPU" that the kernel shows.
 
-    Of several groups of cores: the fastest now, the widest limits.
+    Several groups of cores count as one: the fastest now, with the widest limits.
     """
     devices = (sysfs / "class" / "devfreq").glob("*")
     gpu = [device for device in sorted(devices) if GPU_CLOCK.search(device.name)]
@@ -75,7 +75,7 @@ def clocks(sysfs: Path = SYSFS) -> dict[str, Clock]:
 
 
 def _clock(folder: Path, pattern: str, per_mhz: int) -> Clock | None:
-    """None where a file is missing, cannot be read, or holds no number."""
+    """Read a clock; None if a file is missing, unreadable or not a number."""
     try:
         return Clock(
             *(

@@ -1,4 +1,4 @@
-"""The engines that are measured: exported, built and run on the board itself."""
+"""Export, build and run the engines on the board itself."""
 
 import json
 import subprocess
@@ -13,14 +13,14 @@ from kpextract.photos import read_photo
 
 KPEXTRACT = [sys.executable, "-m", "kpextract"]
 MODEL, SIZE, MAX_KEYPOINTS = "small", "640x480", 1000
-PRECISIONS = {"float32": [], "float16": ["--fp16"]}  # options of the export
-PHOTO = Path(__file__).resolve().parents[1] / "street-left.jpg"  # of that size
+PRECISIONS = {"float32": [], "float16": ["--fp16"]}  # options of kpextract export
+PHOTO = Path(__file__).resolve().parents[1] / "street-left.jpg"  # SIZE
 BACKEND = "tensorrt"
-CALLS = 300  # of which the percentiles are
+CALLS = 300  # timed, for the percentiles
 
 
 class StoppedError(KpextractError):
-    """A step that did not work; the message says which, and what to do."""
+    """A failed step; the message says which one, and what to do."""
 
 
 class Latency(NamedTuple):
@@ -36,7 +36,7 @@ def engine_path(folder: Path, precision: str) -> Path:
 
 
 def commands(engine: Path, precision: str) -> list[list[str]]:
-    """Arguments of kpextract that export the model and build its engine."""
+    """Return the kpextract arguments that export the model and build its engine."""
     model = str(engine.with_suffix(".onnx"))
     fixed = ["--size", SIZE, "--batch", "1", "--max-keypoints", str(MAX_KEYPOINTS)]
     precisely = PRECISIONS[precision]
@@ -47,14 +47,14 @@ def commands(engine: Path, precision: str) -> list[list[str]]:
 
 
 def provide(folder: Path, precision: str) -> Path:
-    """The engine of a precision; built unless one is there that still fits.
+    """Return the engine of a precision, and build it if there is none that fits.
 
-    The model is exported anew each time, to the same bytes as long as the bundled model
-    is the same: loading an engine compares it with the model that lies beside it, and
-    with the TensorRT and the GPU that are here.
+    The model is exported each time, to the same bytes as long as the bundled model is
+    the same: loading an engine compares it with the model next to it, and with the
+    TensorRT and GPU of this machine.
 
     Raises:
-        StoppedError: it cannot be exported, built or loaded.
+        StoppedError: the engine cannot be exported, built or loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     engine = engine_path(folder, precision)
@@ -64,9 +64,9 @@ def provide(folder: Path, precision: str) -> Path:
         try:
             load(engine)
         except ModelError as error:
-            print(f"{engine.name} is built again: {error}")
+            print(f"rebuilding {engine.name}: {error}")
         else:
-            print(f"{engine.name} is there and fits")
+            print(f"{engine.name} exists and fits")
             return engine
     print(f"building {engine.name}; this can take minutes")
     print(_run(build, folder), end="")
@@ -74,33 +74,33 @@ def provide(folder: Path, precision: str) -> Path:
 
 
 def load(engine: Path) -> Extractor:
-    """The engine, on the GPU and nothing else."""
+    """Load the engine on the TensorRT backend, without a fallback."""
     return Extractor(str(engine), backend=BACKEND, max_keypoints=MAX_KEYPOINTS)
 
 
 def built_with(engine: Path) -> dict[str, Any]:
-    """The engine's sidecar: model, version, TensorRT, GPU."""
+    """Read the sidecar of the engine: model, version, TensorRT, GPU."""
     return json.loads(sidecar_path(engine).read_text(encoding="utf-8"))
 
 
 def bench(engine: Path, precision: str) -> Latency:
-    """Milliseconds of one image, as `kpextract bench` measures them.
+    """Measure the milliseconds of one image by `kpextract bench`.
 
     Raises:
-        StoppedError: it fails, or something else ran than this engine.
+        StoppedError: bench failed, or ran something other than this engine.
     """
     return read_bench(_run(bench_command(engine), engine.parent), precision)
 
 
 def bench_command(engine: Path) -> list[str]:
-    """Arguments of kpextract that measure an engine."""
+    """Return the kpextract arguments that measure an engine."""
     run = ["bench", str(PHOTO), "--model", str(engine), "--backend", BACKEND, "--json"]
     measured = ["--size", SIZE, "--max-keypoints", str(MAX_KEYPOINTS)]
     return [*run, *measured, "--calls", str(CALLS)]
 
 
 def read_bench(text: str, precision: str) -> Latency:
-    """What `kpextract bench --json` says, if it measured what was asked for."""
+    """Parse the output of `kpextract bench --json`, and check what it measured."""
     result = json.loads(text)
     ran = (result["extractor"]["backend"], result["extractor"]["precision"])
     if ran != (BACKEND, precision):
@@ -113,7 +113,7 @@ def read_bench(text: str, precision: str) -> Latency:
 
 
 def keep_busy(engine: Path, seconds: float) -> float:
-    """One image after the other, for that long; returns when the first one began.
+    """Process images for some seconds, and return when the first one began.
 
     Raises:
         StoppedError: the engine does not run.
@@ -129,13 +129,13 @@ def keep_busy(engine: Path, seconds: float) -> float:
 
 
 def _run(arguments: list[str], folder: Path) -> str:
-    """What a command of kpextract prints; its progress and errors are shown.
+    """Run a kpextract command and return its output; progress and errors are shown.
 
-    Python looks into the working folder first: not the checkout's root, whose kpextract
-    is not the one that is installed.
+    It runs in `folder`, since Python imports from the working directory first, and the
+    kpextract of the checkout is not the installed one.
 
     Raises:
-        StoppedError: it failed, and said why.
+        StoppedError: the command failed and printed why.
     """
     done = subprocess.run(
         [*KPEXTRACT, *arguments],

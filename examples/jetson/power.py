@@ -1,9 +1,9 @@
-"""The power that a Jetson draws, as tegrastats tells it.
+"""Measure the power of a Jetson by tegrastats.
 
-tegrastats prints a line every so often: `VDD_IN 4824mW/4824mW` is what a rail draws now
-and its mean since the start. Older ones leave out `mW`, JetPack 7's has a third value
-(the peak), and without anything to average there may be one. Not yet run on a Jetson:
-tested with recorded lines.
+tegrastats prints lines with entries such as `VDD_IN 4824mW/4824mW`: the current power
+of a rail and its mean since the start. Older versions omit `mW`, JetPack 7 adds a third
+value (the peak), and before there is a mean there may be just one. Not yet run on a
+Jetson: tested with recorded lines.
 """
 
 import re
@@ -20,10 +20,11 @@ from kpextract.errors import KpextractError
 
 COMMAND = "tegrastats"
 INTERVAL = 100  # ms between lines
-STOP_WITHIN = 3.0  # seconds, then it is killed
-AS_ROOT = "As root it may tell: run this script with sudo."
-# What a board draws: the rail at its input or, where none is measured, the sum of those
-# behind it. Of an AGX Orin, VDDQ_VDD2_1V8AO is fed by VIN_SYS_5V0: not counted twice.
+STOP_WITHIN = 3.0  # seconds until it is killed
+AS_ROOT = "It may need root: run this script with sudo."
+# The power of a board: the rail at its input or, if that is not measured, the sum of
+# the rails behind it. On an AGX Orin, VIN_SYS_5V0 feeds VDDQ_VDD2_1V8AO, which is
+# therefore left out.
 TOTALS = (
     ("VIN",),  # Thor's developer kit
     ("VDD_IN",),  # TX1, TX2, Xavier NX, Orin NX and Nano
@@ -36,11 +37,11 @@ RAIL = re.compile(
     r"(?<!\S)([A-Z][A-Z0-9_]*) (-?\d+)(?:mW(?:/-?\d+mW){0,2}|/-?\d+)(?!\S)"
 )
 TEMPERATURE = re.compile(r"(?<!\S)(\w+)@(-?[\d.]+)C(?:/-?[\d.]+C)?(?!\S)")
-NO_SENSOR = {"PMIC"}  # says 50 or 100, whatever the temperature is
+NO_SENSOR = {"PMIC"}  # reports 50 or 100, whatever the temperature
 
 
 class NoPowerError(KpextractError):
-    """The power cannot be told; the message says why and what may help."""
+    """The power is unknown; the message says why and what may help."""
 
 
 class Sample(NamedTuple):
@@ -54,14 +55,14 @@ class Power(NamedTuple):
     """Medians over samples, in milliwatts, and the highest temperature, in Celsius."""
 
     samples: int
-    name: str  # of the rails that `total` is the sum of
+    name: str  # by rail; `total` is their sum
     total: float
     rails: dict[str, float]
     hottest: float | None
 
 
 def parse(line: str) -> Sample:
-    """What a line of tegrastats tells; sensors that are off (-256C) are left out."""
+    """Parse a line of tegrastats; sensors that are off (-256C) are left out."""
     rails = {name: int(now) for name, now in RAIL.findall(line)}
     celsius = {
         name: float(value)
@@ -72,19 +73,19 @@ def parse(line: str) -> Sample:
 
 
 def summarize(samples: list[Sample]) -> Power:
-    """The power over all samples.
+    """Summarize the power over all samples.
 
     Raises:
-        NoPowerError: no sample, or none of `TOTALS` is in all of them.
+        NoPowerError: there is no sample, or none of `TOTALS` is in all of them.
     """
     if not samples:
-        raise NoPowerError(f"{COMMAND} told nothing in time. {AS_ROOT}")
+        raise NoPowerError(f"{COMMAND} printed nothing in time. {AS_ROOT}")
     shared = set.intersection(*(set(sample.rails) for sample in samples))
     rails = next((names for names in TOTALS if shared.issuperset(names)), None)
     if rails is None:
         known = ", ".join(sorted(shared)) or "none"
         raise NoPowerError(
-            f"{COMMAND} names no rail that this script knows as the board's (rails: "
+            f"{COMMAND} shows no rail that this script knows as the board's (rails: "
             f"{known}). {AS_ROOT if not shared else 'Please report its line.'}"
         )
     return Power(
@@ -98,14 +99,14 @@ def summarize(samples: list[Sample]) -> Power:
 
 @dataclass
 class Recording:
-    """What tegrastats has printed so far; `stop` ends it and is safe to call again."""
+    """A running tegrastats and its samples; `stop` may be called more than once."""
 
     process: subprocess.Popen[str]
     _samples: list[tuple[float, Sample]] = field(default_factory=list)
-    _other: list[str] = field(default_factory=list)  # lines without a rail
+    _other: list[str] = field(default_factory=list)  # lines without rails
 
     def read(self) -> None:
-        """Until tegrastats ends; runs in a thread of its own."""
+        """Read until tegrastats ends; runs in a thread of its own."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             sample = parse(line)
@@ -115,14 +116,14 @@ class Recording:
                 self._other.append(line.strip())
 
     def power(self, since: float) -> Power:
-        """Of the samples from `since` (`time.monotonic()`) on.
+        """Return the power of the samples since `since` (`time.monotonic()`).
 
         Raises:
-            NoPowerError: there are none.
+            NoPowerError: there are no such samples.
         """
         if not self._samples and self._other:
             raise NoPowerError(
-                f"{COMMAND} told no power but {self._other[-1][:100]!r}. {AS_ROOT}"
+                f"{COMMAND} printed {self._other[-1][:100]!r}, not the power. {AS_ROOT}"
             )
         return summarize([sample for at, sample in self._samples if at >= since])
 
@@ -137,10 +138,10 @@ class Recording:
 
 @contextmanager
 def tegrastats() -> Iterator[Recording]:
-    """A recording that runs as long as the block does, however that ends.
+    """Record while the block runs, and stop however it ends.
 
     Raises:
-        NoPowerError: tegrastats is not here, or may not be run.
+        NoPowerError: tegrastats is not installed, or this user may not run it.
     """
     try:
         process = subprocess.Popen(

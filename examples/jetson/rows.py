@@ -1,4 +1,4 @@
-"""The row of a board in the community's table, and the report on the screen."""
+"""Write the row of a board for the community's table, and the report for the screen."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def measured(
     idle: Power | None,
     powers: Mapping[str, Power | None],
 ) -> dict[str, str]:
-    """The cells that are measured; `UNKNOWN` where the power could not be told."""
+    """Return the measured cells; `UNKNOWN` for power that is unknown."""
     known = [power for power in (idle, *powers.values()) if power]
     hottest = [power.hottest for power in known if power.hottest is not None]
     cells = {
@@ -52,7 +52,7 @@ def milliwatts(power: Power | None) -> str:
 
 
 def row(cells: Mapping[str, str]) -> str:
-    """A line of the table, of a cell for each of `COLUMNS`."""
+    """Return a line of the table, with one cell per column of `COLUMNS`."""
     return line([cells[name].replace("|", "/") for name in COLUMNS])
 
 
@@ -61,7 +61,7 @@ def line(cells: Sequence[str]) -> str:
 
 
 def append(path: Path, text: str) -> None:
-    """Add a row to a file of its own, which begins with the table's head."""
+    """Append a row to a file, which begins with the header of the table."""
     head = "" if path.exists() else f"{line(COLUMNS)}\n{line(['---'] * len(COLUMNS))}\n"
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{head}{text}\n")
@@ -72,7 +72,7 @@ def report(
     idle: Power | None,
     powers: Mapping[str, Power | None],
 ) -> str:
-    """Latency and power of each engine as text, medians of each rail, temperature."""
+    """Return latency, power, rails and temperature of each engine as text."""
     head = ("engine", "p50 ms", "p90 ms", "p99 ms", "running mW", "idle mW", "more mW")
     lines = [head]
     for name, latency in latencies.items():

@@ -27,7 +27,7 @@ def main():
 
 
 def align(image0, image1):
-    """The homography from image0 to image1, its inliers and a picture of them."""
+    """Return the homography from image0 to image1, its inliers and their picture."""
     detector = cv2.ORB_create(nfeatures=1000)
     keypoints0, descriptors0 = detector.detectAndCompute(image0, None)
     keypoints1, descriptors1 = detector.detectAndCompute(image1, None)

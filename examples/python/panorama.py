@@ -2,7 +2,7 @@
 
     python examples/python/panorama.py a.jpg b.jpg --out panorama.jpg
 
-Exact where the camera only turned, or where the scene is flat.
+Exact for a purely rotating camera or a flat scene.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import numpy as np
 
 from kpextract import Extractor, match
 
-THRESHOLD = 3.0  # pixels that a match may be off the homography
+THRESHOLD = 3.0  # pixels, max reprojection error of a match
 
 
 def main():
@@ -29,7 +29,7 @@ def main():
 
 
 def find_homography(image0, image1):
-    """(3, 3) from image0 to image1, and which matches agree with it, (M,) bool."""
+    """Return the (3, 3) homography from image0 to image1 and its (M,) bool inliers."""
     extractor = Extractor(max_keypoints=2048)
     features0, features1 = extractor.detect_batch([image0, image1])
     pairs = match(features0, features1, max_ratio=0.95)
@@ -45,7 +45,7 @@ def find_homography(image0, image1):
 
 
 def stitch(image0, image1, homography):
-    """image0 warped onto image1, on a canvas that holds both."""
+    """Warp image0 onto image1, on a canvas that holds both."""
     corners = np.concatenate(
         [cv2.perspectiveTransform(outline(image0), homography), outline(image1)]
     )
@@ -54,7 +54,7 @@ def stitch(image0, image1, homography):
     to_canvas = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64)
     size = (right - left + 1, bottom - top + 1)
 
-    total, weights = 0.0, 1e-12  # not 0 where there is no photo
+    total, weights = 0.0, 1e-12  # no division by 0 outside the photos
     for image, warp in ((image0, to_canvas @ homography), (image1, to_canvas)):
         weight = cv2.warpPerspective(distance_to_edge(image), warp, size)[..., None]
         total = total + weight * cv2.warpPerspective(image, warp, size)
@@ -63,16 +63,16 @@ def stitch(image0, image1, homography):
 
 
 def outline(image):
-    """(1, 4, 2) float32, its corner pixels."""
+    """Return the corner pixels of an image, (1, 4, 2) float32."""
     height, width = image.shape[:2]
     right, bottom = width - 1, height - 1
     return np.array([[[0, 0], [right, 0], [right, bottom], [0, bottom]]], np.float32)
 
 
 def distance_to_edge(image):
-    """(H, W) float32 in (0, 1], the weight of each pixel where photos overlap.
+    """Return the blending weight of each pixel, (H, W) float32 in (0, 1].
 
-    Its power makes the change short, so that what does not fit is not seen twice.
+    The power keeps the transition short, so that misaligned parts do not show twice.
     """
     inside = np.pad(np.ones(image.shape[:2], np.uint8), 1)
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]

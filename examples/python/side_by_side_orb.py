@@ -14,14 +14,15 @@ import numpy as np
 from kpextract import Extractor, Features
 from kpextract.draw import draw_caption, draw_matches
 
-THRESHOLD = 3.0  # max reprojection error of an inlier, pixels
+THRESHOLD = 3.0  # pixels, max reprojection error of an inlier
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photo0", nargs="?", default="examples/street-left.jpg")
     parser.add_argument("photo1", nargs="?", default="examples/street-right.jpg")
-    parser.add_argument("--max-keypoints", type=int, default=1000)
+    help_text = "keypoints per photo (default: %(default)s)"
+    parser.add_argument("--max-keypoints", type=int, default=1000, help=help_text)
     parser.add_argument("--out", default="side_by_side.jpg")
     options = parser.parse_args()
 
@@ -45,7 +46,7 @@ def main():
 
 
 def detect(detector, image):
-    """Return the `Features` of an Extractor or of any cv2.Feature2D, best first."""
+    """Return the `Features` of an Extractor or any cv2.Feature2D, best first."""
     keypoints, descriptors = detector.detectAndCompute(image, None)
     order = np.argsort([-keypoint.response for keypoint in keypoints], kind="stable")
     points = np.array([keypoints[index].pt for index in order], np.float32)
@@ -56,7 +57,7 @@ def detect(detector, image):
 
 
 def match_mutual(features0, features1, norm):
-    """Return (M, 2) mutual nearest neighbors and (M,) bool, inliers of a homography."""
+    """Return (M, 2) mutual nearest neighbors and the (M,) bool homography inliers."""
     matcher = cv2.BFMatcher(norm, crossCheck=True)
     found = matcher.match(features0.descriptors, features1.descriptors)
     pairs = np.array([(match.queryIdx, match.trainIdx) for match in found])

@@ -1,8 +1,9 @@
-"""Disparity and depth of the keypoints of a rectified pair.
+"""Measure the disparity and depth of keypoints in a rectified pair.
 
     python examples/python/stereo.py left.png right.png --focal 700 --baseline 0.12
 
-Rectified: a point lies in the same row of both photos, so only that row is searched.
+In a rectified pair, a point lies in the same row of both photos; only that row is
+searched.
 """
 
 import argparse
@@ -12,26 +13,33 @@ import numpy as np
 
 from kpextract import Extractor
 
-ROW_TOLERANCE = 1.5  # pixels between the rows of two keypoints of one point
-MIN_SIMILARITY = 0.7  # cosine of a match
-WINDOW = 9  # pixels a side, compared around both keypoints of a match
-REACH = 3  # pixels by which the comparison may move a disparity
+ROW_TOLERANCE = 1.5  # pixels, max row difference of a match
+MIN_SIMILARITY = 0.7  # min cosine of a match
+WINDOW = 9  # pixels, side of the patches compared around a match
+REACH = 3  # pixels, max change of a disparity by the comparison
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("left", nargs="?", default="examples/stereo/aloe-left.jpg")
     parser.add_argument("right", nargs="?", default="examples/stereo/aloe-right.jpg")
-    parser.add_argument("--max-disparity", type=float, default=128, help="in pixels")
-    parser.add_argument("--focal", type=float, help="in pixels, for the depth")
-    parser.add_argument("--baseline", type=float, help="between the cameras, in meters")
+    help_text = "largest disparity in pixels (default: %(default)s)"
+    parser.add_argument("--max-disparity", type=float, default=128, help=help_text)
+    parser.add_argument(
+        "--focal", type=float, help="focal length in pixels (default: no depth)"
+    )
+    help_text = "distance of the cameras in meters (default: no depth)"
+    parser.add_argument("--baseline", type=float, help=help_text)
     parser.add_argument(
         "--offset",
         type=float,
         default=0.0,
-        help="x of the principal points, right minus left, in pixels (0)",
+        help="right minus left principal point x in pixels (default: %(default)s)",
     )
-    parser.add_argument("--truth", help="picture of the true disparities of the left")
+    help_text = (
+        "image of the true disparities of the left photo (default: no comparison)"
+    )
+    parser.add_argument("--truth", help=help_text)
     parser.add_argument("--out", default="stereo.jpg")
     options = parser.parse_args()
 
@@ -51,7 +59,7 @@ def main():
 
 
 def match_rows(left, right, max_disparity):
-    """Points of the left photo (M, 2) and their disparities (M,), both in pixels."""
+    """Return points of the left photo (M, 2) and their disparities (M,), in pixels."""
     extractor = Extractor(max_keypoints=None)
     features0, features1 = extractor.detect_batch([left, right])
     x0, y0 = features0.keypoints.T[:, :, None]
@@ -70,11 +78,11 @@ def match_rows(left, right, max_disparity):
 
 
 def refine(left, right, points, disparity):
-    """Disparities (M,) at which windows around the points agree best.
+    """Refine disparities (M,) to where the patches around the points agree best.
 
-    Keypoints of the two photos are found on their own; the photos themselves say more
-    exactly where one is in the other. A parabola through the least difference and its
-    two neighbors gives the fraction of a pixel.
+    The keypoints of the two photos are detected independently; comparing the photos is
+    more exact. A parabola through the smallest difference and its two neighbors gives
+    the fraction of a pixel.
     """
     window0 = windows(left, points)
     steps = np.arange(-REACH, REACH + 1)
@@ -93,7 +101,7 @@ def refine(left, right, points, disparity):
 
 
 def windows(image, points):
-    """(M, WINDOW * WINDOW) gray values around sub-pixel points, about their mean."""
+    """Return (M, WINDOW * WINDOW) zero-mean gray values around subpixel points."""
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32)
     reach = np.arange(WINDOW, dtype=np.float32) - WINDOW // 2
     across, down = (axis.ravel() for axis in np.meshgrid(reach, reach))
@@ -103,10 +111,10 @@ def windows(image, points):
 
 
 def depth(disparity, focal, baseline, offset=0.0):
-    """In the unit of the baseline; inf where the disparity is nothing.
+    """Return the depth in the unit of the baseline; inf for a disparity of 0.
 
     Args:
-        disparity, focal: in pixels.
+        disparity, focal: pixels.
         offset: x of the right principal point minus that of the left, in pixels. 0
             after cv2.stereoRectify with CALIB_ZERO_DISPARITY; not 0 where one photo was
             cropped more than the other (`doffs` of the Middlebury data).
@@ -116,12 +124,12 @@ def depth(disparity, focal, baseline, offset=0.0):
 
 
 def errors(points, disparity, truth, width):
-    """Pixels by which disparities are off, of the points where the truth is known.
+    """Return the errors of disparities in pixels, for points with a known truth.
 
     Args:
-        truth: (H, W) in its own pixels, 0 where not known; it may be larger than the
+        truth: (H, W) in its own pixels, 0 where unknown; it may be larger than the
             left photo.
-        width: of the left photo.
+        width: width of the left photo.
     """
     scale = truth.shape[1] / width
     columns, rows = np.rint(scale * (points + 0.5) - 0.5).astype(int).T
@@ -130,7 +138,7 @@ def errors(points, disparity, truth, width):
 
 
 def draw_disparity(image, points, disparity):
-    """A dot on each point, from blue (far) to red (near)."""
+    """Draw a dot on each point, from blue (far) to red (near)."""
     canvas = cv2.addWeighted(image, 0.4, np.zeros_like(image), 0, 0)
     far, near = np.percentile(disparity, [1, 99])
     shade = np.clip((disparity - far) / max(near - far, 1e-6), 0, 1)

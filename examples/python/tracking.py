@@ -1,8 +1,8 @@
-"""Follow keypoints through moving frames and compare with the motion, which is known.
+"""Track keypoints through moving frames, and compare with the known motion.
 
     python examples/python/tracking.py photo.jpg --out tracks.jpg
 
-The frames are the photo turned, zoomed and shifted a little more from one to the next.
+The frames are the photo rotated, zoomed and shifted, a little more in each frame.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from kpextract.draw import draw_tracks
 from kpextract.video import Tracker
 
 FRAMES = 12
-MARGIN = 0.125  # of each side of the photo, cut off: what moves in is not black
+MARGIN = 0.125  # share of each side that is cropped, so that no black border moves in
 
 
 def main():
@@ -39,7 +39,7 @@ def main():
 
 
 def frames(photo, count):
-    """Views of a photo under `homography`, each smaller than the photo by a margin."""
+    """Yield views of a photo under `homography`, each cropped by a margin."""
     height, width = photo.shape[:2]
     left, top = round(MARGIN * width), round(MARGIN * height)
     to_view = np.array([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]])
@@ -51,7 +51,7 @@ def frames(photo, count):
 
 
 def homography(step, size):
-    """(3, 3) from pixels of frame 0 to pixels of frame `step`."""
+    """Return the (3, 3) homography from frame 0 to frame `step`."""
     middle_x, middle_y = size[0] / 2, size[1] / 2
     turn = cv2.getRotationMatrix2D((middle_x, middle_y), -1.5 * step, 1.01**step)
     turn[:, 2] += [-3 * step, 2 * step]
@@ -59,7 +59,7 @@ def homography(step, size):
 
 
 def move(point, step0, step1, shape):
-    """Where a point of frame `step0` lies in frame `step1`."""
+    """Return where a point of frame `step0` lies in frame `step1`."""
     size = (shape[1], shape[0])
     between = homography(step1, size) @ np.linalg.inv(homography(step0, size))
     return cv2.perspectiveTransform(np.array([[point]], np.float64), between)[0, 0]

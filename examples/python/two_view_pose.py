@@ -1,8 +1,9 @@
-"""How did a calibrated camera move between two photos? Essential matrix and pose.
+"""Estimate the motion of a calibrated camera between two photos.
 
     python examples/python/two_view_pose.py a.jpg b.jpg --focal 700 --out pose.jpg
 
-Two photos tell the direction of the motion, not its length.
+The pose follows from the essential matrix. Two photos give the direction of the motion,
+not its length.
 """
 
 import argparse
@@ -13,17 +14,18 @@ import numpy as np
 from kpextract import Extractor, match
 from kpextract.draw import INLIER, OUTLIER
 
-THRESHOLD = 1.0  # pixels that a match may be off its epipolar line
-CONFIDENCE = 0.999  # that the best sample was found
-FARTHEST = 1e4  # baselines; recoverPose drops points beyond 50 unless told otherwise
-ALOE_FOCAL = 3740 / 2  # pixels; the sample pair is at half of Middlebury's full size
+THRESHOLD = 1.0  # pixels, max distance of a match from its epipolar line
+CONFIDENCE = 0.999  # probability of having drawn a good sample
+FARTHEST = 1e4  # baselines; recoverPose drops points beyond 50 by default
+ALOE_FOCAL = 3740 / 2  # pixels; the sample pair has half of Middlebury's full size
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photo0", nargs="?", default="examples/stereo/aloe-left.jpg")
     parser.add_argument("photo1", nargs="?", default="examples/stereo/aloe-right.jpg")
-    parser.add_argument("--focal", type=float, default=ALOE_FOCAL, help="in pixels")
+    help_text = "focal length in pixels (default: %(default)s)"
+    parser.add_argument("--focal", type=float, default=ALOE_FOCAL, help=help_text)
     parser.add_argument("--out", default="pose.jpg")
     options = parser.parse_args()
 
@@ -41,7 +43,7 @@ def main():
 
 
 def camera_matrix(focal, image_size):
-    """(3, 3) of a camera that looks through the middle of its image."""
+    """Return the (3, 3) camera matrix with the principal point at the center."""
     width, height = image_size
     return np.array(
         [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]
@@ -49,11 +51,11 @@ def camera_matrix(focal, image_size):
 
 
 def relative_pose(points0, points1, camera):
-    """Pose of view 1, for which x1 = rotation @ x0 + translation.
+    """Estimate the pose of view 1, with x1 = rotation @ x0 + translation.
 
     Args:
         points0, points1: (M, 2) matched pixels.
-        camera: (3, 3), the same for both views.
+        camera: (3, 3) matrix of both views.
 
     Returns:
         rotation: (3, 3).
@@ -72,7 +74,7 @@ def relative_pose(points0, points1, camera):
 
 
 def draw_motion(image, points0, points1, inliers):
-    """Lines from where points are to where the other view has them; inliers green."""
+    """Draw lines from points to their positions in the other view, inliers in green."""
     canvas = cv2.addWeighted(image, 0.4, np.zeros_like(image), 0, 0)
     for start, end, inlier in zip(points0, points1, inliers, strict=True):
         start, end = (np.rint(point).astype(int).tolist() for point in (start, end))
@@ -83,7 +85,7 @@ def draw_motion(image, points0, points1, inliers):
 
 
 def angle(rotation):
-    """Of a rotation, in degrees."""
+    """Return the angle of a rotation in degrees."""
     return np.degrees(np.linalg.norm(cv2.Rodrigues(rotation)[0]))
 
 

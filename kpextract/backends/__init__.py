@@ -1,4 +1,4 @@
-"""What runs a model: which backends there are, and which one a model gets."""
+"""Registry of backends and the choice of the one that runs a model."""
 
 import logging
 from importlib import import_module
@@ -26,16 +26,17 @@ def check_backend(name: str) -> None:
 
 
 def open_backend(model: ModelFile, name: str, num_threads: int | None) -> Backend:
-    """Load a model.
+    """Load a model into a backend.
 
     Args:
-        name: one of `BACKENDS`, or "auto" for the best that runs here.
-        num_threads: of one call on the CPU; None leaves it to the runtime.
+        name: one of `BACKENDS`, or "auto" for the best one that runs here.
+        num_threads: CPU threads per call; None leaves the choice to the runtime.
 
     Raises:
-        BackendUnavailableError: it cannot run here; the message has the install line.
-        InvalidOptionError: it does not run such files.
-        ModelError: the file is not a model that it can run.
+        BackendUnavailableError: the backend cannot run here; the message has the
+            install line.
+        InvalidOptionError: the backend does not run this kind of file.
+        ModelError: the file is not a model that the backend can run.
     """
     engine = model.path.suffix == ENGINE
     if name == "auto":
@@ -88,7 +89,7 @@ def _module(name: str) -> ModuleType:
 def backend_status() -> dict[str, str]:
     """Return what is installed for each backend, or how to install it.
 
-    That a GPU provider is installed is no proof that it runs: `kpextract doctor` tries.
+    An installed GPU provider may still fail to run: `kpextract doctor` tries it.
     """
     status = {}
     for name in TABLE:

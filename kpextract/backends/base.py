@@ -1,4 +1,4 @@
-"""What a backend is. It sees arrays only: pixels in, maps or keypoints out."""
+"""The interface of a backend, which sees arrays only: pixels in, maps or rows out."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,9 +7,10 @@ import numpy as np
 
 from kpextract.backends.stages import UNTIMED, Stopwatch
 from kpextract.decode import DenseMaps, SparseRows
+from kpextract.features import ModelId
 from kpextract.refinement import Refinement
 
-OVERLAPPED = 2  # frames in flight: one is in the network, the host has the other
+OVERLAPPED = 2  # frames in flight: one in the network, one on the host
 Outputs = DenseMaps | SparseRows
 
 
@@ -19,8 +20,8 @@ class Batch:
 
     Attributes:
         images: (B, H, W, 3) uint8 BGR, H and W multiples of 8.
-        masks: (B, H, W) uint8, non-zero where keypoints are allowed; given if and only
-            if the model takes it.
+        masks: (B, H, W) uint8, non-zero where keypoints are allowed; present if and
+            only if the model has a mask input.
     """
 
     images: np.ndarray
@@ -37,25 +38,25 @@ class Batch:
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """What really runs; a backend checks it against what the runtime reports."""
+    """What actually runs, checked against what the runtime reports."""
 
     backend: str
     device: str
     precision: str
-    model_version: str
+    model: ModelId
 
 
 class Backend(Protocol):
     """Runs batches; safe to call from several threads at once.
 
     Attributes:
-        info: what really runs.
-        outputs: type of what `infer` returns.
-        takes_mask: the model has a mask input; only one that decodes by itself may.
-        takes_half: there is an image of which the model takes both it and its half.
-        descriptor_dim: values of a descriptor (D).
-        refinement: of a dense model's keypoints; None for a model without, or one that
-            decodes by itself.
+        info: what actually runs.
+        outputs: type that `infer` returns.
+        takes_mask: the model has a mask input; only sparse models may.
+        takes_half: the model accepts some image at both full and half size.
+        descriptor_dim: values per descriptor (D).
+        refinement: sub-pixel refinement of a dense model; None for a model without one
+            and for sparse models.
     """
 
     info: BackendInfo
@@ -72,14 +73,16 @@ class Backend(Protocol):
         """Run the model on a batch.
 
         Args:
-            batch: any number of images of a size that the model takes.
-            watch: stopped after each of `STAGES` that there is. Then nothing overlaps,
-                and TensorRT launches no CUDA graph, so it may be slower.
+            batch: any number of images of a size that the model accepts.
+            watch: stopped after each of `STAGES` that the backend has. Timed stages do
+                not overlap and TensorRT launches no CUDA graph, so a timed call may be
+                slower.
 
         Raises:
-            InvalidImageError: a size that the model does not take.
-            BackendUnavailableError: the GPU failed.
+            InvalidImageError: the model does not accept this size.
+            BackendUnavailableError: the GPU or the runtime failed.
+            OutOfMemoryError: the runtime got no memory for this batch.
         """
 
     def for_stream(self) -> tuple["Backend", int]:
-        """Return a backend for frames in a row, of equal results, and its threads."""
+        """Return a backend for streams, with equal results, and its thread count."""

@@ -1,4 +1,4 @@
-"""What an engine needs of CUDA: the few calls that two packages can answer."""
+"""The few CUDA calls that an engine needs, answered by either of two packages."""
 
 import ctypes
 import functools
@@ -19,9 +19,9 @@ INSTALL = (
 
 @dataclass(frozen=True)
 class Owned:
-    """Memory, a stream or a graph, by its address or handle.
+    """Memory, a stream or a graph, identified by its address or handle.
 
-    `free` is called once, inside `Device.active`, and by nothing but the owner.
+    `free` is called once, inside `Device.active`, and only by the owner.
     """
 
     handle: int
@@ -29,15 +29,15 @@ class Owned:
 
 
 class Device(Protocol):
-    """One GPU. Everything but its attributes is used inside `active` only.
+    """One GPU; everything but its attributes is used inside `active` only.
 
-    A failing call raises BackendUnavailableError with CUDA's own name of the error.
-    Copies and launches return at once; what they touch must stay until `synchronize`.
+    A failing call raises BackendUnavailableError with CUDA's name for the error. Copies
+    and launches are asynchronous: the memory they touch must live until `synchronize`.
 
     Attributes:
         name: as the driver reports it.
         compute_capability: like "8.7".
-        graphs: `capture` and `launch` work.
+        graphs: whether `capture` and `launch` work.
     """
 
     name: str
@@ -45,53 +45,53 @@ class Device(Protocol):
     graphs: bool
 
     def active(self) -> AbstractContextManager[None]:
-        """The device's primary context is this thread's inside the block.
+        """Make the device's primary context current in this thread.
 
-        The primary context is the one that ONNX Runtime and PyTorch use as well.
+        ONNX Runtime and PyTorch use the primary context as well.
         """
 
     def memory(self) -> tuple[int, int]:
-        """Bytes free and in all."""
+        """Return free and total memory in bytes."""
 
     def alloc(self, size: int) -> Owned:
-        """`size` bytes on the device."""
+        """Allocate `size` bytes on the device."""
 
     def pinned(self, size: int) -> Owned:
-        """`size` bytes on the host that the device copies from and to by itself."""
+        """Allocate `size` bytes of pinned host memory."""
 
     def stream(self) -> Owned:
-        """A queue of its own, which waits for no other."""
+        """Create a stream that does not synchronize with the default stream."""
 
     def to_device(self, target: int, source: int, size: int, stream: int) -> None:
-        """Copy `size` bytes of pinned memory."""
+        """Copy `size` bytes from pinned memory to the device."""
 
     def to_host(self, target: int, source: int, size: int, stream: int) -> None:
-        """Copy `size` bytes to pinned memory."""
+        """Copy `size` bytes from the device to pinned memory."""
 
     def synchronize(self, stream: int) -> None:
-        """Wait until all that was put into `stream` is done."""
+        """Wait until all work in `stream` is done."""
 
     def capture(self, stream: int, enqueue: Callable[[], None]) -> Owned:
-        """The work that `enqueue` puts into `stream`, as a graph; none of it is run."""
+        """Capture the work that `enqueue` puts into `stream`, without running it."""
 
     def launch(self, graph: int, stream: int) -> None:
-        """Put the work of a graph into `stream`."""
+        """Launch a graph in `stream`."""
 
 
 def host_array(address: int, size: int) -> np.ndarray:
-    """Pinned memory as (size,) uint8; valid until it is freed."""
+    """Return pinned memory as (size,) uint8, valid until it is freed."""
     return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
 
 @functools.cache
 def open_device() -> Device:
-    """The first GPU, through pycuda where it is installed, else through cuda-python.
+    """Return the first GPU, through pycuda if installed, else cuda-python.
 
-    One for the life of the process: pycuda leaves a primary context that it lets go of
-    current in the thread.
+    There is one per process: pycuda leaves a primary context that it releases current
+    in the thread.
 
     Raises:
-        BackendUnavailableError: neither is installed, or the one that is finds no GPU.
+        BackendUnavailableError: neither is installed, or there is no GPU.
     """
     from kpextract.backends.cuda_python_device import CudaPythonDevice
     from kpextract.backends.pycuda_device import PycudaDevice

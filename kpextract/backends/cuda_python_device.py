@@ -1,7 +1,7 @@
 """The GPU through cuda-python, NVIDIA's own bindings.
 
-On a GPU (NVIDIA H200) only the device's name and memory have been asked for; buffers,
-streams and graphs have not yet run on one.
+On a GPU (NVIDIA H200) only the queries of the device's name and memory have run;
+buffers, streams and graphs have not yet run on one.
 """
 
 import importlib
@@ -12,12 +12,12 @@ from typing import Any
 from kpextract.backends.cuda import Owned
 from kpextract.errors import BackendUnavailableError
 
-# The driver's functions: since cuda-python 12.6, and before.
+# Module of the driver functions: since cuda-python 12.6, and before.
 MODULES = ("cuda.bindings.driver", "cuda.cuda")
 
 
 def import_driver() -> Any:
-    """cuda-python's module of the driver's functions.
+    """Import cuda-python's module of driver functions.
 
     Raises:
         ModuleNotFoundError: cuda-python is not installed.
@@ -31,7 +31,7 @@ def import_driver() -> Any:
 
 
 class CudaPythonDevice:
-    """`Device` with cuda-python."""
+    """`Device` on top of cuda-python."""
 
     graphs = True
 
@@ -51,7 +51,7 @@ class CudaPythonDevice:
             reason = " ".join(str(error).split())
             raise BackendUnavailableError(
                 f"cuda-python finds no NVIDIA driver ({reason}). "
-                "Install the driver; kpextract doctor says more."
+                "Install the driver; kpextract doctor shows details."
             ) from error
         device = self._call("cuDeviceGet", 0)
         attribute = self._cuda.CUdevice_attribute
@@ -65,16 +65,16 @@ class CudaPythonDevice:
         name: bytes = self._call("cuDeviceGetName", 256, device)
         self.name = name.partition(b"\0")[0].decode()
         self.compute_capability = f"{major}.{minor}"
-        # Kept for the life of the process, as CUDA's own runtime keeps it.
+        # Kept for the life of the process, as the CUDA runtime does.
         self._context = self._call("cuDevicePrimaryCtxRetain", device)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """What a function of the driver gives; its status is an error or nothing."""
+        """Call a driver function; return its values, or raise for its status."""
         status, *values = getattr(self._cuda, name)(*arguments)
         if int(status):
             raise BackendUnavailableError(
                 f"the GPU failed: {name} says {status.name} (cuda-python). "
-                "kpextract doctor says what is usable here."
+                "kpextract doctor shows what is usable here."
             )
         return values[0] if len(values) == 1 else tuple(values)
 

@@ -1,4 +1,4 @@
-"""What backends for ONNX graphs share."""
+"""The common part of the backends for ONNX graphs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,17 +9,20 @@ from kpextract.backends.stages import UNTIMED, Stopwatch
 from kpextract.backends.strips import cut, find_strips, join_strips
 from kpextract.decode import OUTPUTS, DenseMaps, SparseRows
 from kpextract.errors import ModelError
+from kpextract.features import ModelId
 from kpextract.modelfile import ModelFile
+
+SHA256_DIGITS = 12  # of a hash, that tell models apart
 
 
 class GraphBackend(ABC):
-    """Runs batches of any number of images of any size, in calls that the graph takes.
+    """Base of backends that split batches into calls that the graph accepts.
 
     A subclass sets both attributes.
     """
 
     _limits: Limits
-    _reach: int | None  # of `known_reach`; None never cuts images into strips
+    _reach: int | None  # from `known_reach`; None never cuts images into strips
 
     @property
     def takes_half(self) -> bool:
@@ -32,7 +35,7 @@ class GraphBackend(ABC):
         return join([self._run(part, watch) for part in parts], len(batch))
 
     def _run(self, batch: Batch, watch: Stopwatch) -> Outputs:
-        """Run a batch that the graph takes, in strips if its images are too large."""
+        """Run a batch that the graph accepts, in strips if its images are too large."""
         shape = batch.images.shape
         strips = find_strips(shape, self._reach)
         if not strips:
@@ -45,13 +48,30 @@ class GraphBackend(ABC):
         """Run the graph once."""
 
 
+def identity_of(model: ModelFile, metadata: Mapping[str, str]) -> ModelId:
+    """Return which weights a graph has.
+
+    Raises:
+        ModelError: the metadata do not say.
+    """
+    version = metadata.get("kpextract.version")
+    if version is None:
+        raise ModelError(
+            f"{model.path} is not a kpextract model: its metadata lack "
+            "kpextract.version. Give an .onnx file written by kpextract export."
+        )
+    sha256 = metadata.get("kpextract.sha256", "")
+    name = metadata.get("kpextract.name", model.name)
+    return ModelId(name, version, sha256[:SHA256_DIGITS])
+
+
 def outputs_of(
     model: ModelFile, metadata: Mapping[str, str]
 ) -> type[DenseMaps] | type[SparseRows]:
-    """Return the type of what a graph gives.
+    """Return the type of a graph's outputs.
 
     Raises:
-        ModelError: it is not a graph of ours.
+        ModelError: the graph was not written by kpextract.
     """
     kind = metadata.get("kpextract.kind")
     if kind not in OUTPUTS:

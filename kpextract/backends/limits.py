@@ -1,4 +1,4 @@
-"""The shapes that a model takes, where it does not take all."""
+"""The range of input shapes that a model accepts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from kpextract.image import STRIDE
 
 @dataclass(frozen=True)
 class Limits:
-    """Least and most (batch, height, width) of one call, in images and pixels.
+    """Min and max (batch, height, width) of one call, in images and pixels.
 
-    A fixed dimension has both equal; None as `most` is no limit.
+    A fixed dimension has both equal; None in `most` means no limit.
     """
 
     least: tuple[int, int, int] = (1, STRIDE, STRIDE)
@@ -22,7 +22,7 @@ class Limits:
 
     @property
     def allow_half(self) -> bool:
-        """Whether there is an image of which both it and its half may be given."""
+        """Whether some image is accepted at both full and half size."""
         return all(
             high is None or high // 2 > low - STRIDE  # padded to the stride
             for low, high in zip(self.least[1:], self.most[1:], strict=True)
@@ -45,7 +45,7 @@ class Limits:
         )
 
     def _allowed(self) -> str:
-        """Sizes as a person reads them."""
+        """Return the allowed sizes in words."""
         least = f"{self.least[2]}x{self.least[1]}"
         if self.most[1:] == self.least[1:]:
             return f"of {least} only"
@@ -54,19 +54,19 @@ class Limits:
 
     @classmethod
     def of(cls, shape: Sequence[int | None]) -> "Limits":
-        """Return those of an input (B, H, W, 3); None for a side that is free."""
+        """Return the limits of an input (B, H, W, 3), None for a dynamic dimension."""
         batch, height, width = shape[:3]
         least = (batch or 1, height or STRIDE, width or STRIDE)
         return cls(least, (batch, height, width))
 
     def split(self, batch: Batch) -> list[Batch]:
-        """Return the batch as those of which the model takes each in one call.
+        """Split a batch into batches that the model accepts in one call each.
 
-        The last one is filled up with its last image where the model asks for more
-        images than there are; `join` drops what comes of them.
+        The last batch is filled up with copies of its last image if the model needs
+        more images; `join` drops their results.
 
         Raises:
-            InvalidImageError: a size that the model does not take.
+            InvalidImageError: the model does not accept this size.
         """
         self._check(batch.images)
         at_once = self.most[0] or len(batch)
@@ -85,7 +85,7 @@ class Limits:
 
 
 def join(results: Sequence[Outputs], count: int) -> Outputs:
-    """Return the results of `Limits.split`'s batches as one, of `count` images."""
+    """Join the results of the batches of `Limits.split` into one for `count` images."""
     (first, *others) = results
     if not others:
         return type(first)(*(array[:count] for array in first))

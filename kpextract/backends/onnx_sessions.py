@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime: arrays in, arrays out, with a stop after each stage."""
+"""ONNX Runtime sessions: arrays in, arrays out, a stopwatch stop after each stage."""
 
 import math
 import threading
@@ -14,7 +14,7 @@ from kpextract.backends.stages import (
 )
 
 Arrays = dict[str, np.ndarray]
-ALIGNMENT = 256  # bytes, of what CUDA's kernels read and write
+ALIGNMENT = 256  # bytes, of the buffers that CUDA kernels read and write
 # Types as ONNX Runtime names them.
 TYPES: dict[str, np.dtype] = {
     "tensor(float)": np.dtype(np.float32),
@@ -27,11 +27,11 @@ class Session(Protocol):
     """Runs a graph; safe to call from several threads at once."""
 
     def run(self, inputs: Arrays, watch: Stopwatch) -> list[np.ndarray]:
-        """Return the outputs in the order of the graph's, in memory of their own."""
+        """Return the graph's outputs in their order, in newly allocated memory."""
 
 
 class HostSession:
-    """On the CPU, where nothing is copied."""
+    """Session on the CPU, where nothing is copied."""
 
     def __init__(self, session: Any):
         self._session = session
@@ -44,10 +44,10 @@ class HostSession:
 
 
 class DeviceSession:
-    """On a GPU, for shapes that change: outputs stay there until all are done.
+    """Session on a GPU for dynamic shapes; outputs stay there until all are done.
 
     Args:
-        memory: ONNX Runtime's name of the device.
+        memory: ONNX Runtime's name for the device.
     """
 
     def __init__(self, session: Any, memory: str):
@@ -73,13 +73,13 @@ class DeviceSession:
 
 
 class FixedSession:
-    """On a GPU, for a graph of one shape: all memory is allocated here, once.
+    """Session on a GPU for one fixed shape; all memory is allocated once, here.
 
-    Addresses that never change are what a CUDA graph asks for. Outputs lie side by side
-    and come back in one copy. One call at a time; another thread waits.
+    A CUDA graph requires addresses that never change. Outputs are contiguous and come
+    back in one copy. One call runs at a time; other threads wait.
 
     Args:
-        memory: ONNX Runtime's name of the device.
+        memory: ONNX Runtime's name for the device.
     """
 
     def __init__(self, session: Any, memory: str):
@@ -126,6 +126,6 @@ class FixedSession:
         return outputs
 
     def _fetch(self) -> np.ndarray:
-        """All outputs, copied to the host."""
+        """Copy all outputs to the host."""
         block: np.ndarray = self._block.numpy()
         return block

@@ -1,13 +1,18 @@
 """ONNX Runtime, on the CPU or through one of its GPU providers."""
 
 import contextlib
+import ctypes
 import logging
+import os
 import sys
+import threading
+import weakref
 from types import ModuleType
 from typing import Any
 
+from kpextract import packages
 from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
-from kpextract.backends.graph import GraphBackend, outputs_of
+from kpextract.backends.graph import GraphBackend, identity_of, outputs_of
 from kpextract.backends.limits import Limits
 from kpextract.backends.onnx_sessions import (
     DeviceSession,
@@ -19,45 +24,45 @@ from kpextract.backends.stages import Stopwatch
 from kpextract.backends.strips import known_reach
 from kpextract.backends.table import TABLE
 from kpextract.cpus import quota_cpus, usable_cpus
-from kpextract.errors import BackendUnavailableError, ModelError
+from kpextract.errors import (
+    BackendUnavailableError,
+    KpextractError,
+    ModelError,
+    OutOfMemoryError,
+)
 from kpextract.modelfile import ModelFile
 from kpextract.refinement import Refinement
 
 logger = logging.getLogger(__name__)
 CPU = "CPUExecutionProvider"
-# Best first: a node that a provider does not take goes to the next one.
+# Best first: a node that a provider does not support falls to the next one.
 PROVIDERS = {
     "onnx-cpu": (CPU,),
     "onnx-cuda": ("CUDAExecutionProvider", CPU),
     "onnx-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU),
 }
-# TF32 is on by default: float32 convolutions would have 10 bits, not 23.
+# TF32 is on by default and leaves float32 convolutions 10 bits of mantissa, not 23.
 CUDA_OPTIONS = {"use_tf32": "0"}
-# Tensor cores want channels last, and bias and ReLU in the same kernel: half the time
-# on an H200, where channels last alone is slower than neither.
+# Tensor cores want channels last with bias and ReLU fused: half the time on an H200,
+# where channels last alone is slower than neither.
 FLOAT16_OPTIONS = {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
-# A launch for all kernels in place of one for each.
+# One launch for the whole graph instead of one per kernel.
 GRAPH_OPTIONS = {"enable_cuda_graph": "1"}
+# Words of its errors, in lower case, that mean that an allocation failed.
+OUT_OF_MEMORY = ("bad_alloc", "failed to allocate memory", "out of memory")
 CUDA_MEMORY = "cuda"  # as ONNX Runtime names it
 
 
 def import_onnxruntime() -> ModuleType:
-    """The package, or an error with the install line."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "the onnx backends need ONNX Runtime, which is not installed. Run: "
-            f"{TABLE['onnx-cpu'].install}."
-        ) from error
-    return onnxruntime
+    """Return ONNX Runtime, or raise BackendUnavailableError with the install line."""
+    return packages.import_onnxruntime(TABLE["onnx-cpu"].install)
 
 
 def check_listed(backend: str) -> ModuleType:
-    """ONNX Runtime, if its build has the provider of `backend`.
+    """Return ONNX Runtime if its build has the provider of `backend`.
 
     Raises:
-        BackendUnavailableError: it has not, or is not installed.
+        BackendUnavailableError: the build lacks it, or nothing is installed.
     """
     onnxruntime = import_onnxruntime()
     listed = onnxruntime.get_available_providers()
@@ -96,23 +101,43 @@ class OnnxBackend(GraphBackend):
         on_cpu = backend == "onnx-cpu"
         self._reach = known_reach(metadata, self._limits) if on_cpu else None
         self._session = _wrap(session, backend)
+        self._process, self._opening = os.getpid(), threading.Lock()
         self.info = BackendInfo(
             backend,
             "CPU" if on_cpu else "CUDA device 0",
             metadata.get("kpextract.precision", "float32"),
-            metadata["kpextract.version"],
+            identity_of(model, metadata),
         )
 
     def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:
-        arrays = self._session.run(batch.inputs(), watch)
+        if self._process != os.getpid():
+            self._open_again()
+        try:
+            arrays = self._session.run(batch.inputs(), watch)
+        except MemoryError:
+            raise
+        except Exception as error:  # its exceptions share no public base class
+            raise _failure(error, batch) from error
         named = dict(zip(self._order, arrays, strict=True))
         return self.outputs(**{name: named[name] for name in self.outputs._fields})
 
-    def for_stream(self) -> tuple["OnnxBackend", int]:
-        """As in `Backend.for_stream`.
+    def _open_again(self) -> None:
+        """Open a session with threads of its own in a process that was forked."""
+        with self._opening:
+            if self._process != os.getpid():
+                backend = self.info.backend
+                onnxruntime = import_onnxruntime()
+                session = _open_session(
+                    onnxruntime, self._model, backend, self._num_threads
+                )
+                self._session = _wrap(session, backend)
+                self._process = os.getpid()
 
-        A core for each frame beats all cores for one frame: nobody waits for the
-        others at the end of a layer, nor for one core at the parts that only one does.
+    def for_stream(self) -> tuple["OnnxBackend", int]:
+        """Return a backend with one thread per call; see `Backend.for_stream`.
+
+        One core per frame beats all cores on one frame: no core waits for the others at
+        the end of a layer, or for the single-threaded parts.
         """
         if self.info.backend != "onnx-cpu":
             return self, OVERLAPPED
@@ -120,35 +145,66 @@ class OnnxBackend(GraphBackend):
         return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
 
 
+def _failure(error: Exception, batch: Batch) -> KpextractError:
+    """Return what ONNX Runtime's error means for the caller."""
+    text = str(error)
+    if any(words in text.lower() for words in OUT_OF_MEMORY):
+        count, height, width = batch.images.shape[:3]
+        return OutOfMemoryError(
+            f"ONNX Runtime got no memory for {count} x {width}x{height} pixels "
+            f"({text}). Give fewer images at once, or shrink them with max_size."
+        )
+    return BackendUnavailableError(
+        f"ONNX Runtime failed to run the model ({text}). kpextract doctor shows what "
+        "is usable here."
+    )
+
+
 open_model = OnnxBackend
+_sessions: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def _keep_sessions() -> None:
+    """Never drop the sessions that a fork has inherited.
+
+    The end of a session waits for its threads, which a fork does not have: it would
+    hang or crash. At the end of the interpreter everything is dropped that something
+    in Python refers to, so what keeps a session is a reference that nobody holds.
+    """
+    for session in list(_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_sessions)
 
 
 def _check_provider(session: Any, backend: str) -> None:
-    """ONNX Runtime may take another provider than the one asked for."""
+    """Raise if ONNX Runtime fell back to another provider."""
     asked, got = PROVIDERS[backend][0], session.get_providers()
     if got[:1] != [asked]:
         raise BackendUnavailableError(
             f"backend {backend!r} asked ONNX Runtime for {asked} and got {got}: its "
-            "libraries do not load here. kpextract doctor says what is missing; "
-            "backend='onnx-cpu' runs without."
+            "libraries do not load here. kpextract doctor shows what is missing; "
+            "backend='onnx-cpu' runs without it."
         )
 
 
 def _wrap(session: Any, backend: str) -> Session:
-    """Return how to run a session: with memory of one shape where it has but one."""
+    """Wrap a session, with preallocated memory if all its shapes are fixed."""
     if backend == "onnx-cpu":
         return HostSession(session)
     return (FixedSession if _fixed(session) else DeviceSession)(session, CUDA_MEMORY)
 
 
 def _fixed(session: Any) -> bool:
-    """Has every input and output one shape?"""
+    """Return whether every input and output has a fixed shape."""
     tensors = [*session.get_inputs(), *session.get_outputs()]
     return all(isinstance(side, int) for tensor in tensors for side in tensor.shape)
 
 
 def _descriptor_dim(session: Any) -> int:
-    """D, from the shape of a map (B, D, H, W) or of rows (B, K, D)."""
+    """Return D, from the shape of a map (B, D, H, W) or of rows (B, K, D)."""
     shapes = {tensor.name: tensor.shape for tensor in session.get_outputs()}
     dense = "descriptor_map" in shapes
     return int(shapes["descriptor_map"][1] if dense else shapes["descriptors"][2])
@@ -157,25 +213,25 @@ def _descriptor_dim(session: Any) -> int:
 def _open_session(
     onnxruntime: ModuleType, model: ModelFile, backend: str, num_threads: int | None
 ) -> Any:
-    """A session on the providers of `backend`.
+    """Return a session on the providers of `backend`.
 
     Raises:
         BackendUnavailableError: the provider does not start.
-        ModelError: ONNX Runtime cannot load the model on any.
+        ModelError: ONNX Runtime cannot load the model on any provider.
     """
     if backend == "onnx-cpu":
         return _load(
             onnxruntime, model, [(CPU, {})], _options(onnxruntime, num_threads)
         )
-    # Raises if the model is at fault, not the provider.
+    # Raises if the model is at fault, rather than the provider.
     unoptimized = _options(onnxruntime, num_threads)
     unoptimized.graph_optimization_level = (
         onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     )
     seen = _load(onnxruntime, model, [(CPU, {})], unoptimized)
     if hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(sys.stderr):  # what it cannot load, it prints
-            onnxruntime.preload_dlls()  # CUDA and cuDNN where pip has put them
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot load
+            onnxruntime.preload_dlls()  # CUDA and cuDNN from pip packages
     failures = []
     for cuda in _cuda_options(seen, backend):
         providers = [
@@ -194,16 +250,16 @@ def _open_session(
         return session
     raise BackendUnavailableError(
         f"backend {backend!r}: {PROVIDERS[backend][0]} does not start "
-        f"({failures[-1]}). kpextract doctor says what is missing; "
-        "backend='onnx-cpu' runs without."
+        f"({failures[-1]}). kpextract doctor shows what is missing; "
+        "backend='onnx-cpu' runs without it."
     ) from failures[-1]
 
 
 def _cuda_options(seen: Any, backend: str) -> list[dict[str, str]]:
-    """The CUDA provider's, best first: not every graph can be captured.
+    """Return options for the CUDA provider, best first: not every graph is capturable.
 
     Args:
-        seen: a session of the model, on whatever provider.
+        seen: a session of the model, on any provider.
     """
     if backend != "onnx-cuda":
         return [CUDA_OPTIONS]
@@ -228,9 +284,9 @@ def _load(
     providers: list[tuple[str, dict[str, str]]],
     options: Any,
 ) -> Any:
-    """A session of its providers or none: ONNX Runtime would fall back to the CPU."""
+    """Load a session without ONNX Runtime's silent fallback to the CPU."""
     try:
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             model.content, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # its exceptions share no public base class
@@ -238,3 +294,5 @@ def _load(
             f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
             "Give an .onnx file written by kpextract export."
         ) from error
+    _sessions.add(session)
+    return session

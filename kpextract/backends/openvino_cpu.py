@@ -3,7 +3,7 @@
 from typing import Any
 
 from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
-from kpextract.backends.graph import GraphBackend, outputs_of
+from kpextract.backends.graph import GraphBackend, identity_of, outputs_of
 from kpextract.backends.limits import Limits
 from kpextract.backends.stages import INFERENCE, Stopwatch
 from kpextract.backends.strips import known_reach
@@ -14,7 +14,7 @@ from kpextract.packages import import_openvino
 from kpextract.refinement import Refinement
 
 OPTIONS = {
-    # The default is bfloat16 where the CPU has it, which misses the gate of `verify`.
+    # The default is bfloat16 where the CPU has it, which fails the gate of `verify`.
     "INFERENCE_PRECISION_HINT": "f32",
     "PERFORMANCE_HINT": "LATENCY",
     "CACHE_DIR": "",  # nothing is written
@@ -27,7 +27,7 @@ def check(name: str) -> str:
 
 
 class OpenVINOBackend(GraphBackend):
-    """A dense ONNX graph."""
+    """Backend for dense ONNX graphs."""
 
     outputs, takes_mask = DenseMaps, False
 
@@ -52,7 +52,7 @@ class OpenVINOBackend(GraphBackend):
         self.refinement = Refinement.from_metadata(metadata)
         self._limits = Limits.of(_sides(graph.input("image")))
         self._reach = known_reach(metadata, self._limits)
-        self._idle: list[Any] = []  # requests; each thread in flight has its own
+        self._idle: list[Any] = []  # infer requests; each thread in flight has its own
         self.descriptor_dim = int(_sides(graph.output("descriptor_map"))[1] or 0)
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         integers = metadata.get("kpextract.precision") == "int8"
@@ -60,7 +60,7 @@ class OpenVINOBackend(GraphBackend):
             name,
             ", ".join(self._compiled.get_property("EXECUTION_DEVICES")),
             "int8" if integers else hint.to_dtype().name,
-            metadata["kpextract.version"],
+            identity_of(model, metadata),
         )
 
     def _call(self, batch: Batch, watch: Stopwatch) -> Outputs:
@@ -90,6 +90,6 @@ def _metadata(graph: Any) -> dict[str, str]:
 
 
 def _sides(tensor: Any) -> list[int | None]:
-    """Return the shape of an input or output; None for what may change."""
+    """Return the shape of an input or output, None for dynamic dimensions."""
     shape = tensor.partial_shape
     return [None if side.is_dynamic else side.get_length() for side in shape]

@@ -1,4 +1,4 @@
-"""The GPU through pycuda. Not yet run on a GPU."""
+"""The GPU through pycuda; not yet run on a GPU."""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -12,15 +12,15 @@ NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING of the driver's header
 
 
 class PycudaDevice:
-    """`Device` with pycuda, which knows no CUDA graphs."""
+    """`Device` on top of pycuda, which has no CUDA graphs."""
 
     graphs = False
 
     def __init__(self) -> None:
         """Open device 0.
 
-        `pycuda.autoinit` is never imported: it makes a context of its own, in which
-        the memory and streams of other libraries are invalid.
+        `pycuda.autoinit` is never imported: it creates its own context, in which the
+        memory and streams of other libraries are invalid.
 
         Raises:
             ModuleNotFoundError: pycuda is not installed.
@@ -33,7 +33,7 @@ class PycudaDevice:
         except ImportError as error:  # libcuda.so.1 comes with NVIDIA's driver
             raise BackendUnavailableError(
                 f"pycuda is installed but cannot be loaded ({error}). "
-                "Install NVIDIA's driver; kpextract doctor says more."
+                "Install NVIDIA's driver; kpextract doctor shows details."
             ) from error
         try:
             self._driver.init()
@@ -76,7 +76,7 @@ class PycudaDevice:
         """See `Device`."""
         stream = self._driver.Stream(NON_BLOCKING)
         handle: int = stream.handle
-        self._streams[handle] = stream  # destroyed when it is dropped
+        self._streams[handle] = stream  # destroyed with its last reference
         return Owned(handle, lambda: self._streams.pop(handle) and None)
 
     def to_device(self, target: int, source: int, size: int, stream: int) -> None:
@@ -96,15 +96,15 @@ class PycudaDevice:
         self._streams[stream].synchronize()
 
     def capture(self, stream: int, enqueue: Callable[[], None]) -> Owned:
-        """Never called, since `graphs` is false."""
+        """Raise: it is never called, since `graphs` is false."""
         raise NotImplementedError("pycuda has no CUDA graphs")
 
     def launch(self, graph: int, stream: int) -> None:
-        """Never called, since `graphs` is false."""
+        """Raise: it is never called, since `graphs` is false."""
         raise NotImplementedError("pycuda has no CUDA graphs")
 
 
 def _failure(error: Exception) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f"the GPU failed: {error} (pycuda). kpextract doctor says what is usable here."
+        f"the GPU failed: {error} (pycuda). kpextract doctor shows what is usable here."
     )

@@ -1,4 +1,4 @@
-"""The stages of one call, and the stopwatch that times them apart."""
+"""The stages of one call, and the stopwatch that times them separately."""
 
 import time
 from collections.abc import Callable
@@ -8,25 +8,25 @@ HOST_TO_DEVICE, INFERENCE, DEVICE_TO_HOST = (
     "inference",
     "device to host",
 )
-STAGES = (HOST_TO_DEVICE, INFERENCE, DEVICE_TO_HOST)  # of a backend, in their order
+STAGES = (HOST_TO_DEVICE, INFERENCE, DEVICE_TO_HOST)  # of a backend, in order
 PREPROCESS, DECODE = "preprocess", "decode"  # of the pipeline, before and after it
 
 
 class Stopwatch:
-    """Seconds by stage; a stage that comes again, for another part of a batch, adds."""
+    """Seconds per stage; a stage that repeats, for another part of a batch, adds up."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter):
-        """Start.
+        """Start the stopwatch.
 
         Args:
-            clock: gives seconds.
+            clock: returns seconds.
         """
         self.seconds: dict[str, float] = {}
         self._clock = clock
         self._last = clock()
 
     def stop(self, stage: str) -> None:
-        """Count the time since the last stop as that of `stage`."""
+        """Add the time since the last stop to `stage`."""
         now = self._clock()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
@@ -37,4 +37,4 @@ class _Untimed(Stopwatch):
         """Measure nothing."""
 
 
-UNTIMED = _Untimed()  # for calls that nobody times; threads may share it
+UNTIMED = _Untimed()  # for untimed calls; shared by threads

@@ -1,4 +1,4 @@
-"""Large images in strips: the maps of the whole in the memory of a part."""
+"""Strips of large images: the maps of the whole image in the memory of a part."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
@@ -10,27 +10,27 @@ from kpextract.backends.limits import Limits
 from kpextract.decode import DenseMaps
 from kpextract.image import STRIDE
 
-# Of one call. Measured with ONNX Runtime 1.32 on the CPU, from the second call of a
-# shape on: 580 bytes a pixel for `base`, whose first layers have 32 channels at full
+# Per call. Measured with ONNX Runtime 1.32 on the CPU, from the second call of a
+# shape on: 580 bytes per pixel for `base`, whose first layers have 32 channels at full
 # resolution, and 70 for `small`. So this is 1.2 GiB for `base`, and the maps of a 4K
 # image (0.15 GiB) fit in 2 GiB with it; 1920x1080 is still one call.
 MOST_PIXELS = 1 << 21
-LEAST_WINDOW = 4  # halos; with less, most of the work would be done twice
+LEAST_WINDOW = 4  # halos; with fewer, most of the work would be done twice
 
 
 class Strip(NamedTuple):
-    """Rows of the image that one call sees, and those of them that it answers for."""
+    """Rows of the image that one call sees, and the rows whose results it keeps."""
 
     seen: slice
     kept: slice
 
 
 def known_reach(metadata: Mapping[str, str], limits: Limits) -> int | None:
-    """Rows above or below a cell on which its values depend, if strips may be run.
+    """Return how many rows above or below a cell its values depend on, if known.
 
-    The graph has to be dense, take any height, and say its reach in its metadata, as
-    kpextract export writes it for the networks that it understands. Any other graph
-    sees each image whole.
+    None unless the graph is dense, accepts any height, and has its reach in its
+    metadata, where kpextract export writes it for the networks that it understands. Any
+    other graph sees each image whole.
     """
     reach = metadata.get("kpextract.reach")
     dense = metadata.get("kpextract.kind") == "dense"
@@ -43,15 +43,14 @@ def find_strips(
 ) -> list[Strip]:
     """Return the strips of a batch whose images are too large for one call, else none.
 
-    A strip has a halo of rows that are only looked at, so that all rows that it answers
-    for have around them what they have in the whole image: the maps are those of the
-    whole image. The outer strips end where the image ends, so that the network pads
-    there and nowhere else.
+    A strip has a halo of rows that are only seen, so that the kept rows have the same
+    surroundings as in the whole image and the maps are those of the whole image. The
+    outer strips end where the image ends, so that the network pads only there.
 
     Args:
         shape: (B, H, W, 3) of the images.
-        reach: of `known_reach`; None for no strips.
-        most_pixels: of one call, but not less than four halos of rows.
+        reach: from `known_reach`; None for no strips.
+        most_pixels: max pixels per call, but at least four halos of rows.
     """
     if reach is None:
         return []
@@ -74,9 +73,9 @@ def join_strips(
     """Return the maps of whole images.
 
     Args:
-        parts: dense maps of what `cut` yields; each is copied before the next is taken,
-            so that a generator never holds two.
-        strips: what was cut.
+        parts: dense maps of the batches of `cut`; each is copied before the next is
+            taken, so that a generator never holds two.
+        strips: the strips that were cut.
         shape: (B, H, W, 3) of the images.
     """
     places = ((index, strip) for index in range(shape[0]) for strip in strips)
@@ -91,16 +90,16 @@ def join_strips(
 
 
 def split(height: int, rows: int, halo: int) -> Iterator[Strip]:
-    """Strips of one height, at most `rows`, from the top down.
+    """Yield strips of equal height, at most `rows`, from the top down.
 
-    One height, since ONNX Runtime keeps memory for each shape that it has seen.
+    The height is the same since ONNX Runtime keeps memory for each shape it has seen.
 
     Args:
         height, rows, halo: multiples of the stride, height > rows > 2 * halo.
     """
     count = -(-(height - 2 * halo) // (rows - 2 * halo))
     step = -(-(height - 2 * halo) // (count * STRIDE)) * STRIDE
-    top = 0  # rows above it are answered for
+    top = 0  # rows above it are kept already
     for index in range(count):
         start = min(index * step, height - step - 2 * halo)
         bottom = height if index == count - 1 else start + step + halo
@@ -109,7 +108,7 @@ def split(height: int, rows: int, halo: int) -> Iterator[Strip]:
 
 
 def _empty(part: DenseMaps, count: int, cells: int) -> DenseMaps:
-    """Maps of `count` whole images, `cells` rows each, from those of a strip."""
+    """Allocate maps of `count` whole images of `cells` rows each, like a strip's."""
     shapes = [
         (count, array.shape[1], cells * _fineness(array, part), array.shape[3])
         for array in part
@@ -118,12 +117,12 @@ def _empty(part: DenseMaps, count: int, cells: int) -> DenseMaps:
 
 
 def _fineness(array: np.ndarray, maps: DenseMaps) -> int:
-    """Rows of a map for a row of cells: a descriptor map may have a stride of 4."""
+    """Return the map rows per row of cells: a descriptor map may have a stride of 4."""
     return array.shape[-2] // maps.score_logits.shape[-2]
 
 
 def _put(whole: DenseMaps, part: DenseMaps, strip: Strip) -> None:
-    """Copy what a strip answers for; both are maps of one image."""
+    """Copy the kept rows of a strip; both are maps of one image."""
     seen, kept = strip
     for target, source in zip(whole, part, strict=True):
         scale = _fineness(source, part)
@@ -131,4 +130,4 @@ def _put(whole: DenseMaps, part: DenseMaps, strip: Strip) -> None:
         offset = scale * seen.start // STRIDE
         target[:, first:last] = source[:, first - offset : last - offset]
     rows = slice(kept.start // STRIDE, kept.stop // STRIDE)
-    whole.positions[1, rows] += np.float32(seen.start)  # y of a strip is its own
+    whole.positions[1, rows] += np.float32(seen.start)  # a strip's y starts at its top

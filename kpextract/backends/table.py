@@ -1,8 +1,8 @@
-"""The backends, a row each. A new one is a row here and a module beside this file.
+"""The table of backends: a new one is a row here and a module beside this file.
 
-The module has two callables, and can be imported where nothing is installed for it:
+The module has two callables, and imports even if its package is not installed:
 
-    check(name) -> str: what is installed, as "onnxruntime 1.20.0"; raises
+    check(name) -> str: what is installed, like "onnxruntime 1.20.0"; raises
         BackendUnavailableError with the install line
     open_model(model, name, num_threads) -> Backend
 """
@@ -13,11 +13,11 @@ from typing import NamedTuple
 class Row(NamedTuple):
     """One backend.
 
-    module: in `kpextract.backends`.
-    package: what runs it, by its import name.
+    module: name in `kpextract.backends`.
+    package: import name of the package that runs it.
     install: command lines that install it.
-    auto: "auto" tries it; the first one in the table that runs a model is taken.
-    engine: it runs engines, not ONNX files.
+    auto: whether "auto" tries it; the first row that runs a model is taken.
+    engine: whether it runs engines rather than ONNX files.
     """
 
     module: str
@@ -27,7 +27,7 @@ class Row(NamedTuple):
     engine: bool = False
 
 
-# onnxruntime and onnxruntime-gpu install one module: the one must go first.
+# onnxruntime and onnxruntime-gpu install the same module: remove one first.
 _GPU = 'pip uninstall -y onnxruntime && pip install "kpextract[gpu]"'
 TABLE = {
     "tensorrt": Row(
@@ -38,7 +38,7 @@ TABLE = {
         auto=True,
         engine=True,
     ),
-    # Builds engines at load, for minutes: only by name.
+    # Builds engines at load, which takes minutes: only by name.
     "onnx-tensorrt": Row("onnxrt", "onnxruntime", _GPU, auto=False),
     "onnx-cuda": Row("onnxrt", "onnxruntime", _GPU, auto=True),
     "onnx-cpu": Row(
@@ -47,7 +47,7 @@ TABLE = {
         'pip install "kpextract[cpu]" (or pip install onnxruntime)',
         auto=True,
     ),
-    # Its presence must not change what runs: only by name.
+    # Installing it must not change what runs: only by name.
     "openvino": Row(
         "openvino_cpu", "openvino", 'pip install "kpextract[openvino]"', auto=False
     ),

@@ -1,6 +1,6 @@
 """TensorRT and TensorRT-RTX: engines written by `kpextract build`.
 
-Not yet run on a GPU: tested with stand-ins for the GPU and for TensorRT's runtime.
+Not yet run on a GPU: tested with fakes of the GPU and of TensorRT's runtime.
 """
 
 import hashlib
@@ -26,10 +26,12 @@ from kpextract.backends.trt_package import (
 )
 from kpextract.decode import OUTPUTS
 from kpextract.errors import BackendUnavailableError, MissingPackageError, ModelError
+from kpextract.features import ModelId
 from kpextract.modelfile import ModelFile, bundled_models
 from kpextract.refinement import Refinement
 
-# What is read of a sidecar; export/build.py says what each holds.
+BINDINGS = 'pip install "kpextract[cuda-python]" (or pip install pycuda)'
+# Keys of a sidecar that are read here.
 SIDECAR = {
     "version",
     "kind",
@@ -56,9 +58,11 @@ def check(name: str) -> str:
     found = {need: list(filter(find_spec, modules)) for need, modules in needs.items()}
     missing = [need for need, modules in found.items() if not modules]
     if missing:
+        # TensorRT-RTX, or JetPack's TensorRT, needs no other TensorRT beside it.
+        install = TABLE[name].install if "TensorRT" in missing else BINDINGS
         raise BackendUnavailableError(
             f"backend {name!r} needs {' and '.join(missing)}, not installed. Run: "
-            f"{TABLE[name].install}."
+            f"{install}."
         )
     return ", ".join(modules[0] for modules in found.values())
 
@@ -71,18 +75,18 @@ def open_model(
 
 
 class TensorRTBackend:
-    """A dense or sparse engine on the first GPU."""
+    """Backend for dense and sparse engines on the first GPU."""
 
     def __init__(self, model: ModelFile):
-        """Load an engine after comparing its sidecar with what is here.
+        """Load an engine after comparing its sidecar with this machine.
 
         Raises:
             BackendUnavailableError: TensorRT, a CUDA binding or the GPU is missing.
-            ModelError: the engine is damaged, or of another TensorRT, GPU or model; the
-                message has the command that builds it again.
+            ModelError: the engine is corrupt, or was built for another TensorRT, GPU or
+                model; the message has the command that rebuilds it.
         """
         sidecar = _check_sidecar(model)
-        trt = _import_package(sidecar["tensorrt"]["package"])
+        trt = _import_package(model)
         _check_version(model, trt)
         device = open_device()
         _check_gpu(model, device)
@@ -98,11 +102,11 @@ class TensorRTBackend:
             engine = _load(model, trt)
             self._pool = Pool(device, engine, _layout(model, trt, engine))
         self._device = device
-        # Also at exit, while CUDA still answers.
+        # Also at exit, while CUDA still works.
         self.close = weakref.finalize(self, self._pool.close)
-        self.info = BackendInfo(
-            "tensorrt", device.name, sidecar["precision"], sidecar["version"]
-        )
+        # The sidecar has the hash of the ONNX file, not of the weights.
+        identity = ModelId(sidecar.get("name", model.name), sidecar["version"], "")
+        self.info = BackendInfo("tensorrt", device.name, sidecar["precision"], identity)
 
     def infer(self, batch: Batch, watch: Stopwatch = UNTIMED) -> Outputs:
         """Run the engine on a batch; see `Backend.infer`."""
@@ -110,18 +114,18 @@ class TensorRTBackend:
         return join([self._run(part, watch) for part in parts], len(batch))
 
     def _run(self, batch: Batch, watch: Stopwatch) -> Outputs:
-        """Run a batch that the profile allows in a context that is this thread's."""
+        """Run a batch that the profile allows, in a context of this thread's own."""
         with self._device.active(), self._pool.one() as execution:
             arrays = execution.run(batch.inputs(), watch)
         return self.outputs(**{name: arrays[name] for name in self.outputs._fields})
 
     def for_stream(self) -> tuple["TensorRTBackend", int]:
-        """As in `Backend.for_stream`; each thread has its own execution context."""
+        """Return itself: each thread has its own context; see `Backend.for_stream`."""
         return self, OVERLAPPED
 
 
 def _check_sidecar(model: ModelFile) -> dict[str, Any]:
-    """The sidecar, if it is one of an engine, of the model that lies beside."""
+    """Return the engine's sidecar once it is complete and matches its model."""
     sidecar = model.sidecar
     missing = SIDECAR - set(sidecar)
     if missing:
@@ -138,8 +142,22 @@ def _check_sidecar(model: ModelFile) -> dict[str, Any]:
     return sidecar
 
 
-def _import_package(name: str) -> ModuleType:
-    """The package that built the engine."""
+def _import_package(model: ModelFile) -> ModuleType:
+    """Import the package that built the engine.
+
+    Raises:
+        ModelError: the sidecar names none of `PACKAGES`; importing runs code, so a file
+            may not name any other.
+        BackendUnavailableError: the package is not installed or fails to import.
+    """
+    built = model.sidecar["tensorrt"]
+    name = built.get("package") if isinstance(built, dict) else None
+    if not isinstance(name, str) or name not in PACKAGES:
+        raise ModelError(
+            f"{model.path}: its sidecar names {name!r} as the package that built it. "
+            f"Only {' and '.join(PACKAGES)} do. Build the engine again with kpextract "
+            "build."
+        )
     try:
         return import_tensorrt(name)
     except MissingPackageError as error:
@@ -168,7 +186,7 @@ def _check_gpu(model: ModelFile, device: Device) -> None:
 
 
 def _load(model: ModelFile, trt: ModuleType) -> Any:
-    """The engine of a plan."""
+    """Deserialize the engine."""
     log = shared_log(trt)
     log.errors.clear()
     runtime = trt.Runtime(log)
@@ -179,7 +197,7 @@ def _load(model: ModelFile, trt: ModuleType) -> Any:
 
 
 def _layout(model: ModelFile, trt: ModuleType, engine: Any) -> Layout:
-    """What the engine takes and gives, checked against what its sidecar says."""
+    """Return the engine's inputs and outputs, checked against its sidecar."""
     types: dict[Any, np.dtype] = {
         trt.uint8: np.dtype(np.uint8),
         trt.int32: np.dtype(np.int32),
@@ -209,12 +227,12 @@ def _layout(model: ModelFile, trt: ModuleType, engine: Any) -> Layout:
 
 
 def _stale(model: ModelFile, why: str) -> ModelError:
-    """What is wrong with an engine, and the command that builds it again."""
+    """Return an error that says what is wrong and which command rebuilds the engine."""
     return ModelError(f"{model.path} {why}. Build it again: {rebuild_command(model)}")
 
 
 def rebuild_command(model: ModelFile) -> str:
-    """The command line that builds an engine as its sidecar says it was built."""
+    """Return the command line that rebuilds an engine as its sidecar describes it."""
     sidecar = model.sidecar
     source = model.path.with_name(sidecar["model"])
     if not source.is_file() and source.stem in bundled_models():
@@ -236,5 +254,5 @@ def rebuild_command(model: ModelFile) -> str:
 
 
 def _size(shape: list[int]) -> str:
-    """WIDTHxHEIGHT of an image input's shape."""
+    """Return WIDTHxHEIGHT of an image input's shape."""
     return f"{shape[2]}x{shape[1]}"

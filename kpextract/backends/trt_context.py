@@ -1,6 +1,7 @@
-"""Execution contexts of one engine: buffers, streams and graphs. Not yet run on a GPU.
+"""Execution contexts of one engine, with buffers, streams and graphs.
 
-TensorRT runs one call at a time in a context, so each thread in flight has its own.
+TensorRT runs one call at a time in a context, so each thread in flight has its own. Not
+yet run on a GPU.
 """
 
 import logging
@@ -23,12 +24,12 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """What an engine takes and gives.
+    """Inputs and outputs of an engine.
 
     Attributes:
-        dtypes: of each input and output, by name.
-        largest: shape of each input.
-        dynamic: some input has more than one shape.
+        dtypes: dtype of each input and output, by name.
+        largest: largest shape of each input, by name.
+        dynamic: whether some input has more than one shape.
     """
 
     dtypes: dict[str, np.dtype]
@@ -38,22 +39,22 @@ class Layout:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of one tensor at its largest: on the device, and pinned on the host."""
+    """Memory of one tensor at its largest shape: on the device, pinned on the host."""
 
     device: int
     host: np.ndarray  # (bytes,) uint8
     dtype: np.dtype
 
     def array(self, shape: Shape) -> np.ndarray:
-        """The host's memory as a tensor of that shape."""
+        """Return the host memory as a tensor of that shape."""
         size = math.prod(shape) * self.dtype.itemsize
         return self.host[:size].view(self.dtype).reshape(shape)
 
 
 class Execution:
-    """One execution context with its own stream and buffers, allocated here for all.
+    """One execution context with its own stream and buffers, allocated once.
 
-    Made, used and freed inside `Device.active`, by one thread at a time.
+    Created, used and freed inside `Device.active`, by one thread at a time.
     """
 
     def __init__(self, device: Device, context: Any, layout: Layout):
@@ -95,7 +96,7 @@ class Execution:
             context.set_tensor_address(name, memory.handle)
 
     def free(self) -> None:
-        """Give back all that it has on the device; it is of no use afterwards."""
+        """Free everything on the device; the object is unusable afterwards."""
         self._drop_graph()
         self._owned.close()
         del self._context
@@ -107,7 +108,7 @@ class Execution:
 
     def _set_shapes(self, inputs: dict[str, Shape]) -> None:
         # A graph holds the addresses and sizes of the shapes that it was captured
-        # with; TensorRT leaves undefined what it does once its context has others.
+        # with; launching it after the context's shapes changed is undefined.
         self._drop_graph()
         self._warm = False
         context = self._context
@@ -123,11 +124,11 @@ class Execution:
     def run(
         self, inputs: dict[str, np.ndarray], watch: Stopwatch = UNTIMED
     ) -> dict[str, np.ndarray]:
-        """Return the outputs by name, in memory of their own.
+        """Return the outputs by name, in newly allocated memory.
 
         The first call with a shape warms TensorRT up, the second in a row is captured
-        as a graph, and those after it launch the graph. A call that is timed has no
-        graph: it waits for the GPU after each stage.
+        as a graph, and later ones launch the graph. A timed call uses no graph: it
+        waits for the GPU after each stage.
         """
         self._fill(inputs)
         if watch is UNTIMED:
@@ -139,7 +140,7 @@ class Execution:
         return outputs
 
     def _launch(self) -> None:
-        """Run, by the graph if there is one or can be, and wait for the end."""
+        """Run through the graph if possible, and wait for the end."""
         if self._warm and self._captures and not self._graph:
             self._capture()
         if self._graph:
@@ -150,7 +151,7 @@ class Execution:
         self._warm = True
 
     def _fill(self, inputs: dict[str, np.ndarray]) -> None:
-        """Inputs into pinned memory, after their shapes are made the context's."""
+        """Copy the inputs into pinned memory after setting the context's shapes."""
         given = {name: inputs[name].shape for name in self._inputs}
         if any(self._shapes[name] != shape for name, shape in given.items()):
             self._set_shapes(given)
@@ -158,7 +159,7 @@ class Execution:
             np.copyto(self._buffers[name].array(shape), inputs[name])
 
     def _outputs(self) -> dict[str, np.ndarray]:
-        """What pinned memory holds of them, as copies."""
+        """Return copies of the outputs in pinned memory."""
         return {
             name: buffer.array(self._shapes[name]).copy()
             for name, buffer in self._buffers.items()
@@ -196,11 +197,11 @@ class Execution:
                 )
 
     def _size(self, name: str) -> int:
-        """Bytes of a tensor in its present shape."""
+        """Return the bytes of a tensor in its current shape."""
         return math.prod(self._shapes[name]) * self._dtypes[name].itemsize
 
     def _capture(self) -> None:
-        """Not every engine can be captured; without a graph it is slower, not wrong."""
+        """Capture a graph if the engine allows; without one it is slower, not wrong."""
         try:
             self._graph = self._device.capture(self._stream, self._enqueue)
         except BackendUnavailableError as error:
@@ -209,13 +210,13 @@ class Execution:
 
 
 class Pool:
-    """Contexts of one engine, made when all are in use; frees them and the engine."""
+    """Contexts of one engine, created on demand; owns them and the engine."""
 
     def __init__(self, device: Device, engine: Any, layout: Layout):
-        """Make the first one; inside `Device.active`.
+        """Create the first context, inside `Device.active`.
 
         Raises:
-            BackendUnavailableError: the device's memory is not enough.
+            BackendUnavailableError: the device has too little memory.
         """
         self._device, self._engine, self._layout = device, engine, layout
         self._changed = threading.Condition()
@@ -235,12 +236,12 @@ class Pool:
 
     @contextmanager
     def one(self) -> Iterator[Execution]:
-        """A context that is this thread's in the block; inside `Device.active`."""
+        """Lend this thread a context for the block, inside `Device.active`."""
         execution = self._take()
         try:
             yield execution
         except BaseException:
-            # Its stream may still hold work of the call that failed.
+            # Its stream may still hold work of the failed call.
             with self._changed:
                 self._busy -= 1
                 self._grows = True
@@ -262,8 +263,8 @@ class Pool:
                     except BackendUnavailableError as error:
                         if not self._busy:
                             raise
-                        # TensorRT 8 gives a profile to one context only, and memory
-                        # ends: calls beyond that wait for one another.
+                        # TensorRT 8 allows one context per profile, and memory is
+                        # limited: further calls wait for a context.
                         self._grows = False
                         logger.debug("%d contexts at most: %s", self._busy, error)
                 self._changed.wait()
@@ -271,7 +272,7 @@ class Pool:
             return self._idle.pop()
 
     def close(self) -> None:
-        """Free all; no call may be running."""
+        """Free everything; no call may be running."""
         with self._device.active():
             while self._idle:
                 self._idle.pop().free()

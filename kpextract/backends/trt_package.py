@@ -1,4 +1,4 @@
-"""TensorRT or TensorRT-RTX, whichever is here: the package and its log."""
+"""TensorRT or TensorRT-RTX, whichever is installed: the package and its log."""
 
 import functools
 import importlib
@@ -8,19 +8,19 @@ from typing import Any
 
 from kpextract.errors import MissingPackageError
 
-# In the order in which "auto" looks for them, with the line that installs each.
+# In the order in which "auto" tries them, with the line that installs each.
 PACKAGES = {
     "tensorrt": "pip install tensorrt (on a Jetson it comes with JetPack)",
     "tensorrt_rtx": 'pip install "kpextract[trt-build]"',
 }
-LAST_LINES = 3  # of the log, quoted in an error
+LAST_LINES = 3  # lines of the log that an error quotes
 
 
 def import_tensorrt(package: str = "auto") -> ModuleType:
-    """The package named, or the first of `PACKAGES` that is installed.
+    """Import the named package, or the first of `PACKAGES` that is installed.
 
     Raises:
-        MissingPackageError: it is not installed, or cannot be loaded.
+        MissingPackageError: the package is not installed, or fails to import.
     """
     names = list(PACKAGES) if package == "auto" else [package]
     for name in names:
@@ -38,7 +38,10 @@ def import_tensorrt(package: str = "auto") -> ModuleType:
 
 
 def _broken(name: str, error: Exception) -> MissingPackageError:
-    """A package that is there, yet does not load, is not passed over."""
+    """Return the error of an installed package that fails to import.
+
+    The next one is not tried.
+    """
     return MissingPackageError(
         f"{name} is installed but cannot be loaded ({error}). "
         f"Install it again: {PACKAGES[name]}."
@@ -47,9 +50,9 @@ def _broken(name: str, error: Exception) -> MissingPackageError:
 
 @functools.cache
 def shared_log(trt: Any) -> Any:
-    """The one log of a process: TensorRT keeps the first that it is given.
+    """Return the process-wide log: TensorRT keeps the first one it is given.
 
-    Nothing is printed; `errors` holds the last lines of that severity.
+    It prints nothing; `errors` holds the last lines of severity ERROR or worse.
     """
 
     class Log(trt.ILogger):  # type: ignore[misc]  # known at run time only
@@ -65,5 +68,5 @@ def shared_log(trt: Any) -> Any:
 
 
 def last_errors(log: Any) -> str:
-    """The last lines of that severity, on one line."""
-    return " | ".join(log.errors) or "its log names no error"
+    """Return the last errors of the log on one line."""
+    return " | ".join(log.errors) or "its log holds no error"

@@ -66,10 +66,15 @@ def add_parser(commands: Any) -> None:
         metavar="TYPE",
         help="int8 for the bundled model in 8-bit integers (default: as the model is)",
     )
+    _add_case_options(command)
+
+
+def _add_case_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     add(
         "--num-threads",
         type=_count,
-        default=unset,
+        default=argparse.SUPPRESS,
         metavar="N",
         help="CPU threads per call (default: the runtime decides)",
     )
@@ -84,14 +89,8 @@ def add_parser(commands: Any) -> None:
         ("--batch", 1, "images per call, one or more numbers"),
         ("--max-keypoints", 1000, "max keypoints per image, one or more numbers"),
     ):
-        add(
-            option,
-            nargs="+",
-            type=_count,
-            default=[default],
-            metavar="N",
-            help=f"{meaning} (default: {default})",
-        )
+        text = f"{meaning} (default: {default})"
+        add(option, nargs="+", type=_count, default=[default], metavar="N", help=text)
     add(
         "--calls",
         type=_count,
@@ -127,8 +126,7 @@ def bench(
     """Print milliseconds from image to features by stage, images per second, memory."""
     from tqdm import tqdm
 
-    if photo and out:
-        check_outputs([out], [photo])
+    check_outputs([out], [photo] if photo else [])
     cases = _combinations(size or [SIZE], batch, max_keypoints)
     image = None if photo is None else read_photo(photo)
     with replacing(out) if out else nullcontext() as file:  # fails before the work
@@ -136,25 +134,24 @@ def bench(
         with tqdm(total=len(cases) * calls, unit="call", delay=1) as bar:
             for case in cases:
                 if not rows or case["max_keypoints"] != rows[-1]["max_keypoints"]:
-                    extractor = Extractor(
-                        max_keypoints=case["max_keypoints"], **options
-                    )
+                    budget = case["max_keypoints"]
+                    extractor = Extractor(max_keypoints=budget, **options)
                 images = batch_of(image, case["size"], case["batch"])
-                measured = measure(extractor, images, calls, after_call=bar.update)
-                rows.append(case | measured | {"memory_mib": memory.most()})
+                found = measure(extractor, images, calls, after_call=bar.update)
+                rows.append({**case, **found, "memory_mib": memory.most()})
         report = {
             "machine": hardware.describe(),
             "extractor": asdict(extractor.info),
-            "image": TEXTURE if photo is None else str(photo),
+            "image": str(photo or TEXTURE),
             "num_threads": options.get("num_threads"),
             "warm_up": min(WARM_UP, calls),
             "rows": rows,
         }
+        text = json.dumps(report, indent=2)
         if file:
-            file.write_text(json.dumps(report, indent=2) + "\n")
-    print(json.dumps(report, indent=2) if as_json else table(report))
-    if not as_json:
-        print_written(out)
+            file.write_text(text + "\n")
+    print(text if as_json else table(report))
+    print_written(None if as_json else out)
     return 0
 
 

@@ -36,6 +36,18 @@ def add_parser(commands: Any) -> None:
         default="auto",
         help="package that builds it; auto takes the first installed (default: auto)",
     )
+    add("--force", action="store_true", help="replace existing files (default: refuse)")
+    add(
+        "--timing-cache",
+        type=Path,
+        metavar="FILE",
+        help="file that speeds up later builds (default: none)",
+    )
+    _add_shape_options(command)
+
+
+def _add_shape_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     for option, meaning in (
         (
             "--size",
@@ -69,13 +81,6 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="engine that also runs on other GPUs, somewhat slower (default: this GPU)",
     )
-    add(
-        "--timing-cache",
-        type=Path,
-        metavar="FILE",
-        help="file that speeds up later builds (default: none)",
-    )
-    add("--force", action="store_true", help="replace existing files (default: refuse)")
 
 
 def _batch(text: str) -> tuple[int, int]:

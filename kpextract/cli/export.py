@@ -1,5 +1,6 @@
 """Run `kpextract export`, on top of `kpextract.export.variant`."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ def add_parser(commands: Any) -> None:
         default="sparse",
         help="dense maps, or sparse keypoints decoded in the graph (default: sparse)",
     )
+    _add_shape_options(command)
+    _add_type_options(command)
+
+
+def _add_shape_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     add(
         "--size",
         type=size,
@@ -63,6 +70,10 @@ def add_parser(commands: Any) -> None:
         metavar="PX",
         help="pixels between keypoints in a sparse graph, 0 to 8 (default: 0, any)",
     )
+
+
+def _add_type_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     add(
         "--descriptors",
         choices=("float32", "float16"),

@@ -20,7 +20,7 @@ from kpextract.cli.arguments import (
     size,
 )
 from kpextract.cli.exit_codes import INTERRUPTED
-from kpextract.cli.outputs import check_outputs, print_written
+from kpextract.cli.outputs import check_outputs, print_written, say
 from kpextract.draw import draw_caption, draw_tracks
 from kpextract.errors import InvalidOptionError, KpextractError
 from kpextract.extractor import Extractor
@@ -215,7 +215,7 @@ class Run:
             print(json.dumps({"summary": facts | figures}), flush=True)
             return
         speed = f", {_speed(figures)}" if self._meter.frames else ""
-        print(
+        say(
             f"{video.name}: {self._meter.frames} frames, {video.dropped} dropped, "
             f"{self._tracker.count} tracks{speed}"
         )

@@ -21,7 +21,6 @@ def add_parser(commands: Any) -> None:
         "kpextract verify small small.engine --images photos/",
     )
     add = command.add_argument
-    unset = argparse.SUPPRESS  # the gate has defaults of its own
     model = "bundled name or path of an .onnx or .engine file"
     add("reference", metavar="REF", help=model)
     add("other", metavar="OTHER", help=model)
@@ -47,6 +46,12 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="max keypoints per photo (default: 1024)",
     )
+    _add_gate(command)
+
+
+def _add_gate(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    unset = argparse.SUPPRESS  # the gate has its own defaults
     add(
         "--max-changed",
         type=float,

@@ -45,9 +45,9 @@ class Agreement:
 
 
 def open_session(model: onnx.ModelProto) -> Any:
-    """The model in ONNX Runtime on the CPU."""
+    """Open the model in ONNX Runtime on the CPU."""
     return import_onnxruntime().InferenceSession(
-        model.SerializeToString(), providers=[CPU]
+        model.SerializeToString(), providers=[CPU], enable_fallback=0
     )
 
 

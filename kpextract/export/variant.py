@@ -19,6 +19,7 @@ from kpextract.export.graph.float16 import to_half
 from kpextract.export.graph.int8 import STYLES, quantize
 from kpextract.export.graph.metadata import (
     REFINEMENT,
+    damage_is_told,
     find_refinement,
     parse_graph,
     read_metadata,
@@ -161,8 +162,9 @@ def export_variant(
             f"{found.path} is {entries['kind']} in {entries['precision']}. Give the "
             "dense float32 model that it was made from."
         )
-    graph = build(source, variant, _calibration(photos) if photos else iter(()))
-    agreement = check_variant(graph, source, variant.rows, variant.min_distance)
+    with damage_is_told(found.path):
+        graph = build(source, variant, _calibration(photos) if photos else iter(()))
+        agreement = check_variant(graph, source, variant.rows, variant.min_distance)
     content = graph.SerializeToString()
     card = _card(found, entries, variant, digest(content))
     write_model(out, content, card)

@@ -3,11 +3,12 @@
 import os
 import zipfile
 from dataclasses import MISSING, fields
+from typing import Any
 
 import numpy as np
 
 from kpextract.errors import FeatureFileError
-from kpextract.features import Features
+from kpextract.features import Features, ModelId
 from kpextract.files import replacing
 
 MAX_BYTES = 1 << 32  # unpacked; a small archive may claim any size
@@ -15,11 +16,7 @@ MAX_BYTES = 1 << 32  # unpacked; a small archive may claim any size
 
 def save(features: Features, path: str | os.PathLike[str]) -> None:
     """Write a file, whole or not at all."""
-    arrays = {
-        name: np.asarray(value)
-        for name, value in vars(features).items()
-        if value is not None
-    }
+    arrays = {name: np.asarray(value) for name, value in features.to_dict().items()}
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -31,12 +28,13 @@ def load(path: str | os.PathLike[str]) -> Features:
         FeatureFileError: the file is missing, damaged or holds something else.
     """
     try:
-        arrays = _read(path)
+        arrays: dict[str, Any] = dict(_read(path))
         width, height = _image_size(arrays.pop("image_size"))
+        model = _model(arrays.pop("model", None))
         for name, array in arrays.items():
             if array.dtype != np.float32:
                 raise ValueError(f"{name} must be float32, got {array.dtype}")
-        return Features(**arrays, image_size=(width, height))
+        return Features(**arrays, image_size=(width, height), model=model)
     # Damaged archives make NumPy, zipfile, zlib and tokenize raise a dozen classes.
     except Exception as error:
         raise FeatureFileError(
@@ -57,6 +55,14 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             for field in fields(Features)
             if field.default is MISSING or field.name in file
         }
+
+
+def _model(array: np.ndarray | None) -> ModelId | None:
+    if array is None:
+        return None
+    if array.shape != (3,) or array.dtype.kind != "U":
+        raise ValueError("model must be three texts")
+    return ModelId(*map(str, array))
 
 
 def _image_size(array: np.ndarray) -> tuple[int, int]:

@@ -1,1 +1,1 @@
-"""The machine that this runs on: what it is, what it has, how fast it is."""
+"""Describe the machine: what it is, what it has, how fast it is."""

@@ -1,7 +1,7 @@
-"""The GPU, its driver and, of a Jetson, the board: asked of the tools beside them.
+"""Ask NVIDIA's tools about the GPU, its driver and, on a Jetson, the board.
 
-Each function raises `NoAnswerError` where a tool or file is missing or says something
-else. On an NVIDIA H200 nvidia-smi answered (driver 580); not yet run on a Jetson.
+Each function raises `NoAnswerError` if a tool or file is missing or its output is
+unexpected. Run on an NVIDIA H200 (driver 580); not yet run on a Jetson.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kpextract.system.programs import NoAnswerError, output
 
-SECONDS = 20  # nvidia-smi starts the driver where nothing else has
+SECONDS = 20  # nvidia-smi loads the driver first if nothing else has
 FIELDS = {  # our name, nvidia-smi's
     "name": "name",
     "compute_capability": "compute_cap",
@@ -24,28 +24,28 @@ CLOCKS = {
     "memory": "clocks.mem",
     "power_limit": "power.limit",
 }
-NVCC = "/usr/local/cuda/bin/nvcc"  # where CUDA's installer puts it, often not on PATH
+NVCC = "/usr/local/cuda/bin/nvcc"  # the installer's default, often not on PATH
 L4T_FILE = Path("/etc/nv_tegra_release")
 BOARD_FILE = Path("/proc/device-tree/model")
 
 
 def gpus() -> list[dict[str, str | None]]:
-    """`FIELDS` of each GPU; None for what a GPU does not tell."""
+    """Return `FIELDS` of each GPU; None for what a GPU does not report."""
     return parse_gpus(_smi(FIELDS.values()))
 
 
 def clocks() -> list[dict[str, str | None]]:
-    """`CLOCKS` of each GPU as they are now; None for what a GPU does not tell."""
+    """Return the current `CLOCKS` of each GPU; None for what it does not report."""
     return parse_gpus(_smi(CLOCKS.values()), CLOCKS)
 
 
 def memory_used() -> int:
-    """MiB in use on all GPUs, by whatever process."""
+    """Return the MiB in use on all GPUs, by all processes."""
     return parse_memory_used(_smi(["memory.used"]))
 
 
 def _smi(fields: Iterable[str]) -> str:
-    """nvidia-smi's CSV without a head, a GPU a line."""
+    """Return nvidia-smi's header-less CSV, one line per GPU."""
     return _ask(
         "nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"
     )
@@ -54,7 +54,7 @@ def _smi(fields: Iterable[str]) -> str:
 def parse_gpus(
     text: str, fields: Iterable[str] = tuple(FIELDS)
 ) -> list[dict[str, str | None]]:
-    """Of nvidia-smi's CSV without a head, its columns named by `fields`."""
+    """Parse nvidia-smi's header-less CSV into one dict per GPU, keyed by `fields`."""
     names, found = list(fields), []
     for line in filter(None, map(str.strip, text.splitlines())):
         cells = [cell.strip() for cell in line.split(",")]
@@ -68,83 +68,83 @@ def parse_gpus(
 
 
 def parse_memory_used(text: str) -> int:
-    """Of nvidia-smi's CSV without a head."""
+    """Parse and sum the memory in nvidia-smi's header-less CSV, in MiB."""
     cells = [row["used"] or "" for row in parse_gpus(text, ["used"])]
     return sum(int(_find(r"^(\d+) MiB$", cell, "nvidia-smi")) for cell in cells)
 
 
 def cuda_of_driver() -> str:
-    """The newest CUDA that the driver runs, as "13.0"."""
+    """Return the newest CUDA version that the driver supports, such as "13.0"."""
     return parse_cuda_of_driver(_ask("nvidia-smi"))
 
 
 def parse_cuda_of_driver(text: str) -> str:
-    """Of nvidia-smi's head."""
+    """Parse the CUDA version in nvidia-smi's banner."""
     return _find(r"CUDA(?: \w+)? Version: *([\d.]+)", text, "nvidia-smi")
 
 
 def cuda_toolkit() -> str:
-    """The CUDA toolkit that compiles, as "12.6"."""
+    """Return the version of the CUDA toolkit, such as "12.6"."""
     return parse_nvcc(_ask(shutil.which("nvcc") or NVCC, "--version"))
 
 
 def parse_nvcc(text: str) -> str:
-    """Of `nvcc --version`."""
+    """Parse `nvcc --version`."""
     return _find(r"release ([\d.]+)", text, "nvcc")
 
 
 def is_jetson() -> bool:
-    """Either file tells; a container often has the second only."""
+    """Tell whether this is a Jetson; a container often has the second file only."""
     return L4T_FILE.exists() or "Jetson" in _board()
 
 
 def board() -> str:
-    """As "NVIDIA Jetson Orin Nano Developer Kit"."""
+    """Return the board's name, such as "NVIDIA Jetson Orin Nano Developer Kit"."""
     name = _board()
     if not name:
-        raise NoAnswerError(f"{BOARD_FILE} is not there")
+        raise NoAnswerError(f"{BOARD_FILE} does not exist")
     return name
 
 
 def _board() -> str:
-    """Empty where there is no device tree."""
+    """Return the board's name; empty without a device tree."""
     if not BOARD_FILE.exists():
         return ""
     return BOARD_FILE.read_text(errors="replace").strip("\0\n ")
 
 
 def l4t() -> str:
-    """Version of Linux for Tegra, as "36.4.3"."""
+    """Return the version of Linux for Tegra, such as "36.4.3"."""
     if not L4T_FILE.exists():
-        raise NoAnswerError(f"{L4T_FILE} is not there (a container?)")
+        raise NoAnswerError(f"{L4T_FILE} does not exist (a container?)")
     return parse_l4t(L4T_FILE.read_text(errors="replace"))
 
 
 def parse_l4t(text: str) -> str:
-    """Of nv_tegra_release."""
+    """Parse nv_tegra_release."""
     major = _find(r"# R(\d+) \(release\)", text, L4T_FILE.name)
     minor = _find(r"REVISION: ([\d.]+)", text, L4T_FILE.name)
     return f"{major}.{minor}"
 
 
 def jetpack() -> str:
-    """Version of the package nvidia-jetpack, as "6.2"."""
+    """Return the version of the package nvidia-jetpack, such as "6.2"."""
     query = ("--show", "--showformat=${Version}", "nvidia-jetpack")
     return parse_jetpack(_ask("dpkg-query", *query))
 
 
 def parse_jetpack(text: str) -> str:
-    """Of `dpkg-query --show`: without the build."""
+    """Parse `dpkg-query --show`, without the build number."""
     return _find(r"^([\d.]+)", text, "dpkg-query")
 
 
 def power_mode() -> str:
-    """As "15W" or "MAXN"."""
+    """Return the power mode, such as "15W" or "MAXN"."""
     return parse_power_mode(_ask("nvpmodel", "-q"))
 
 
 def parse_power_mode(text: str) -> str:
-    """Of `nvpmodel -q`."""
+    """Parse `nvpmodel -q`."""
     return _find(r"NV Power Mode: *(\S.*)", text, "nvpmodel").strip()
 
 
@@ -153,9 +153,9 @@ def _ask(*command: str) -> str:
 
 
 def _find(pattern: str, text: str, source: str) -> str:
-    """The group of the first match."""
+    """Return the group of the first match."""
     match = re.search(pattern, text)
     if match is None:
         said = " ".join(text.split())
-        raise NoAnswerError(f"{source} says something else: {said[:80]!r}")
+        raise NoAnswerError(f"unexpected output of {source}: {said[:80]!r}")
     return match[1]

@@ -1,4 +1,4 @@
-"""What a figure was measured on; goes into every result file."""
+"""Describe the machine of a measurement, for every result file."""
 
 import datetime
 import importlib.metadata
@@ -11,7 +11,7 @@ from kpextract.cpus import usable_cpus
 from kpextract.system import gpu
 from kpextract.system.programs import NoAnswerError
 
-# What decides how fast a network runs on a CPU; virtual machines may hide them.
+# Instruction sets that decide the speed of a network; virtual machines may hide them.
 INSTRUCTIONS = {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
 PACKAGES = ("cuda-", "kpextract", "numpy", "onnx", "opencv", "pycuda", "tensorrt")
 CPU_FILE = Path("/proc/cpuinfo")  # Linux
@@ -19,10 +19,10 @@ STATUS_FILE = Path("/proc/self/status")  # Linux
 
 
 def describe(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
-    """Date, processor, GPUs, Jetson and versions; None for what there is not.
+    """Return date, processor, GPUs, Jetson and versions; None for what is missing.
 
     Args:
-        packages: beginnings of the names of those whose versions count.
+        packages: prefixes of the distributions whose versions are recorded.
     """
     cpu = CPU_FILE.read_text() if CPU_FILE.exists() else ""
     return {
@@ -39,7 +39,7 @@ def describe(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
 
 
 def known(question: Callable[[], Any]) -> Any:
-    """The answer of a function of `kpextract.system.gpu`; None where there is none."""
+    """Return the answer of a function of `kpextract.system.gpu`; None without one."""
     try:
         return question()
     except NoAnswerError:
@@ -47,7 +47,7 @@ def known(question: Callable[[], Any]) -> Any:
 
 
 def parse_cpu(text: str) -> dict[str, Any]:
-    """`cpu`, `cpu_mhz` as they are now and `instructions`, of /proc/cpuinfo."""
+    """Parse /proc/cpuinfo into `cpu`, current `cpu_mhz` and `instructions`."""
     lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     pairs = [(key.strip(), value.strip()) for key, value in lines]
     models = [value for key, value in pairs if key == "model name"]
@@ -65,7 +65,7 @@ def parse_cpu(text: str) -> dict[str, Any]:
 
 
 def memory_mib(field: str) -> float | None:
-    """Memory of this process: "VmRSS" now, "VmHWM" at its most; None but on Linux."""
+    """Return this process's memory, "VmRSS" or its peak "VmHWM"; None off Linux."""
     text = STATUS_FILE.read_text() if STATUS_FILE.exists() else ""
     for line in text.splitlines():
         if line.startswith(f"{field}:"):
@@ -83,7 +83,7 @@ def _jetson() -> dict[str, str | None]:
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Versions of what is installed; packages have more than one name."""
+    """Return the versions of installed distributions with one of the prefixes."""
     installed = {
         name.lower(): distribution.version
         for distribution in importlib.metadata.distributions()

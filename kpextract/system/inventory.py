@@ -1,4 +1,4 @@
-"""What is installed here, what of it works, and what to do about the rest."""
+"""List what is installed, what of it works, and how to install the rest."""
 
 import importlib.metadata
 import importlib.util
@@ -9,10 +9,11 @@ from typing import Any
 from kpextract import __version__
 from kpextract.backends.table import TABLE
 from kpextract.backends.trt_package import PACKAGES
+from kpextract.packages import repair
 from kpextract.system import gpu
 from kpextract.system.probe import ask
 
-# Packages: the module that shows whether one can be loaded, and what installs it.
+# Packages: a module that must load, and the command that installs it.
 MODULES = {
     "numpy": ("numpy", "pip install numpy"),
     "opencv": ("cv2", 'pip install "kpextract[cpu]"'),
@@ -25,7 +26,7 @@ MODULES = {
     ),
     "cuda-python": ("cuda.bindings.driver", 'pip install "kpextract[cuda-python]"'),
 }
-# Distributions that put their files into one folder, each over those of the others.
+# Modules that several distributions install, each overwriting the others' files.
 EXCLUSIVE = {
     "onnxruntime": 'pip install "kpextract[gpu]" (or [cpu] without an NVIDIA GPU)',
     "opencv": "pip install opencv-python",
@@ -45,7 +46,7 @@ Fact = dict[str, Any]  # {"is": value}, or {"unknown": why}
 
 
 def examine() -> dict[str, Any]:
-    """All facts; each that may fail is {"is": value} or {"unknown": why}."""
+    """Return all facts; one that may fail is {"is": value} or {"unknown": why}."""
     distributions = _distributions()
     modules = {
         name: _module(*MODULES[name], found) for name, found in distributions.items()
@@ -67,7 +68,7 @@ def examine() -> dict[str, Any]:
 
 
 def _attempt(question: Callable[[], Any]) -> Fact:
-    """The answer, or why there is none: nothing that is wrong here may end `doctor`."""
+    """Return the answer, or why there is none: no fault here may end `doctor`."""
     try:
         return {"is": question()}
     except Exception as error:
@@ -75,7 +76,7 @@ def _attempt(question: Callable[[], Any]) -> Fact:
 
 
 def _distributions() -> dict[str, list[str]]:
-    """ "name version" of what installed each of `MODULES`; none for a system's own."""
+    """Return "name version" of the distributions behind each of `MODULES`."""
     found = _attempt(importlib.metadata.packages_distributions).get("is", {})
     return {
         name: sorted(
@@ -87,18 +88,20 @@ def _distributions() -> dict[str, list[str]]:
 
 
 def _module(module: str, install: str, distributions: list[str]) -> Fact:
-    """Version of a module that can be loaded."""
+    """Return the version of a module, or why it cannot be loaded."""
     top = module.split(".")[0]
     if _attempt(lambda: importlib.util.find_spec(top)) == {"is": None}:
         return {"unknown": f"not installed ({install})"}
     fact = _attempt(lambda: ask("module", module))
     if "unknown" in fact:
-        return {"unknown": f"installed, cannot be loaded: {fact['unknown']}"}
+        fault = str(fact["unknown"])
+        hint = f". {repair(fault, 'opencv-python')}" if top == "cv2" else ""
+        return {"unknown": f"installed, cannot be loaded: {fault}{hint}"}
     return {"is": fact["is"] or ", ".join(distributions) or "installed"}
 
 
 def _providers() -> dict[str, Fact]:
-    """Of each provider that ONNX Runtime was compiled with: does it run our model?"""
+    """Report which of ONNX Runtime's providers run our model."""
     names = _attempt(lambda: ask("providers")).get("is", [])
     return {name: _provider(name) for name in names}
 
@@ -109,12 +112,12 @@ def _provider(name: str) -> Fact:
         return fact
     nodes = fact["is"]
     if name not in nodes:
-        return {"unknown": f"ran nothing of the model; {', '.join(nodes)} ran all"}
+        return {"unknown": f"ran no node of the model; {', '.join(nodes)} ran all"}
     return {"is": f"ran {nodes[name]} of {sum(nodes.values())} nodes"}
 
 
 def _backends() -> dict[str, Fact]:
-    """Of each backend: what it runs, or what to install."""
+    """Report what each backend runs, or what to install for it."""
     statuses = _attempt(lambda: ask("backends"))
     if "unknown" in statuses:
         return {"all": statuses}
@@ -124,7 +127,7 @@ def _backends() -> dict[str, Fact]:
 def _backend(name: str, status: str) -> Fact:
     if not status.startswith("available"):
         return {"unknown": status}
-    if TABLE[name].engine:  # the bundled model is no engine to try it with
+    if TABLE[name].engine:  # no engine is bundled to try it with
         return {"is": status}
     fact = _attempt(lambda: ask("backend", name))
     if "unknown" in fact:
@@ -135,10 +138,10 @@ def _backend(name: str, status: str) -> Fact:
 
 
 def conflicts(distributions: dict[str, list[str]]) -> list[str]:
-    """A sentence and the line that repairs it for modules installed more than once.
+    """Return a warning, with its fix, for each module that is installed twice.
 
     Args:
-        distributions: "name version" of what installed each of `MODULES`.
+        distributions: "name version" of the distributions behind each of `MODULES`.
     """
     warnings = []
     for name, line in EXCLUSIVE.items():

@@ -1,8 +1,8 @@
-"""Questions to native libraries, each in a process of its own.
+"""Ask native libraries questions, each in its own process.
 
     python -m kpextract.system.probe provider CUDAExecutionProvider
 
-A library that crashes, hangs or prints must not take `kpextract doctor` along.
+A library that crashes, hangs or prints must not break `kpextract doctor`.
 """
 
 import importlib
@@ -25,26 +25,35 @@ from kpextract.system.programs import NoAnswerError, output
 
 SECONDS = 120  # TensorRT's provider builds an engine first
 MODEL = "small"
-IMAGE = (64, 96, 3)  # any that the model takes
+IMAGE = (64, 96, 3)  # any size the model accepts
 
 
 def ask(question: str, *subject: str) -> Any:
-    """The answer of one of `QUESTIONS`.
+    """Return the answer to one of `QUESTIONS`.
 
     Raises:
         NoAnswerError: the library cannot answer; the message is its own.
     """
+    if getattr(sys, "frozen", False):  # sys.executable is the application itself
+        return _answer_here(question, *subject)
     command = [sys.executable, "-m", "kpextract.system.probe", question, *subject]
-    # In the folder that holds this package, so that the process imports the same one.
+    # From the folder with this package, so that the process imports the same one.
     here = Path(__file__).resolve().parents[2]
     lines = output(command, seconds=SECONDS, cwd=here).splitlines()
     if not lines:
         raise NoAnswerError("ended without an answer")
-    return json.loads(lines[-1])  # a library may have printed before
+    return json.loads(lines[-1])  # a library may have printed before it
+
+
+def _answer_here(question: str, *subject: str) -> Any:
+    try:
+        return QUESTIONS[question](*subject)
+    except Exception as error:  # libraries raise anything
+        raise NoAnswerError(" ".join(str(error).split()) or repr(error)) from error
 
 
 def module(name: str) -> str | None:
-    """Version of a module that can be imported; None if it does not say."""
+    """Import a module and return its version; None if it has none."""
     with no_telemetry():
         importlib.import_module(name)
     top = sys.modules[name.split(".")[0]]
@@ -53,15 +62,15 @@ def module(name: str) -> str | None:
 
 
 def providers() -> list[str]:
-    """The providers that ONNX Runtime was compiled with, which is no proof of use."""
+    """Return the providers compiled into ONNX Runtime, whether or not they run."""
     return list(import_onnxruntime().get_available_providers())
 
 
 def provider(name: str) -> dict[str, int]:
-    """How many nodes of the bundled model each provider ran, when `name` was asked for.
+    """Count the nodes of the bundled model that each provider runs, with `name` first.
 
-    ONNX Runtime puts what a provider cannot run on the CPU without an error, and its
-    list of a session's providers does not tell; its profile does.
+    ONNX Runtime silently moves nodes that a provider cannot run to the CPU. A session's
+    list of providers does not reveal it; its profile does.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -78,12 +87,12 @@ def provider(name: str) -> dict[str, int]:
 
 
 def backends() -> dict[str, str]:
-    """What `backend_status` says."""
+    """Return `backend_status`."""
     return backend_status()
 
 
 def backend(name: str) -> dict[str, str]:
-    """What runs when the bundled model is run on a backend."""
+    """Run the bundled model on a backend and return what really ran."""
     extractor = Extractor(MODEL, backend=name)
     extractor.detect(np.zeros(IMAGE, np.uint8))
     return asdict(extractor.info)
@@ -96,11 +105,11 @@ QUESTIONS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Answer one question in JSON, or say in one line why not."""
+    """Answer one question in JSON, or print in one line why not."""
     question, *subject = arguments
     try:
         answer = QUESTIONS[question](*subject)
-    except Exception as error:  # whatever a library raises
+    except Exception as error:  # libraries raise anything
         print(" ".join(str(error).split()) or repr(error), file=sys.stderr)
         return 1
     print(json.dumps(answer))

@@ -1,4 +1,4 @@
-"""What another program prints, or why it prints nothing."""
+"""Run other programs for their output."""
 
 import signal
 import subprocess
@@ -8,11 +8,11 @@ from kpextract.errors import KpextractError
 
 
 class NoAnswerError(KpextractError):
-    """A program or file that is not there or does not answer; the message says why."""
+    """Report a program or file that is missing or gives no answer."""
 
 
 def output(command: list[str], *, seconds: float, cwd: Path | None = None) -> str:
-    """Standard output of a program.
+    """Run a program and return its standard output.
 
     Raises:
         NoAnswerError: it is not installed, fails, or takes longer than `seconds`.
@@ -32,9 +32,9 @@ def output(command: list[str], *, seconds: float, cwd: Path | None = None) -> st
     except subprocess.TimeoutExpired as error:
         raise NoAnswerError(f"{name} gave no answer in {seconds:g} s") from error
     if done.returncode < 0:
-        raise NoAnswerError(f"died of {signal.Signals(-done.returncode).name}")
+        raise NoAnswerError(f"crashed with {signal.Signals(-done.returncode).name}")
     if done.returncode:
         lines = f"{done.stdout}\n{done.stderr}".split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        raise NoAnswerError(said[-1] if said else f"{name} failed without a word")
+        raise NoAnswerError(said[-1] if said else f"{name} failed without output")
     return done.stdout

@@ -1,4 +1,4 @@
-"""How long `Extractor.detect` takes, and each of its stages."""
+"""Time `Extractor.detect` and each of its stages."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,16 +15,16 @@ from kpextract.system import gpu
 from kpextract.system.hardware import known, memory_mib
 from kpextract.video.meter import percentiles
 
-STAGES = (PREPROCESS, *BACKEND_STAGES, DECODE)  # in their order
-WARM_UP = 20  # calls at most
+STAGES = (PREPROCESS, *BACKEND_STAGES, DECODE)  # in order
+WARM_UP = 20  # max calls
 BLOCKS = (2, 4, 8, 16, 32, 64)  # pixels
-SHIFT = 8  # pixels from an image of a batch to the next
+SHIFT = 8  # pixels between neighboring images of a batch
 
 Clock = Callable[[], float]  # gives seconds
 
 
 def texture(size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8, always the same: noise in blocks of `BLOCKS`, summed."""
+    """Return (H, W, 3) uint8, always the same: noise in blocks of `BLOCKS`, summed."""
     width, height = size
     generator = np.random.default_rng(0)
     total = np.zeros((height, width, 3), np.float32)
@@ -38,10 +38,10 @@ def texture(size: tuple[int, int]) -> np.ndarray:
 def batch_of(
     image: np.ndarray | None, size: tuple[int, int], count: int
 ) -> list[np.ndarray]:
-    """Images of one size, each shifted against the one before.
+    """Return images of one size, each shifted against the one before.
 
     Args:
-        image: (H, W, 3), stretched to `size`; None takes a `texture`.
+        image: (H, W, 3), stretched to `size`; None for a `texture`.
         size: (width, height).
     """
     if image is None:
@@ -55,7 +55,7 @@ def batch_of(
 def detect_in_stages(
     extractor: Extractor, images: Sequence[np.ndarray], watch: Stopwatch
 ) -> list[Features]:
-    """As `detect_batch` of images of one size, with a stop after each of `STAGES`."""
+    """Run `detect_batch` on images of one size, timing each of `STAGES`."""
     pipeline = extractor.pipeline
     prepared = [pipeline.prepare(image) for image in images]
     outputs = pipeline.infer(prepared, watch)
@@ -72,14 +72,14 @@ def measure(
     after_call: Callable[[], Any] = lambda: None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
-    """`figures` and `stage_figures` of an extractor.
+    """Return `figures` and `stage_figures` of an extractor.
 
-    The public call (`detect` of one image, else `detect_batch`) and the same work in
-    stages take turns.
+    The public call (`detect` for one image, else `detect_batch`) alternates with the
+    same work in stages.
 
     Args:
-        images: of one size, for one call.
-        after_call: called between two measurements.
+        images: images of one size, for one call.
+        after_call: function called between measurements.
     """
 
     def public() -> list[Features]:
@@ -107,26 +107,26 @@ def measure(
 def time_calls(
     call: Callable[[], Any], calls: int, *, clock: Clock = time.perf_counter
 ) -> list[float]:
-    """Seconds of each call of anything, after some to warm up."""
+    """Return the seconds of each call, after some to warm up."""
     for _ in range(min(WARM_UP, calls)):
         call()
     return [seconds_of(call, clock) for _ in range(calls)]
 
 
 def seconds_of(call: Callable[[], Any], clock: Clock) -> float:
-    """How long one call takes."""
+    """Return the seconds of one call."""
     started = clock()
     call()
     return clock() - started
 
 
 def figures(totals: Sequence[float], images: int) -> dict[str, Any]:
-    """Of calls with that many images, which took `totals` seconds.
+    """Summarize calls with `images` images each that took `totals` seconds.
 
     Returns:
-        calls: how many.
-        milliseconds: p50, p90, p99 and jitter of a call.
-        images_per_second: at the median.
+        calls: number of calls.
+        milliseconds: p50, p90, p99 and jitter per call.
+        images_per_second: at the median call.
     """
     milliseconds = spread(totals)
     return {
@@ -139,12 +139,12 @@ def figures(totals: Sequence[float], images: int) -> dict[str, Any]:
 def stage_figures(
     totals: Sequence[float], stages: Sequence[dict[str, float]]
 ) -> dict[str, Any]:
-    """Of calls, and of as many calls in stages, each after its public call.
+    """Summarize public calls, and the calls in stages that followed each.
 
     Returns:
-        stages: milliseconds of each of `STAGES`; 0 for one that there is not.
-        total_over_inference: percentiles of the ratio of a call to the bare network of
-            its neighbor.
+        stages: milliseconds of each of `STAGES`; 0 for a stage that does not exist.
+        total_over_inference: percentiles of the ratio of a public call to the bare
+            network in the call after it.
     """
     ratios = [t / s[INFERENCE] for t, s in zip(totals, stages, strict=True)]
     return {
@@ -157,23 +157,23 @@ def stage_figures(
 
 
 def spread(seconds: Iterable[float]) -> dict[str, float]:
-    """Percentiles in milliseconds; jitter is p99 less p50."""
+    """Return percentiles in milliseconds; jitter is p99 minus p50."""
     found = percentiles([1000 * value for value in seconds])
     return found | {"jitter": round(found["p99"] - found["p50"], 3)}
 
 
 class Memory:
-    """Memory of this process and of the GPU, from here on."""
+    """Measure the peak memory of this process and the memory of its GPUs."""
 
     def __init__(self) -> None:
         self._gpu_before = known(gpu.memory_used)
 
     def most(self) -> dict[str, float | None]:
-        """MiB; None for what cannot be known.
+        """Return the memory in MiB; None for what cannot be known.
 
-        process: the most that this process has had, since it was started.
-        gpu: what its GPUs hold now beyond what they held before; other processes on
-            them count too. Runtimes keep what they have taken.
+        process: peak of this process since its start.
+        gpu: current use of all GPUs minus that at construction; includes other
+            processes. Runtimes keep what they have allocated.
         """
         now = None if self._gpu_before is None else known(gpu.memory_used)
         process = memory_mib("VmHWM")

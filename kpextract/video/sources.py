@@ -143,19 +143,14 @@ def _images_opener(text: str) -> Callable[[], Source]:
     try:
         photos = expand([text])
     except UsageError as error:
+        if os.path.exists(text):
+            raise SourceError(str(error)) from error
         raise SourceError(
             f"{without_password(text)}: no such video, camera, folder of images or "
             "pattern. Give a camera as a number (0) or device file, a stream as a URL "
             "(rtsp://...)."
         ) from error
-    photos.sort(key=_natural)
     return lambda: Photos(text, photos)
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Return a sort key that puts frame 10 after frame 9."""
-    parts = re.split(r"(\d+)", str(path))
-    return [int(part) if part.isdecimal() else part for part in parts], str(path)
 
 
 class Photos:

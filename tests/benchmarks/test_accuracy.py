@@ -17,12 +17,12 @@ from benchmarks.extractors import Candidate
 from benchmarks.protocol import SETTINGS
 from kpextract import Features
 
-SHIFTS = {"i_same": [0], "v_moved": [16, 8]}  # pixels to the right, an image each
+SHIFTS = {"i_same": [0], "v_moved": [16, 8]}  # pixels to the right, one per image
 
 
 @pytest.fixture
 def sequences(tmp_path, photo):
-    """The photo and itself, moved; 624x480."""
+    """Write sequences of the photo and shifted copies, 624x480."""
     for name, shifts in SHIFTS.items():
         folder = tmp_path / "sequences" / name
         folder.mkdir(parents=True)
@@ -54,15 +54,15 @@ def test_pairs_are_split_by_the_names_of_their_sequences(sequences):
     pairs = read_pairs(sequences)
     expected = {"all": [0, 1, 2], "illumination": [0], "viewpoint": [1, 2]}
     assert split(pairs) == expected
-    # Where all are of one kind, its table would only repeat the first.
+    # If all pairs are of one split, its table would only repeat the first.
     assert split(pairs[1:]) == {"all": [0, 1]}
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_perfect_extractor_scores_one_in_stretched_images(sequences, setting):
-    """Its points move with the image; their descriptors are their names."""
+    """Its points move with the image, and each has a descriptor of its own."""
     width, height = setting.image_size
-    shifts = iter([0, 0, 0, 16, 8])  # of the images in the order that they are shown
+    shifts = iter([0, 0, 0, 16, 8])  # of the images in the order of detection
     shapes = []
 
     def detect(image):
@@ -75,7 +75,7 @@ def test_a_perfect_extractor_scores_one_in_stretched_images(sequences, setting):
 
     pairs = read_pairs(sequences)
     measured = evaluate(Candidate("perfect", detect), pairs, setting)
-    assert shapes == [(height, width, 3)] * 5  # a reference is looked at once
+    assert shapes == [(height, width, 3)] * 5  # a reference is processed once
     for figures in measured:
         assert figures["repeatability"] == figures["matching_score"] == 1
         assert figures["localization_error"] == pytest.approx(0, abs=1e-4)
@@ -117,7 +117,7 @@ def test_the_table_by_hand():
         "repeatability": 0.5,
         "localization_error": 1.25,
         "matching_score": 0.1,
-        "matching_accuracy_2": 0.3,  # for the plot, not for the table
+        "matching_accuracy_2": 0.3,  # shown in the plot only
         "matching_accuracy_3": 0.25,
         "correct_matches": 12.34,
     }

@@ -9,7 +9,7 @@ SPOILED = ("noise", "motion blur", "darkness", "contrast", "JPEG")
 
 @pytest.fixture(scope="module")
 def smooth(photo):
-    """(240, 320, 3) uint8, without detail that resampling would lose."""
+    """Return a (240, 320, 3) uint8 photo without detail that resampling would lose."""
     return cv2.GaussianBlur(cv2.resize(photo, (320, 240)), (0, 0), 4)
 
 
@@ -18,7 +18,7 @@ def make(name, photo, level, seed=0):
 
 
 def error_where_seen(photo, view):
-    """Median difference of a view from its photo, gray levels, by the homography."""
+    """Return the median gray-level error of a view under its homography."""
     height, width = photo.shape[:2]
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     pixels = np.stack((x, y), axis=-1).reshape(1, -1, 2).astype(np.float64)
@@ -73,7 +73,7 @@ def test_zoom_by_hand(smooth):
     assert make("zoom", smooth, 0.5).coarser == 1
 
 
-def test_another_photo_shows_beyond_the_border():
+def test_another_photo_fills_the_area_beyond_the_border():
     photo, beyond = (np.full((60, 80, 3), value, np.uint8) for value in (200, 50))
     image = CONDITIONS["zoom"].make(photo, 0.5, beyond, 0).image
     assert (image[0] == 50).all()

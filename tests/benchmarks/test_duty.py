@@ -6,7 +6,7 @@ from benchmarks import duty
 
 
 class World:
-    """A call takes 3 s, of which and of the waiting half is work of the processor."""
+    """A fake clock: a call takes 3 s, and the CPU works half of all time."""
 
     def __init__(self):
         self.now = 0.0
@@ -35,13 +35,13 @@ class World:
     ("rate", "processor"),
     [
         (0.0, 1500.0),
-        # A frame each 10 s, the last one done 33 s after the first came.
+        # A frame every 10 s: the last one is done 33 s after the start.
         (0.1, 33_000 / 2 / 4),
-        # Faster than the calls are: frames wait, calls do not.
+        # Frames come faster than calls finish, so calls run back to back.
         (1.0, 1500.0),
     ],
 )
-def test_a_call_and_the_processor_time_of_a_frame(rate, processor):
+def test_times_of_a_call_and_cpu_time_of_a_frame(rate, processor):
     found = World().at_rate(rate, 4)
     assert found["milliseconds"]["p50"] == 3000.0
     assert found["processor_milliseconds"] == processor

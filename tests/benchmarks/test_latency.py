@@ -66,9 +66,8 @@ def test_a_batch_of_one_extractor(photo_path, tmp_path):
 
 
 def test_the_matrix_prints_its_table_and_draws(
-    photo_path, root, tmp_path, monkeypatch, capsys, small
+    photo_path, root, tmp_path, capsys, small
 ):
-    monkeypatch.chdir(root)  # the processes that measure time find benchmarks here
     out = tmp_path / "latency.json"
     shutil.copy(root / "benchmarks" / "results" / "peers.json", tmp_path)
     arguments = ["--extractors", "ORB", "small", "--size", "640x480", "--batch", "1"]
@@ -98,7 +97,7 @@ def test_a_missing_peer_is_one_line_and_no_file(tmp_path, monkeypatch, capsys):
 
 
 def in_this_process(folder):
-    """`alone` without a process, in which the test could not take packages away."""
+    """Return an `alone` that runs in this process, where tests can remove packages."""
 
     def alone(*command):
         options = latency._parser().parse_args(command)
@@ -110,12 +109,14 @@ def in_this_process(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--extractor", "ORB", "--batch", "2"], "ORB takes one image a call"),
-        (["--batch", "1", "2"], "several values are for --extractors"),
-        (["--plot"], "--plot and several values are for --extractors"),
-        (["--extractors", "ORB", "--plot"], "--plot draws what --out holds"),
+        (["--extractor", "ORB", "--batch", "2"], "ORB takes one image per call"),
+        (["--batch", "1", "2"], "several values need --extractors"),
+        (["--plot"], "--plot and several values need --extractors"),
+        (["--extractors", "ORB", "--plot"], "--plot draws the file of --out"),
     ],
 )
-def test_what_does_not_go_together_is_told(arguments, message, photo_path, capsys):
+def test_options_that_exclude_each_other_are_refused(
+    arguments, message, photo_path, capsys
+):
     assert main([photo_path, *arguments]) == 1
     assert message in capsys.readouterr().err

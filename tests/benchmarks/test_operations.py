@@ -40,7 +40,7 @@ def test_two_convolutions_by_hand(batch):
     pixels = batch * 8 * 16
     assert (first.op, first.shape) == ("Conv", (batch, 4, 8, 16))
     assert first.flop == 2 * 4 * pixels * 27
-    # The image has a byte a value, all else four; Relu is done on the way.
+    # The image has one byte per value, all else four; Relu is fused.
     assert first.traffic == 3 * pixels + 4 * 108 + 4 * 4 * pixels
     assert second.shape == (batch, 2, 4, 8)
     assert second.flop == 2 * 2 * (pixels // 4) * 4
@@ -59,7 +59,7 @@ def test_a_group_sees_its_own_channels_only():
     assert grouped.flop == 2 * 4 * 64 * 2
 
 
-def test_what_is_quantized_on_the_way_is_a_byte_a_value():
+def test_a_quantized_tensor_takes_one_byte_per_value():
     body = """
       y = Conv<pads=[1, 1, 1, 1]>(x, w)
       z = Relu(y)
@@ -96,7 +96,7 @@ def test_the_floor_is_the_larger_of_the_two():
 
 
 @pytest.mark.parametrize("name", bundled_models())
-def test_it_is_what_pytorch_counted_when_the_model_was_exported(name):
+def test_the_count_equals_that_of_pytorch_at_export(name):
     found = find_model(name)
     flop, _ = total(count(onnx.load(found.path), 1, (640, 480)))
     assert round(flop / 1e9, 3) == found.sidecar["gflop_480x640"]
@@ -130,13 +130,13 @@ def test_a_variant_has_the_same_operations_and_its_own_bytes(
     assert ("TopK" in rest) == (variant.kind == "sparse")
 
 
-def test_a_node_of_which_nothing_is_known_is_told():
+def test_a_node_of_unknown_cost_is_an_error():
     model = graph("y = Conv(x, w)  out = Softmax(y)")
-    with pytest.raises(UncountableError, match="what Softmax costs is not known"):
+    with pytest.raises(UncountableError, match="the cost of Softmax is unknown"):
         count(model, 1, (16, 8))
 
 
-def test_a_size_that_the_graph_does_not_take_is_told(write):
+def test_a_size_that_the_graph_does_not_take_is_an_error(write):
     model = load_graph(write(Variant("dense", size=(320, 240))))
     with pytest.raises(
         UncountableError, match="image of 240 along an axis, not of 480"

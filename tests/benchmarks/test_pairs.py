@@ -17,7 +17,7 @@ POSED = {"image0": "a.png", "image1": "b.png", "K0": K0, "K1": K1, "R": R, "t": 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Images a.png and b.png; a's pixels are 1, b's 2."""
+    """Write images a.png and b.png, with pixels 1 and 2."""
     for value, name in enumerate("ab", 1):
         cv2.imwrite(
             str(tmp_path / f"{name}.png"), np.full((18, 19, 3), value, np.uint8)
@@ -89,7 +89,7 @@ def test_lines_of_superglue_are_read(folder):
     (pair,) = read_pairs(folder)
     check_pose(pair)
     (folder / "pairs.txt").write_text(line.format(1))
-    with pytest.raises(PairsError, match=r"line 1: .*turned"):
+    with pytest.raises(PairsError, match=r"line 1: .*rotated"):
         read_pairs(folder)
 
 
@@ -131,7 +131,7 @@ def test_a_folder_without_pairs_says_what_is_read(folder):
     [
         ({"image0": "c.png"}, r"pair 0: .* has no image c\.png"),
         ({"image0": None}, "image0"),
-        ({"K0": [[1, 0], [0, 1]]}, "25 numbers. It needs 30"),
+        ({"K0": [[1, 0], [0, 1]]}, "25 numbers. A pair needs 30"),
         ({"K0": "wide"}, "pair 0"),
         ({"K1": (2 * np.array(K1)).tolist()}, "last entry"),
         ({"R": np.ones((3, 3)).tolist()}, "R is not a rotation"),
@@ -140,7 +140,7 @@ def test_a_folder_without_pairs_says_what_is_read(folder):
         ({"correspondences": "no.txt"}, r"no\.txt"),
     ],
 )
-def test_what_breaks_the_layout_is_told(folder, change, message):
+def test_an_entry_that_breaks_the_layout_is_an_error(folder, change, message):
     write(folder, POSED | change)
     with pytest.raises(PairsError, match=message):
         read_pairs(folder)

@@ -10,8 +10,8 @@ from training.network import SMALL, count_flop
 CPU = torch.device("cpu")
 
 
-def test_rates_by_a_clock_that_is_counted(monkeypatch):
-    """Every look at the clock is a second later than the last."""
+def test_rates_by_a_fake_clock(monkeypatch):
+    """The clock advances by one second per reading."""
     ticks = iter(range(1000))
     monkeypatch.setattr(peak, "now", lambda device: float(next(ticks)))
     monkeypatch.setitem(peak.MATRIX, "cpu", 10)
@@ -20,7 +20,7 @@ def test_rates_by_a_clock_that_is_counted(monkeypatch):
     assert copy_rate(CPU) == 1000.0
 
 
-def test_the_command_says_how_far_from_the_floor(tmp_path, monkeypatch, capsys):
+def test_the_command_reports_the_distance_from_the_floor(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peak, "matrix_rate", lambda device, dtype: 1e12)
     monkeypatch.setattr(peak, "copy_rate", lambda device: 1e12)
     out = tmp_path / "peak.json"
@@ -34,15 +34,16 @@ def test_the_command_says_how_far_from_the_floor(tmp_path, monkeypatch, capsys):
     network = result["stages"]["inference"]["p50"]
     assert result["share_of_peak"] == pytest.approx(
         flop / 1e9 / network,
-        abs=1e-4,  # rounded; on a busy machine it is small
+        abs=1e-4,  # it is rounded, and small on a busy machine
     )
     assert result["network_over_floor"] == pytest.approx(
         network / result["floor_milliseconds"], rel=0.02
     )
     assert "set by compute" in capsys.readouterr().out
     total = f"{result['milliseconds']['p50']:.3f}"
-    assert f"| {network:.3f} |" in peak.table([result])
-    assert f"| {total} | {result['floor_milliseconds']:.3f} |" in peak.table([result])
+    table = peak.table(result)
+    assert f"| {network:.3f} |" in table
+    assert f"| {total} | {result['floor_milliseconds']:.3f} |" in table
 
 
 def test_files_side_by_side_make_one_table():
@@ -61,6 +62,6 @@ def test_files_side_by_side_make_one_table():
     assert tables.render(missing) == missing
 
 
-def test_a_model_that_is_not_there_is_told(capsys):
+def test_a_missing_model_is_reported(capsys):
     assert main(["no-such-model"]) == 1
     assert "no-such-model" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def test_each_extractor_is_a_point_at_its_latency_and_accuracy(result):
     assert points == [[[12.5, 0.3]], [[12.5, 0.75]]]
 
 
-def test_pictures_are_drawn_beside_the_result(result, tmp_path):
+def test_plots_are_drawn_next_to_the_result(result, tmp_path):
     path = tmp_path / "peers.json"
     path.write_text(json.dumps(result))
     assert main([str(path)]) == 0
@@ -56,7 +56,7 @@ def latency_row(size, p50, **other):
 
 @pytest.fixture
 def latency():
-    """Of benchmarks.latency."""
+    """Return a result of benchmarks.latency."""
     return {
         "models": {"x": "a"},
         "rows": [
@@ -88,7 +88,7 @@ def test_latency_and_accuracy_are_those_of_one_model_and_setting(latency, result
     assert milliseconds_of(latency, result | {"models": {"x": "b"}}) == {}
 
 
-def test_pictures_of_latency_take_the_accuracy_that_lies_beside(
+def test_latency_plots_take_the_accuracy_of_the_peers_file(
     latency, result, tmp_path, capsys
 ):
     path = tmp_path / "latency.json"

@@ -21,7 +21,7 @@ GRID = np.array([(40 + 40 * i, 40 + 40 * j) for i in range(6) for j in range(4)]
 
 
 def features_at(points, names=None):
-    """Best first; the descriptor of a point is its name."""
+    """Return features, best first; each name has its own descriptor."""
     points = np.array(points, np.float32).reshape(-1, 2)
     names = np.arange(len(points)) if names is None else np.array(names)
     scores = np.linspace(1, 0.5, len(points), dtype=np.float32)
@@ -50,7 +50,7 @@ def test_exact_points_score_one(homography):
 
 
 def test_half_of_the_points_repeat():
-    # Every second point of view 1 is 20 px off, half way between its neighbors.
+    # Every second point of view 1 is 20 px off, halfway between its neighbors.
     aside = np.array([(20, 0), (0, 20), (-20, 0), (0, -20)] * 3)
     points1 = warp_points(GRID, MOVED)
     points1[::2] += aside
@@ -88,7 +88,7 @@ def test_points_on_a_line_give_no_good_homography():
 
 def test_the_corner_error_is_the_mean_of_four_distances():
     points = GRID.astype(np.float32)
-    # Twice as large about the first corner: the corners move by 0, 319, 239 and both.
+    # Scaled by 2 about the first corner: the corners move by 0, 319, 239 and both.
     expected = (319 + 239 + np.hypot(319, 239)) / 4
     doubled = np.diag([2.0, 2.0, 1.0])
     assert corner_error(points, points, doubled, SIZE) == pytest.approx(expected)
@@ -104,7 +104,7 @@ def test_ransac_finds_the_same_each_time():
 
 
 def test_the_shared_region_comes_before_the_budget():
-    # The best point of each view is out of the other's sight.
+    # The best point of each view is outside the other view.
     view0 = features_at([(310, 100), (100, 100)], [0, 1])
     view1 = features_at([(10, 100), (120, 110)], [0, 1])
     figures = figures_of(view0, view1, max_keypoints=1)
@@ -125,8 +125,8 @@ def test_the_matching_score_is_without_cross_check_and_the_accuracy_is_mutual():
 
 
 def test_a_nearest_neighbor_that_the_query_cannot_see_does_not_count():
-    # (10, 100) of view 1 came from x = -10, so (200, 150) has no chance to be right:
-    # 1 of 1. The other way round (200, 150) can be seen, and is wrong: 1 of 2.
+    # (10, 100) of view 1 came from x = -10, so (200, 150) cannot be right: 1 of 1.
+    # In the other direction (200, 150) is visible, and wrong: 1 of 2.
     view0 = features_at([(100, 100), (200, 150)], [0, 1])
     view1 = features_at([(120, 110), (10, 100)], [0, 1])
     assert figures_of(view0, view1)["matching_score"] == 0.75
@@ -146,7 +146,7 @@ def test_nothing_detected_is_zero():
     assert set(figures.values()) == {0}
 
 
-def test_mutual_nearest_neighbors_are_those_that_users_get():
+def test_mutual_nearest_neighbors_equal_those_of_match():
     generator = np.random.default_rng(0)
     views = []
     for count in (50, 40):

@@ -1,10 +1,9 @@
 import json
-import subprocess
 
 import numpy as np
 import pytest
 
-from benchmarks import scaling, scaling_point, tables
+from benchmarks import process, scaling, scaling_point
 from kpextract import Extractor
 
 
@@ -41,7 +40,7 @@ def test_small_images_are_shown_and_not_fitted():
 @pytest.mark.parametrize(
     ("exponent", "shown"), [(1.0, "x^1.00"), (-0.001, "x^0.00"), (-0.51, "x^-0.51")]
 )
-def test_an_exponent_as_it_is_shown(exponent, shown):
+def test_the_format_of_an_exponent(exponent, shown):
     assert scaling.power(exponent) == shown
 
 
@@ -51,14 +50,14 @@ def test_threads_go_up_to_the_cores(monkeypatch):
         assert " ".join(scaling.settings()["threads"]) == threads
 
 
-def test_where_peak_memory_is_not_known_nothing_is_measured(monkeypatch):
+def test_nothing_is_measured_without_peak_memory(monkeypatch):
     monkeypatch.setattr(scaling_point, "memory_mib", lambda field: None)
     with pytest.raises(SystemExit, match="on Linux only"):
         scaling_point.peak_memory()
 
 
 def test_calls_are_timed_without_the_first(monkeypatch):
-    # Each look at the clock takes 1 s: a call and its two looks fill a second.
+    # The clock advances by 1 s per reading, so each call takes a second.
     ticks = iter(range(100))
     monkeypatch.setattr(scaling_point.time, "perf_counter", lambda: next(ticks))
     monkeypatch.setattr(scaling_point, "SECONDS", 0)
@@ -69,7 +68,7 @@ def test_calls_are_timed_without_the_first(monkeypatch):
     assert 0 < found["loaded_mib"] <= found["peak_mib"]
 
 
-def test_a_point_is_measured_with_what_was_asked_for(capsys, monkeypatch, small):
+def test_a_point_is_measured_with_the_given_options(capsys, monkeypatch, small):
     monkeypatch.setattr(scaling_point, "SECONDS", 0)
     asked = []
 
@@ -90,22 +89,19 @@ def test_a_point_is_measured_with_what_was_asked_for(capsys, monkeypatch, small)
 
 @pytest.fixture
 def short(monkeypatch):
-    """A process a point that only says what it would have measured."""
-    real = subprocess.run
+    """Replace the process of each point by known figures."""
 
-    def run(command, **options):
-        if "benchmarks.scaling_point" not in command:  # git, for the commit
-            return real(command, **options)
-        model, option, value = command[-3:]
+    def output(module, model, option, value):
+        assert module == "benchmarks.scaling_point"
         if model == "broken":
-            raise subprocess.CalledProcessError(1, command)
+            raise process.FailedError("no such model.")
         amount = scaling._amount(value)
         found = {"milliseconds": 2.0 * amount, "loaded_mib": 50.0, "calls": 9}
         found["peak_mib"] = 50.0 + (amount if option == "--batch" else 0)
-        said = found | {"model": f"kpextract {model} 2", "sha256": "0123456789abcdef"}
-        return subprocess.CompletedProcess(command, 0, json.dumps(said))
+        facts = {"model": f"kpextract {model} 2", "sha256": "0123456789abcdef"}
+        return json.dumps(found | facts)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(process, "output", output)
 
 
 def test_the_command_writes_figures_and_a_picture(short, tmp_path, capsys):
@@ -119,9 +115,9 @@ def test_the_command_writes_figures_and_a_picture(short, tmp_path, capsys):
     assert batch["range"] == ["1", "32"]
     assert result["series"]["size"]["range"] == ["320x240", "3840x2160"]
     assert result["series"]["keypoints"]["exponents"]["added_mib"] == 0.0
-    shown = scaling.table(result["series"])
+    shown = scaling.report(result)
     assert shown in capsys.readouterr().out
-    assert shown.startswith(tables.table("scaling.json", result))
+    assert shown.startswith(scaling.table(result))
     assert "| batch | 1 to 32 | x^1.00 | x^1.00 |" in shown.splitlines()
     assert "| batch 32 | 64.0 | 82 |" in shown.splitlines()
     assert (tmp_path / "scaling.png").stat().st_size > 10_000
@@ -130,7 +126,7 @@ def test_the_command_writes_figures_and_a_picture(short, tmp_path, capsys):
 def test_a_point_that_fails_is_named_and_nothing_is_written(short, tmp_path, capsys):
     out = tmp_path / "scaling.json"
     assert scaling.main(["--model", "broken", "--out", str(out)]) == 1
-    assert "scaling: size 64x64 failed" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("scaling: size 64x64: no such model.\n")
     assert not out.exists()
 
 

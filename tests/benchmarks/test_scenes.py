@@ -5,7 +5,7 @@ import pytest
 from benchmarks.pairs import read_pairs
 from benchmarks.scene_pair import Calibrated, PairsError
 from benchmarks.scenes import median_parallax, relative_pose
-from training.scene_file import Scene, write_scene
+from training.real.scene_file import Scene, write_scene
 
 CAMERA = np.array([[90, 0, 49.5], [0, 90, 39.5], [0, 0, 1.0]])
 
@@ -15,7 +15,7 @@ def turn(*degrees):
 
 
 def make_scene(poses, seen):
-    """Return a scene of 50 points, and the points; `seen` is how many by photo."""
+    """Return a scene of 50 points, and the points; `seen` counts them per photo."""
     rng = np.random.default_rng(0)
     world = np.hstack((rng.uniform(-1, 1, (50, 2)), rng.uniform(4, 6, (50, 1))))
     photos, tracks, points = [], [], []
@@ -48,7 +48,7 @@ def test_pairs_share_tracks_and_have_a_baseline(tmp_path):
         FIRST,
         pose(turn(2, -5, 0), 0.8, 0, 0.1),
         FIRST,  # the camera has not moved: a homography
-        FIRST + np.eye(3, 4, 3) / 1000,  # hardly: neither
+        FIRST + np.eye(3, 4, 3) / 1000,  # hardly moved: no pair
         pose(turn(0, 0, 0), -0.5, 0, 0),  # sees too few points
     ]
     write_scene(tmp_path / "hall.npz", make_scene(poses, [50, 40, 50, 50, 20]))
@@ -74,7 +74,7 @@ def test_a_relative_pose_takes_points_from_camera_to_camera():
 
 
 def test_the_parallax_by_hand():
-    # A point straight ahead at depth 1; the other camera, 1 to the right, turned to it.
+    # A point straight ahead at depth 1; the other camera is 1 to the right, facing it.
     relative = relative_pose(pose(np.eye(3), 0, 0, 0), pose(turn(0, 45, 0), -1, 0, 0))
     center = np.array([[49.5, 39.5]])
     calibrated = Calibrated(CAMERA, CAMERA, relative)

@@ -6,7 +6,7 @@ from benchmarks import speed, tables
 
 
 def row(name, p50s, *, size=(640, 480), batch=1, budget=1000, stages=None):
-    """A row of benchmarks.latency whose turns have these medians."""
+    """Return a row of benchmarks.latency whose turns have these medians."""
     milliseconds = {"p50": sorted(p50s)[len(p50s) // 2], "p90": 20.0, "p99": 30.0}
     of_network = {
         "stages": {
@@ -100,7 +100,11 @@ def test_a_table_is_made_when_there_is_a_result(results):
     assert tables.render(EMPTY) == EMPTY
     card = {"name": "NVIDIA H200", "driver": "550.54"}
     machine = {"cpu": "A", "cores": 2, "date": "2026-01-01", "commit": "c"}
-    result = RESULT | {"machine": machine | {"gpus": [card]}, "models": {"x": "a" * 64}}
+    result = RESULT | {
+        "machine": machine | {"gpus": [card]},
+        "table": "benchmarks.speed.table",
+        "models": {"x": "a" * 64},
+    }
     (results / "latency.json").write_text(json.dumps(result))
     made = tables.render(EMPTY)
     assert speed.table(result) in made

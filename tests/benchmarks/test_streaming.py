@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import cv2
@@ -14,7 +15,7 @@ def video(tmp_path):
     return path
 
 
-def test_the_video_is_the_photo_on_the_move(video):
+def test_the_video_is_the_moving_photo(video):
     capture = cv2.VideoCapture(str(video))
     frames = [capture.read()[1] for _ in range(6)]
     assert frames[0].shape == (480, 640, 3)
@@ -24,7 +25,7 @@ def test_the_video_is_the_photo_on_the_move(video):
 def test_both_ways_take_turns_and_the_ratio_is_of_neighbors(
     monkeypatch, extractor, video
 ):
-    # Milliseconds a frame: loop 30, stream 20, loop 60, stream 30.
+    # Milliseconds per frame: loop 30, stream 20, loop 60, stream 30.
     seconds = iter([0.030, 0.020, 0.060, 0.030])
     monkeypatch.setattr(
         "benchmarks.streaming.seconds_per_frame", lambda run, video: next(seconds)
@@ -35,16 +36,27 @@ def test_both_ways_take_turns_and_the_ratio_is_of_neighbors(
     assert result["equal_features"]
 
 
-def test_seconds_a_frame_include_reading(video):
+def test_seconds_per_frame_include_reading(video, monkeypatch):
+    """The clock advances by one second per reading, and by two per frame read."""
+    ticks = itertools.count()
+    monkeypatch.setattr(streaming.time, "perf_counter", lambda: next(ticks))
+    read = streaming.images
+
+    def images(path):
+        for image in read(path):
+            next(ticks), next(ticks)
+            yield image
+
+    monkeypatch.setattr(streaming, "images", images)
     seen = []
     seconds = streaming.seconds_per_frame(
         lambda frames: map(seen.append, frames), video
     )
     assert len(seen) == 6
-    assert 0 < seconds < 1
+    assert seconds == (2 * 6 + 1) / 6
 
 
-def test_features_that_differ_in_a_bit_are_noticed(extractor, video):
+def test_features_that_differ_in_a_bit_are_detected(extractor, video):
     assert streaming._digests(extractor.stream, video) != streaming._digests(
         lambda frames: (extractor.detect(frame ^ 1) for frame in frames), video
     )

@@ -19,7 +19,7 @@ COUNT = 60
 
 @pytest.fixture
 def points():
-    """True correspondences of two cameras, (N, 2) pixels each."""
+    """Return true correspondences of two cameras, (N, 2) pixels each."""
     rng = np.random.default_rng(0)
     points = np.hstack((rng.uniform(-1, 1, (COUNT, 2)), rng.uniform(4, 7, (COUNT, 1))))
     moved = points @ POSE.rotation.T + POSE.translation
@@ -28,7 +28,7 @@ def points():
 
 
 class Perfect:
-    """Knows the points of images by their gray level; descriptors are their names."""
+    """A perfect extractor: it knows the points of each image by its gray level."""
 
     def __init__(self, points):
         self.points, self.shapes = points, []
@@ -85,7 +85,7 @@ def test_a_plane_is_measured_by_its_homography(points, max_size):
     assert figures == expected | {"matches": COUNT}
 
 
-def test_the_budget_cuts_and_a_picture_is_looked_at_once(points):
+def test_the_budget_cuts_and_a_picture_is_processed_once(points):
     extractor = Perfect(points)
     see = look(extractor, max_keypoints=10)
     pair = ScenePair(picture(0), picture(1), homography=np.eye(3))
@@ -94,7 +94,7 @@ def test_the_budget_cuts_and_a_picture_is_looked_at_once(points):
     assert len(extractor.shapes) == 2
 
 
-def test_without_matches_all_figures_are_nought(points):
+def test_without_matches_all_figures_are_zero(points):
     truth = Calibrated(CAMERA, CAMERA, POSE)
     everything = (truth, np.eye(3), np.hstack(points))
     pair = ScenePair(picture(0), picture(1), *everything)
@@ -138,7 +138,7 @@ def test_the_table_by_hand():
 
 @pytest.fixture
 def folder(tmp_path, photo):
-    """A photo and itself: turned by the plane, by day and by night."""
+    """Write two pairs of a photo and its shifted copy, of kinds day and night."""
     cv2.imwrite(str(tmp_path / "a.png"), photo)
     cv2.imwrite(str(tmp_path / "b.png"), photo[:, 16:])
     names = {"image0": "a.png", "image1": "b.png"}
@@ -174,7 +174,7 @@ def test_the_same_pairs_give_the_same_figures(folder):
     assert first == second
 
 
-def test_what_is_missing_is_one_line(tmp_path, capsys):
+def test_missing_pairs_and_peers_are_one_line(tmp_path, capsys):
     assert main([str(tmp_path), "--extractors", "ORB"]) == 1
     assert main([str(tmp_path), "--extractors", "EdgePoint2-T32"]) == 1
     first, second = capsys.readouterr().err.splitlines()

@@ -27,8 +27,8 @@ def sources():
     return Sources(photos)
 
 
-def test_the_stages_are_a_step_of_training(sources):
-    """In stages or in one go, the weights have moved and the gradients are the same."""
+def test_the_stages_make_one_training_step(sources):
+    """With and without stages, weights change and gradients are the same."""
     gradients = []
     for step in (time_stages, lambda run, sources: time_steps(run, sources, 1)):
         run = new_run(CONFIG, CPU)
@@ -41,8 +41,8 @@ def test_the_stages_are_a_step_of_training(sources):
         torch.testing.assert_close(staged, whole)
 
 
-def test_rates_by_a_clock_that_is_counted(sources, monkeypatch):
-    """Every look at the clock is a second later than the last."""
+def test_rates_by_a_fake_clock(sources, monkeypatch):
+    """The clock advances by one second per reading."""
     ticks = iter(range(1000))
     monkeypatch.setattr(training_speed, "now", lambda device: float(next(ticks)))
     run = new_run(CONFIG, CPU)

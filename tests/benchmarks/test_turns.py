@@ -1,9 +1,6 @@
-import subprocess
 from pathlib import Path
 
-import pytest
-
-from benchmarks import turns
+from benchmarks import process, turns
 
 
 def test_the_median_keeps_the_form_of_the_results():
@@ -43,19 +40,12 @@ def test_jobs_take_turns(monkeypatch):
     }
 
 
-def test_a_process_is_asked_and_its_answer_read(monkeypatch):
-    def run(command, **_):
-        words = ["-m", "benchmarks.latency", "photo.jpg", "--extractor", "ORB", "--out"]
-        assert command[1:-1] == words
-        Path(command[-1]).write_text('{"milliseconds": {"p50": 2.5}}')
-        return subprocess.CompletedProcess(command, 0, "", "")
+def test_latency_is_measured_in_a_process_and_its_file_is_read(monkeypatch):
+    def output(module, *words):
+        assert module == "benchmarks.latency"
+        assert words[:-1] == (Path("photo.jpg"), "--extractor", "ORB", "--out")
+        Path(words[-1]).write_text('{"milliseconds": {"p50": 2.5}}')
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(process, "output", output)
     found = turns.alone(Path("photo.jpg"), "--extractor", "ORB")
     assert found == {"milliseconds": {"p50": 2.5}}
-
-
-def test_a_process_that_fails_is_quoted(root, monkeypatch):
-    monkeypatch.chdir(root)
-    with pytest.raises(turns.FailedError, match=r"^no\.jpg: no such file\.$"):
-        turns.alone("no.jpg")

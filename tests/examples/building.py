@@ -1,4 +1,4 @@
-"""Where what the C++ example needs is, and how it is built."""
+"""Locate the dependencies of the C++ example, and build it."""
 
 import os
 import re
@@ -18,9 +18,9 @@ INSTALL = "apt-get install g++ cmake libopencv-dev libonnxruntime-dev"
 
 
 def find_headers(name, *patterns):
-    """The folder that holds a header, or None.
+    """Return the folder that holds a header, or None.
 
-    Below KPEXTRACT_CPP, which .ci/run fills, or below the system's root.
+    It is searched below KPEXTRACT_CPP, which .ci/run fills, and below the system root.
     """
     given = os.environ.get("KPEXTRACT_CPP")
     folders = [
@@ -30,12 +30,14 @@ def find_headers(name, *patterns):
 
 
 def missing():
-    """What is not installed of what building needs."""
+    """Return the missing dependencies of the build."""
     tools = [tool for tool in ("cmake", "c++") if not shutil.which(tool)]
     if tools:
         return tools
     find = "cmake --find-package -DNAME=OpenCV -DCOMPILER_ID=GNU -DLANGUAGE=CXX"
-    with tempfile.TemporaryDirectory() as folder:  # it leaves files where it runs
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # it leaves files in its working directory
         found = subprocess.run(
             [*find.split(), "-DMODE=EXIST"], capture_output=True, cwd=folder
         )
@@ -55,7 +57,7 @@ def pip_library():
 
 
 def cmake(source, build, *options, target="all"):
-    """Configure and build; what both printed."""
+    """Configure and build, and return the output of both."""
     settings = [f"-D{option}" for option in options]
     printed = ""
     for command in (
@@ -69,13 +71,13 @@ def cmake(source, build, *options, target="all"):
 
 
 def snippets():
-    """The C++ of the guide, by the name of a program."""
+    """Return the C++ snippets of the guide, by program name."""
     blocks = documents.snippets(GUIDE.read_text(), "cpp")
     return {f"snippet{number}": block.code for number, block in enumerate(blocks)}
 
 
 def orb_version():
-    """The matching program with the line that it had before."""
+    """Return the matching program with its original line for ORB."""
     source = (ROOT / "examples" / "cpp" / "match_photos.cpp").read_text()
     before = re.search(r"// was: (.*\n)", source)[1]
     return re.sub(r"(// was: .*\n\s*).*\n", rf"\g<1>{before}", source)

@@ -1,4 +1,4 @@
-"""Builds the C++ example and its test programs, each variant once."""
+"""Build the C++ example and its test programs, each variant once."""
 
 import os
 
@@ -20,7 +20,7 @@ from tests.examples.building import (
 
 @pytest.fixture(scope="session")
 def release(tmp_path_factory):
-    """A folder like an unpacked release of ONNX Runtime: pip's library, and headers."""
+    """Make a folder like a release of ONNX Runtime: pip's library, and headers."""
     lacking = missing()
     if lacking and "CI" not in os.environ:
         pytest.skip(f"no {', '.join(lacking)}: {INSTALL}")
@@ -35,7 +35,7 @@ def release(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cuda_headers():
-    """NVIDIA's own, of the CUDA runtime."""
+    """Return the folder of NVIDIA's CUDA runtime headers."""
     places = ("cuda/nvidia/*/include", "usr/local/cuda/include")
     headers = find_headers("cuda_runtime_api.h", *places)
     if headers is None and "CI" not in os.environ:
@@ -46,7 +46,7 @@ def cuda_headers():
 
 @pytest.fixture(scope="session")
 def plain(release, tmp_path_factory):
-    """Folder of the programs as a user builds them, all warnings being errors."""
+    """Build the programs as a user does, with warnings as errors; return the folder."""
     folder = tmp_path_factory.mktemp("plain")
     for name, text in {**snippets(), "match_by_orb": orb_version()}.items():
         (folder / f"{name}.cpp").write_text(text)
@@ -58,7 +58,7 @@ def plain(release, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sanitized(release, tmp_path_factory):
-    """The driver under AddressSanitizer, LeakSanitizer and UBSan."""
+    """Build the driver with AddressSanitizer, LeakSanitizer and UBSan."""
     build = tmp_path_factory.mktemp("sanitized")
     cmake(HERE / "cpp", build, f"ONNXRUNTIME_ROOT={release}", "SANITIZE=ON")
     return build
@@ -66,7 +66,7 @@ def sanitized(release, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tensorrt(release, cuda_headers, tmp_path_factory):
-    """The same for the TensorRT variant, with stand-ins for TensorRT and CUDA."""
+    """Build the driver of the TensorRT variant, with fakes of TensorRT and CUDA."""
     build = tmp_path_factory.mktemp("tensorrt")
     options = (
         "SANITIZE=ON",
@@ -81,7 +81,7 @@ def tensorrt(release, cuda_headers, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
-    """Exports a variant of the bundled model, each once; gives the path."""
+    """Return a function that exports a variant once and returns its path."""
     folder = tmp_path_factory.mktemp("models")
 
     def export(name="small", **options):

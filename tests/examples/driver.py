@@ -1,4 +1,4 @@
-"""Runs the driver and reads what it writes."""
+"""Run the C++ driver and read its output."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from kpextract.features import KEYPOINT_SIZE
 
 
 class Rows(NamedTuple):
-    """What the driver writes."""
+    """Rows written by the driver."""
 
     keypoints: np.ndarray
     sizes: np.ndarray
@@ -21,14 +21,14 @@ class Rows(NamedTuple):
 
 
 def drive(build, *arguments):
-    """Output of the driver, which must find nothing wrong."""
+    """Run the driver and return its output; it must succeed."""
     done = run(build, *arguments)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
 
 
 def refuse(build, *arguments, **environment):
-    """Class and message of the error that the driver reports."""
+    """Run the driver and return the class and message of its error."""
     done = run(build, *arguments, **environment)
     assert done.returncode == 3, done.stderr
     return done.stderr
@@ -51,7 +51,7 @@ def read_rows(path):
 
 
 def assert_same(rows, features):
-    """Bounds of the contract: other threads or another build may round otherwise."""
+    """Compare within the bounds of the contract, since builds and threads may round."""
     assert len(rows.keypoints) == len(features)
     np.testing.assert_allclose(rows.keypoints, features.keypoints, rtol=0, atol=1e-3)
     np.testing.assert_allclose(rows.scores, features.scores, rtol=0, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The modules of the example, what Jetsons print, and stand-ins that print it again."""
+"""The Jetson example, recorded output of Jetsons, and programs that print it."""
 
 import importlib
 import json
@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "jetson"
-sys.path.append(str(FOLDER))  # as running the example does
+sys.path.append(str(FOLDER))  # as when running the example
 board, power, engines, rows, benchmark = map(
     importlib.import_module, ("board", "power", "engines", "rows", "benchmark")
 )
 
-# Of a call, as `kpextract bench` says it.
+# Times of a call, as `kpextract bench` prints them.
 MILLISECONDS = {"p50": 2.5, "p90": 2.61, "p99": 3.014, "jitter": 0.514}
 
 
 class Recorded(NamedTuple):
-    """A line of tegrastats, and what it says."""
+    """A line of tegrastats and its parsed values."""
 
     line: str
-    name: str  # of the rails that the board's power is the sum of
+    name: str  # rails whose sum is the power of the board
     milliwatts: int
     hottest: float  # Celsius
 
@@ -131,7 +131,7 @@ RECORDED = {
 }
 # The first lines of /etc/nv_tegra_release.
 RELEASES = {
-    # NVIDIA's own, of a Nano, quoted in many forums
+    # NVIDIA's file from a Nano, quoted in many forums
     "32.7.2": "# R32 (release), REVISION: 7.2, GCID: 30192233, BOARD: t210ref, EABI: "
     "aarch64, DATE: Wed Apr 20 21:34:48 UTC 2022\n",
     "35.4.1": "# R35 (release), REVISION: 4.1, GCID: 33958178, BOARD: t186ref, EABI: "
@@ -158,7 +158,7 @@ POWER_MODES = {
 
 
 def program(folder, name, script):
-    """An executable of that name; returns its path."""
+    """Write an executable of that name, and return its path."""
     path = folder / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -166,19 +166,19 @@ def program(folder, name, script):
 
 
 def printing(line, every=0.02):
-    """A script that prints a line again and again, as tegrastats does."""
+    """Return a script that prints a line over and over, as tegrastats does."""
     return f"while :; do echo '{line}'; sleep {every}; done"
 
 
 def clock(folder, pattern, now, least, most):
-    """The three files of a clock in /sys."""
+    """Write the three files of a clock in /sys."""
     folder.mkdir(parents=True)
     for name, value in (("cur", now), ("min", least), ("max", most)):
         (folder / pattern.format(name)).write_text(f"{value}\n")
 
 
 class Busy:
-    """In place of an extractor: an image takes a while, and power."""
+    """A fake extractor: an image takes time and power."""
 
     def detect(self, image):
         assert image.shape == (480, 640, 3)
@@ -187,7 +187,7 @@ class Busy:
 
 
 def bench_result(precision, backend="tensorrt"):
-    """What is read of what `kpextract bench --json` prints."""
+    """Return the parts of the `kpextract bench --json` output that are read."""
     row = {"size": [640, 480], "batch": 1, "milliseconds": MILLISECONDS}
     extractor = {"backend": backend, "precision": precision, "sha256": "ab"}
     return json.dumps({"extractor": extractor, "rows": [row]})

@@ -1,5 +1,4 @@
-"""The C++ example: it gives what Python gives, frees what it takes and says what is
-wrong."""
+"""The C++ example: it equals Python, frees its memory and explains its errors."""
 
 import re
 import subprocess
@@ -19,7 +18,7 @@ ODD = (37, 21, 411, 301)  # x, y, width and height of a region; not multiples of
 
 @pytest.fixture
 def extract(sanitized, tmp_path):
-    """Runs the driver on arrays, which travel as files."""
+    """Return a function that runs the driver on arrays, passed as files."""
 
     def extract(model, image, *options, mask=None, program=sanitized):
         cv2.imwrite(str(tmp_path / "image.png"), image)
@@ -40,7 +39,7 @@ def photos():
 
 @pytest.fixture(scope="module")
 def half_mask(photo):
-    """Two regions of the street, both cut through cells."""
+    """Return a mask of two regions of the street whose borders cut through cells."""
     mask = np.zeros(photo.shape[:2], np.uint8)
     mask[100:203, 50:333] = 1
     mask[300:, 501:] = 255
@@ -86,7 +85,7 @@ def test_options(photo, model, extract):
     path = model()
     expected = Extractor(path, max_keypoints=77).detect(photo)
     assert_same(extract(path, photo, "--max", 77, "--threads", 1), expected)
-    # Exactly the score of one: that one is kept.
+    # Exactly the score of one keypoint, which is kept.
     least = expected.scores[40]
     rows = extract(path, photo, "--min", repr(float(least)))
     assert_same(rows, Extractor(path, min_score=float(least)).detect(photo))
@@ -129,7 +128,7 @@ def test_exported_variants(options, photo, model, extract):
 
 
 def test_one_extractor_serves_two_threads(photo, sanitized, model, tmp_path):
-    # Images of two sizes: without a lock one call would find the other's buffers.
+    # Images of two sizes: without a lock, calls would use each other's buffers.
     cv2.imwrite(str(tmp_path / "cut.png"), photo[:350, :500])
     cv2.imwrite(str(tmp_path / "whole.png"), photo)
     images = (tmp_path / "cut.png", tmp_path / "whole.png")
@@ -160,14 +159,14 @@ def test_no_allocations_of_its_own(photo, half_mask, plain, model, tmp_path):
     counted = dict(line.split(": ") for line in printed.splitlines())
     assert int(counted["bare"]) > 0
     assert counted["extract"] == counted["bare"]
-    # Six calls: new features take two allocations at least, a new size one.
+    # Six calls: new features take at least two allocations, a new size takes one.
     assert int(counted["by value"]) >= int(counted["bare"]) + 2 * 6
     assert int(counted["resized"]) >= int(counted["bare"]) + 6
     fewest, most = counted["keypoints"].split(" to ")
     assert int(fewest) < int(most) == 1024
 
 
-def test_info_is_of_what_runs(photo, model, sanitized, tmp_path):
+def test_info_names_what_runs(photo, model, sanitized, tmp_path):
     cv2.imwrite(str(tmp_path / "image.png"), photo)
     path = model("fp16", fp16=True)
     printed = drive(
@@ -191,7 +190,7 @@ def test_in_place_of_a_feature2d(photo, half_mask, model, extract, sanitized, tm
     assert printed.split() == [str(len(expected)), *facts.split()]
     given = ("--feature2d", "--describe-given")
     said = refuse(sanitized, "extract", path, tmp_path / "rows", *images, *given)
-    assert re.match("InvalidOptionError: .*cannot describe keypoints given", said)
+    assert re.match("InvalidOptionError: .*cannot describe given keypoints", said)
 
 
 def test_orb_is_replaced_by_one_line(plain, model, tmp_path):

@@ -1,4 +1,4 @@
-"""What the C++ example says when something is wrong."""
+"""Error messages of the C++ example."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from tests.examples.driver import refuse
 
 @pytest.fixture
 def files(photo, tmp_path):
-    """Images that are refused, by name: pictures, and matrices of other types."""
+    """Write the rejected images, by name: pictures, and matrices of other types."""
     matrices = {
         "float": np.zeros((32, 32, 3), np.float32),
         "two": np.zeros((32, 32, 2), np.uint8),
@@ -51,7 +51,7 @@ def files(photo, tmp_path):
         ("{photo} --mask {photo}", "InvalidImageError: .* no mask input.* --mask"),
     ],
 )
-def test_what_is_refused(arguments, message, files, model, sanitized, tmp_path):
+def test_images_that_are_refused(arguments, message, files, model, sanitized, tmp_path):
     given = arguments.format(**files).split()
     said = refuse(sanitized, "extract", model(), tmp_path / "rows", *given)
     assert re.search(message, said), said
@@ -96,7 +96,7 @@ def test_models_that_are_refused(files, model, sanitized, tmp_path):
 
 
 def test_too_little_memory(model, plain, tmp_path):
-    """The image fits into the memory that the process may have, its network not."""
+    """The image fits into the memory limit of the process, the network does not."""
     cv2.imwrite(str(tmp_path / "large.png"), np.zeros((6000, 8000), np.uint8))
     arguments = ("extract", model(), tmp_path / "rows", tmp_path / "large.png")
     limit = ["prlimit", f"--as={1_500_000_000}"]
@@ -117,7 +117,7 @@ def test_headers_newer_than_the_library(release, model, photo, tmp_path):
     assert count == 1
     header.write_text(text)
     cv2.imwrite(str(tmp_path / "photo.png"), photo)
-    # pip's library by its own name, which is not the one that a program asks for.
+    # The library from pip has another name than the one that programs link to.
     options = (
         f"ONNXRUNTIME_INCLUDE_DIR={newer}",
         f"ONNXRUNTIME_LIBRARY={pip_library()}",

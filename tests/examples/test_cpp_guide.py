@@ -1,4 +1,4 @@
-"""What docs/cpp.md promises: its commands and its C++."""
+"""The promises of docs/cpp.md: its commands and its C++."""
 
 import os
 import re
@@ -20,14 +20,14 @@ EXPORT_WITH_MASK = "kpextract export --model small --mask -o small-mask.onnx"
 
 @pytest.fixture(scope="module", autouse=True)
 def _models(release, checkout):
-    """What the guide exports, by its own commands."""
+    """Export the models of the guide by its own commands."""
     for command in (EXPORT, EXPORT_WITH_MASK):
         words = shlex.split(command.split(" && ")[-1])
         assert main(words[1:]) == 0
 
 
 def run(command, folders):
-    """A command of the guide, word for word; CMake looks into `folders` as well."""
+    """Run a command of the guide verbatim; CMake also searches `folders`."""
     variables = {
         "CMAKE_INCLUDE_PATH": ":".join(str(folder / "include") for folder in folders),
         "CMAKE_LIBRARY_PATH": ":".join(str(folder / "lib") for folder in folders),
@@ -78,7 +78,7 @@ def test_the_engine_is_built(checkout):
 
 
 def test_the_variant_for_tensorrt_is_built(checkout, tensorrt, cuda_headers, tmp_path):
-    """Against the stand-in, as the guide says."""
+    """The commands of the guide work with the fake TensorRT."""
     (tmp_path / "include").symlink_to(HERE / "cpp" / "fake")
     (tmp_path / "cuda").mkdir()
     (tmp_path / "cuda" / "include").symlink_to(cuda_headers)

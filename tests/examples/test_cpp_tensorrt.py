@@ -1,4 +1,4 @@
-"""The TensorRT variant of the C++ example, with stand-ins for TensorRT and CUDA.
+"""The TensorRT variant of the C++ example, with fakes of TensorRT and CUDA.
 
 Their engines are run by ONNX Runtime, so that the results are those of the ONNX file.
 Compiled against NVIDIA's own headers of CUDA; not yet run on a GPU.
@@ -25,15 +25,15 @@ SIDECAR = {
     "dla": None,
 }
 ORIN = {"name": "Orin", "compute_capability": "8.7"}
-HERE = {"name": "Fake GPU", "compute_capability": "8.7"}  # what the stand-in says
+HERE = {"name": "Fake GPU", "compute_capability": "8.7"}  # reported by the fake
 
 
 @pytest.fixture
 def engine(tmp_path):
-    """Writes an engine for the stand-in; gives its path."""
+    """Return a function that writes an engine for the fake and returns its path."""
 
     def write(model, least=(64, 64), most=(480, 640), **changes):
-        """`least` and `most` are (height, width)."""
+        """Write an engine; `least` and `most` are (height, width)."""
         path = tmp_path / "small.engine"
         path.write_text(" ".join(map(str, ("FAKE", model, *least, *most))))
         sidecar = json.dumps(SIDECAR | changes, indent=2)
@@ -45,7 +45,7 @@ def engine(tmp_path):
 
 @pytest.fixture
 def image(photo, tmp_path):
-    """An odd size; first (H, W, 3), then its path."""
+    """Return an image of odd size, (H, W, 3), and its path."""
     odd = photo[:350, :411]
     cv2.imwrite(str(tmp_path / "image.png"), odd)
     return odd, tmp_path / "image.png"
@@ -151,7 +151,7 @@ def test_damaged_files_are_refused(image, engine, model, tensorrt, tmp_path):
             "no CUDA device: cudaGetDevice: CUDA says what the stand-in",
         ),
         ("FAKE_NO_MEMORY", "cudaMalloc: CUDA says what the stand-in says"),
-        # TensorRT's last error, not the warning that followed.
+        # TensorRT's last error, not the warning after it.
         ("FAKE_FAILS", ".*: TensorRT failed to run the engine: the stand-in fails."),
     ],
 )

@@ -1,4 +1,4 @@
-"""The benchmark of a Jetson from end to end, with stand-ins for all that it asks."""
+"""The Jetson benchmark end to end, with fakes of everything that it queries."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from tests.examples.jetson import (
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "benchmarks" / "results" / "jetson.md"
-# Exports and builds to files of a few bytes, and prints what `bench --json` prints.
+# Exports and builds files of a few bytes, and prints output like `bench --json`.
 KPEXTRACT = """
 import json, pathlib, sys
 words = sys.argv[1:]
@@ -46,7 +46,7 @@ if words[0] == "build":
     out.with_name(out.name + ".json").write_text(json.dumps(sidecar))
     print("wrote", out)
 """
-# Another power as soon as an image has been seen.
+# The power changes with the first image.
 TEGRASTATS = """
 while :; do
     if [ -e busy ]; then echo '{busy}'; else echo '{idle}'; fi
@@ -57,7 +57,7 @@ done
 
 @pytest.fixture
 def jetson(tmp_path, monkeypatch):
-    """An Orin Nano whose programs, files and kpextract are stand-ins; its folder."""
+    """Fake the programs, files and kpextract of an Orin Nano; return its folder."""
     programs, sysfs = tmp_path / "bin", tmp_path / "sys"
     programs.mkdir()
     lines = {name: RECORDED[f"Orin Nano, {name}"].line for name in ("busy", "idle")}
@@ -86,7 +86,7 @@ def run():
 
 
 def table_of(text):
-    """(head, rows) of the first table of a Markdown text, cells without spaces."""
+    """Return (head, rows) of the first Markdown table, cells stripped."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     ends = [i for i, line in enumerate(cells) if line[0] == "column"]
@@ -95,17 +95,17 @@ def table_of(text):
 
 
 def written(folder):
-    """`table_of` what a run has added to the folder of the engines."""
+    """Return `table_of` the file that a run wrote into the folder of the engines."""
     return table_of((folder / "jetson-engines" / "jetson-rows.md").read_text())
 
 
-def test_elsewhere_it_is_one_sentence(monkeypatch, tmp_path, capsys):
+def test_another_machine_gets_one_sentence(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gpu, "BOARD_FILE", tmp_path / "none")
     monkeypatch.setattr(gpu, "L4T_FILE", tmp_path / "none")
     assert benchmark.main(["--out", str(tmp_path / "engines")]) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err.startswith("This is no Jetson: ")
+    assert output.err.startswith("This is not a Jetson: ")
     assert output.err.count("\n") == 1
     assert not (tmp_path / "engines").exists()
 
@@ -170,15 +170,13 @@ def test_a_second_run_builds_nothing_and_adds_its_row(jetson, capsys):
         *["export"] * 2,
         *["bench"] * 2,
     ]
-    assert "small-float16-640x480-1000.engine is there and fits" in (
+    assert "small-float16-640x480-1000.engine exists and fits" in (
         capsys.readouterr().out
     )
     assert len(written(jetson)[1]) == 2
 
 
-def test_an_engine_that_does_not_fit_any_more_is_built_again(
-    jetson, capsys, monkeypatch
-):
+def test_an_engine_that_no_longer_fits_is_rebuilt(jetson, capsys, monkeypatch):
     assert run() == 0
     answers = [ModelError("x.engine was built with tensorrt 8.6.2"), Busy()]
 
@@ -193,20 +191,23 @@ def test_an_engine_that_does_not_fit_any_more_is_built_again(
     assert run() == 0
     printed = capsys.readouterr().out
     assert (
-        "small-float32-640x480-1000.engine is built again: x.engine was built with "
+        "rebuilding small-float32-640x480-1000.engine: x.engine was built with "
         "tensorrt 8.6.2\n"
     ) in printed
     assert printed.count("wrote ") == 1
-    assert "small-float16-640x480-1000.engine is there and fits" in printed
+    assert "small-float16-640x480-1000.engine exists and fits" in printed
 
 
 @pytest.mark.parametrize(
     ("tegrastats", "reason"),
     [
         (None, "tegrastats is not installed"),
-        ("echo 'run as root'; exit 1", "tegrastats told no power but 'run as root'"),
-        (printing("RAM 1/2MB CPU [1%@1]"), "tegrastats told no power but 'RAM 1/2MB"),
-        (printing("VDD_NEW 5mW/5mW"), "tegrastats names no rail that this script"),
+        (
+            "echo 'run as root'; exit 1",
+            "tegrastats printed 'run as root', not the power",
+        ),
+        (printing("RAM 1/2MB CPU [1%@1]"), "tegrastats printed 'RAM 1/2MB"),
+        (printing("VDD_NEW 5mW/5mW"), "tegrastats shows no rail that this script"),
     ],
 )
 def test_without_power_it_goes_on_and_the_row_says_so(
@@ -216,7 +217,7 @@ def test_without_power_it_goes_on_and_the_row_says_so(
     if tegrastats:
         program(jetson / "bin", "tegrastats", tegrastats)
     assert run() == 0
-    assert f"note: the power is not known: {reason}" in capsys.readouterr().out
+    assert f"note: the power is unknown: {reason}" in capsys.readouterr().out
     head, (row,) = written(jetson)
     cells = dict(zip(head, row, strict=True))
     unknown = {name for name, cell in cells.items() if cell == "-"}
@@ -229,7 +230,7 @@ def test_a_mode_that_only_root_may_read(jetson, capsys):
     program(jetson / "bin", "nvpmodel", f"echo '{refusal}' >&2; exit 255")
     assert run() == 0
     assert (
-        f"note: power mode is not known: {refusal}. If sudo nvpmodel -q tells it, "
+        f"note: power mode is unknown: {refusal}. If sudo nvpmodel -q shows it, "
         "run this script as root\n"
     ) in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""What a Jetson is and how it is set, from recorded texts."""
+"""Facts and clocks of a Jetson, from recorded texts."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_the_power_mode_with_whatever_nvpmodel_says_around_it(text, mode):
     assert gpu.parse_power_mode(text) == mode
 
 
-def test_what_the_board_does_not_tell_is_a_dash_and_a_sentence(monkeypatch):
+def test_a_missing_fact_is_a_dash_and_a_sentence(monkeypatch):
     def refuses():
         raise NoAnswerError("NVPM ERROR: failed to read PARAM EMC")
 
@@ -35,11 +35,11 @@ def test_what_the_board_does_not_tell_is_a_dash_and_a_sentence(monkeypatch):
         "l4t": "-",
     }
     assert reasons == [
-        "jetpack is not known: NVPM ERROR: failed to read PARAM EMC. Without the "
+        "jetpack is unknown: NVPM ERROR: failed to read PARAM EMC. Without the "
         "package nvidia-jetpack, L4T stands for it",
-        "power mode is not known: NVPM ERROR: failed to read PARAM EMC. If sudo "
-        "nvpmodel -q tells it, run this script as root",
-        "l4t is not known: [Errno 13] Permission denied: '/etc/nv_tegra_release'",
+        "power mode is unknown: NVPM ERROR: failed to read PARAM EMC. If sudo "
+        "nvpmodel -q shows it, run this script as root",
+        "l4t is unknown: [Errno 13] Permission denied: '/etc/nv_tegra_release'",
     ]
 
 
@@ -53,7 +53,7 @@ def test_the_facts_are_those_of_the_doctor():
     ["57000000.gpu", "17000000.gv11b", "17000000.ga10b", "17000000.gpu", "gpu-gpc-0"],
 )
 def test_clocks_of_each_generation(tmp_path, device):
-    """Hz of the GPU, kHz of the groups of cores; other devices are left alone."""
+    """The GPU reports Hz, groups of cores report kHz; other devices are ignored."""
     devfreq = tmp_path / "class" / "devfreq"
     clock(devfreq / device, "{}_freq", 306_000_000, 306_000_000, 624_750_000)
     clock(devfreq / "15340000.vic", "{}_freq", 1, 1, 2)

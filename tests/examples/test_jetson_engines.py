@@ -1,4 +1,4 @@
-"""What is asked of kpextract on a Jetson, and how its answers are read."""
+"""Commands for kpextract on a Jetson, and the parsing of their output."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from kpextract.modelfile import MODELS
 from tests.examples.jetson import Busy, bench_result, engines
 
 
-def test_the_commands_are_ones_that_kpextract_takes(tmp_path):
+def test_kpextract_accepts_the_commands(tmp_path):
     for precision in engines.PRECISIONS:
         engine = engines.engine_path(tmp_path, precision)
         export, build = map(_options, engines.commands(engine, precision))

@@ -1,4 +1,4 @@
-"""What docs/jetson.md tells to type: commands, extras and files that exist."""
+"""The promises of docs/jetson.md: its commands, extras and files exist."""
 
 import configparser
 import json
@@ -20,13 +20,13 @@ CONSOLE = [
 
 
 def jetpacks():
-    """Rows of the table of versions, by column."""
+    """Return the rows of the version table, by column."""
     lines = re.findall(r"^\| (.*) \|$", GUIDE, re.MULTILINE)
     head, _, *rows = (line.split(" | ") for line in lines)
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def test_its_commands_of_kpextract_are_ones_that_it_takes():
+def test_kpextract_accepts_its_commands():
     commands = [line for line in CONSOLE if line.startswith("kpextract ")]
     commands += re.findall(r"`(kpextract build .*?)`", GUIDE)
     assert len(commands) > 3
@@ -50,7 +50,7 @@ def test_its_extras_are_ours():
 
 
 def test_each_jetpack_has_its_python_and_its_cuda():
-    """Too old a Python: no; else cuda-python below the next major version of CUDA."""
+    """Old Pythons are refused; cuda-python stays below the next major CUDA version."""
     least = SETUP["options"]["python_requires"].removeprefix(">=")
     versions = {row["JetPack (L4T)"].split(".")[0]: row for row in jetpacks()}
     assert set(versions) == {"5", "6", "7"}

@@ -1,4 +1,4 @@
-"""Power from recorded lines of tegrastats, and from a stand-in that prints them."""
+"""Power from recorded lines of tegrastats, and from a fake that prints them."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def test_the_power_of_each_board(recorded):
     assert found.hottest == recorded.hottest
 
 
-def test_rails_are_told_from_memory_loads_and_temperatures():
+def test_rails_are_distinguished_from_memory_loads_and_temperatures():
     rails = {"VDD_IN": 12479, "VDD_CPU_GPU_CV": 4667, "VDD_SOC": 2817}
     assert power.parse(ORIN.line).rails == rails
     assert power.parse(ORIN.line).celsius["soc0"] == 50.75
@@ -59,20 +59,22 @@ def test_a_sum_is_taken_within_each_sample():
     names = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0")
     values = ((1, 20, 300), (2, 10, 300), (3, 30, 100))
     samples = [power.Sample(dict(zip(names, v, strict=True)), {}) for v in values]
-    assert power.summarize(samples).total == 312  # 321, 312, 133; of medians it is 322
+    assert (
+        power.summarize(samples).total == 312
+    )  # 321, 312, 133; the sum of medians is 322
 
 
-def test_rails_of_a_board_that_nobody_knows_are_not_added_up():
+def test_rails_of_an_unknown_board_are_not_added_up():
     sample = power.Sample({"VDD_A": 1, "VDD_B": 2}, {})
     with pytest.raises(power.NoPowerError, match=r"rails: VDD_A, VDD_B\). Please rep"):
         power.summarize([sample])
-    with pytest.raises(power.NoPowerError, match="told nothing in time"):
+    with pytest.raises(power.NoPowerError, match="printed nothing in time"):
         power.summarize([])
 
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    """A folder that goes before the rest of PATH."""
+    """Make a folder and put it first in PATH."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     return tmp_path
 
@@ -83,14 +85,14 @@ def wait_for_samples(recording):
         time.sleep(0.01)
 
 
-def test_it_is_asked_while_the_block_runs_and_then_stopped(path):
+def test_tegrastats_runs_as_long_as_the_block(path):
     told = f'echo "$@" > {path}/arguments; ' + printing(ORIN.line)
     program(path, "tegrastats", told)
     since = time.monotonic()
     with power.tegrastats() as recording:
         wait_for_samples(recording)
         found = recording.power(since)
-        with pytest.raises(power.NoPowerError, match="told nothing in time"):
+        with pytest.raises(power.NoPowerError, match="printed nothing in time"):
             recording.power(time.monotonic() + 60)
     assert found.total == ORIN.milliwatts
     assert recording.process.returncode is not None
@@ -98,7 +100,7 @@ def test_it_is_asked_while_the_block_runs_and_then_stopped(path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_it_is_stopped_however_the_block_ends(path, error):
+def test_tegrastats_is_stopped_however_the_block_ends(path, error):
     program(path, "tegrastats", printing(ORIN.line))
     with pytest.raises(error), power.tegrastats() as recording:
         raise error
@@ -108,7 +110,7 @@ def test_it_is_stopped_however_the_block_ends(path, error):
 def test_ctrl_c_leaves_no_tegrastats_behind(path):
     program(path, "tegrastats", f"echo $$ > {path}/pid; " + printing(ORIN.line))
     script = (
-        # Also where this runs in the background of a shell, which ignores Ctrl-C.
+        # Also if this runs in the background of a shell, which ignores Ctrl-C.
         "import power, signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with power.tegrastats() as recording:\n"
@@ -126,7 +128,7 @@ def test_ctrl_c_leaves_no_tegrastats_behind(path):
         os.kill(int((path / "pid").read_text()), 0)
 
 
-def test_one_that_does_not_stop_is_killed(path, monkeypatch):
+def test_tegrastats_that_does_not_stop_is_killed(path, monkeypatch):
     monkeypatch.setattr(power, "STOP_WITHIN", 0.2)
     program(path, "tegrastats", "trap '' TERM; " + printing(ORIN.line))
     with power.tegrastats() as recording:
@@ -147,12 +149,15 @@ def test_no_tegrastats_or_none_for_this_user(path):
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("echo 'tegrastats: needs root' >&2; exit 1", "told no power but 'tegrastats:"),
-        (printing("RAM 1/2MB CPU [1%@1] GR3D_FREQ 0%"), "told no power but 'RAM 1/2MB"),
-        ("exit 0", "told nothing in time"),
+        (
+            "echo 'tegrastats: needs root' >&2; exit 1",
+            "printed 'tegrastats: needs root', not the power",
+        ),
+        (printing("RAM 1/2MB CPU [1%@1] GR3D_FREQ 0%"), "printed 'RAM 1/2MB"),
+        ("exit 0", "printed nothing in time"),
     ],
 )
-def test_one_that_tells_no_power(path, script, reason):
+def test_tegrastats_without_power(path, script, reason):
     program(path, "tegrastats", script)
     with power.tegrastats() as recording:
         time.sleep(0.3)

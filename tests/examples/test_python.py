@@ -1,4 +1,4 @@
-"""The Python examples: they run as they are documented, and their geometry is right."""
+"""The Python examples: they run as documented, and their geometry is right."""
 
 import ast
 import difflib
@@ -18,17 +18,18 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCRIPTS = sorted((EXAMPLES / "python").glob("*.py"))
 ORB = (EXAMPLES / "python" / "orb_matching.py").read_text()
 CORNERS = np.array([[[0, 0], [639, 0], [639, 479], [0, 479]]], np.float32)
-# Turned, zoomed and tilted.
+# Rotated, zoomed and tilted.
 HOMOGRAPHY = np.array([[0.9, -0.15, 60], [0.12, 0.95, -20], [1e-4, -5e-5, 1]])
 
-# Of the gabled house in the street, picked by hand in both photos to about a pixel: its
-# peak, a corner of each of three windows, the foot of the white wall, the chimney.
+# Points of the gabled house in the street, picked by hand in both photos to about a
+# pixel: its peak, a corner of each of three windows, the foot of the white wall, the
+# chimney.
 HOUSE_LEFT = [(312, 140), (309, 178), (318, 218), (315, 275), (270, 285), (331, 156)]
 HOUSE_RIGHT = [(505, 168), (502, 201), (512, 237), (511, 287), (469, 297), (526, 180)]
 
 
 def off(found, truth):
-    """Mean distance of the corners of a photo as two homographies take them, pixels."""
+    """Return the mean distance of the corners of a photo under two homographies, px."""
     corners = (cv2.perspectiveTransform(CORNERS, matrix) for matrix in (found, truth))
     return np.linalg.norm(np.subtract(*corners), axis=2).mean()
 
@@ -40,7 +41,7 @@ def warped(photo):
 
 @pytest.fixture(scope="module")
 def pair():
-    """Both photos of the sample stereo pair."""
+    """Return both photos of the sample stereo pair."""
     return [
         cv2.imread(str(EXAMPLES / "stereo" / f"aloe-{side}.jpg"))
         for side in ("left", "right")
@@ -65,7 +66,7 @@ def test_its_docstring_shows_its_own_command(path):
 
 @pytest.fixture(scope="module")
 def with_kpextract():
-    """The script for ORB, with one line changed and the import that it needs."""
+    """Write the ORB script with one line changed and the import that it needs."""
     old = "    detector = cv2.ORB_create(nfeatures=1000)\n"
     new = "    detector = Extractor(max_keypoints=1000)\n"
     assert ORB.count(old) == 1
@@ -94,11 +95,11 @@ def test_a_script_for_orb_runs_with_one_line_changed(
     homography, inliers, picture = run(script)["align"](*images)
     assert inliers.mean() > 0.5
     assert picture.shape == (480, 1280, 3)
-    assert off(homography, HOMOGRAPHY) < 3  # what its RANSAC calls an inlier
+    assert off(homography, HOMOGRAPHY) < 3  # the inlier threshold of its RANSAC
 
 
 def test_a_hard_coded_norm_is_an_error_that_names_no_norm(with_kpextract, photo):
-    """What docs/opencv.md says of it."""
+    """The error matches the description in docs/opencv.md."""
     script = with_kpextract.replace("detector.defaultNorm()", "cv2.NORM_HAMMING")
     with pytest.raises(cv2.error, match="type == CV_8U && dtype == CV_32S"):
         run(script)["align"](photo, photo)
@@ -112,7 +113,7 @@ def test_the_panorama_knows_how_the_view_turned(photo, warped):
 
 
 def test_the_panorama_joins_the_street_where_it_can_be_seen():
-    """By points of the far house, picked by hand in both photos."""
+    """Points of the far house, picked by hand in both photos, coincide."""
     images = [cv2.imread(str(EXAMPLES / f"street-{s}.jpg")) for s in ("left", "right")]
     homography, _ = panorama.find_homography(*images)
     moved = cv2.perspectiveTransform(np.float32([HOUSE_LEFT]), homography)[0]
@@ -126,7 +127,7 @@ def test_a_photo_stitched_to_a_part_of_itself_is_itself(photo):
 
 
 def test_the_pose_of_the_stereo_pair_is_sideways(pair):
-    """Not with OpenCV 4.6; docs/opencv.md says so."""
+    """OpenCV 4.6 fails here, as docs/opencv.md says."""
     features0, features1 = Extractor(max_keypoints=2048).detect_batch(pair)
     pairs = match(features0, features1, max_ratio=0.9)
     camera = two_view_pose.camera_matrix(two_view_pose.ALOE_FOCAL, (641, 555))
@@ -185,7 +186,7 @@ def test_the_script_says_how_far_the_disparities_are_off(checkout):
 
 
 def test_refining_finds_the_fraction_of_a_pixel(photo):
-    """The right view is the left one, moved by 7.3 pixels."""
+    """The right view is the left one, shifted by 7.3 pixels."""
     shift = np.array([[1, 0, -7.3], [0, 1, 0]])
     moved = cv2.warpAffine(photo, shift, (640, 480), flags=cv2.INTER_CUBIC)
     points, _ = stereo.match_rows(photo, moved, 20)
@@ -196,8 +197,8 @@ def test_refining_finds_the_fraction_of_a_pixel(photo):
 
 def test_errors_by_hand():
     truth = np.zeros((4, 8))
-    truth[1, 3], truth[3, 7] = 10, 6  # at twice the size of the photo
-    points = np.array([[1.25, 0.25], [3.25, 1.25], [0.0, 0.0]])  # the last is not known
+    truth[1, 3], truth[3, 7] = 10, 6  # twice the size of the photo
+    points = np.array([[1.25, 0.25], [3.25, 1.25], [0.0, 0.0]])  # the last is unknown
     error = stereo.errors(points, np.array([5.5, 1.0, 9.0]), truth, 4)
     np.testing.assert_allclose(error, [0.5, 2.0])
 

@@ -13,6 +13,7 @@ from export.torch_check import check
 from export.trace import trace
 from kpextract import Extractor
 from kpextract.export.errors import ExportError
+from kpextract.refinement import KEY
 from training.checkpoint import save_weights
 from training.network import CONFIGS, UnsuperPoint
 
@@ -93,7 +94,10 @@ def test_inputs_outputs_and_metadata_are_those_of_the_contract(traced):
     assert outputs["score_logits"].shape[1] == 1
     assert outputs["positions"].shape[1] == 2
     assert outputs["descriptor_map"].shape[1] == network.config.descriptor_dim
-    assert session.get_modelmeta().custom_metadata_map == METADATA
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    refinement = metadata.pop(KEY, None)
+    assert metadata == METADATA
+    assert (refinement is None) == (network.refiner is None)
 
 
 @pytest.mark.skipif(int(cv2.__version__[0]) < 5, reason="OpenCV 4 lacks operators")

@@ -1,4 +1,4 @@
-"""What needs an NVIDIA GPU: skipped where there is none, not where it is broken."""
+"""Tests on an NVIDIA GPU: skipped without one, but not if it is broken."""
 
 import hashlib
 import json
@@ -12,23 +12,25 @@ import pytest
 from kpextract.backends.cuda import open_device
 from tests.gpu.validity import refusal
 
-# What NVIDIA's kernel driver makes: on a PC, on a Jetson, in Windows' Linux.
+# Device files of NVIDIA's kernel driver on a PC, on a Jetson, and in WSL.
 NODES = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "dxg")
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--report", type=Path, help="folder for the figures, as JSON")
+    parser.addoption(
+        "--report", type=Path, help="folder for the figures as JSON (default: none)"
+    )
 
 
 def gpu_is_there():
-    """Whether the driver is: a GPU that does not answer is there, and broken."""
+    """Tell whether the driver exists: a GPU that does not respond counts, as broken."""
     nodes = [node for pattern in NODES for node in Path("/dev").glob(pattern)]
     return bool(nodes or shutil.which("nvidia-smi"))
 
 
 def memory():
-    """Bytes free on the GPU, and used by this process."""
+    """Return the free bytes on the GPU and the bytes used by this process."""
     device = open_device()
     with device.active():
         free, _ = device.memory()
@@ -44,7 +46,7 @@ def _gpu():
 
 @pytest.fixture(scope="session")
 def report(request):
-    """Writes figures to the folder of --report."""
+    """Return a function that writes figures to the folder of --report."""
     folder = request.config.getoption("report", None)
 
     def write(name, figures):
@@ -57,7 +59,7 @@ def report(request):
 
 @pytest.fixture(scope="session")
 def kpextract():
-    """Runs a command; gives what it printed. Any failure but a missed gate raises."""
+    """Return a function that runs a command and returns its output."""
 
     def run(*arguments, codes=(0,)):
         command = [sys.executable, "-m", "kpextract", *map(str, arguments)]
@@ -70,7 +72,7 @@ def kpextract():
 
 @pytest.fixture(scope="session", params=PACKAGES)
 def package(request, tmp_path_factory):
-    """Each package that builds and runs engines here."""
+    """Return each package that builds and runs engines here."""
     pytest.importorskip(request.param, exc_type=ModuleNotFoundError)
     if request.param == "tensorrt_rtx":
         found = refusal(tmp_path_factory.mktemp("validity"))
@@ -81,11 +83,11 @@ def package(request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def engine(kpextract, package, tmp_path_factory):
-    """Builds an engine of an exported variant, each once; gives the path."""
+    """Return a function that builds an engine once and returns its path."""
     folder = tmp_path_factory.mktemp(package)
 
     def build(model, export=(), sizes=("--size", "640x480")):
-        """`export`: options of kpextract export; `sizes`: of kpextract build."""
+        """Take options of kpextract export, and sizes for kpextract build."""
         key = hashlib.sha256(repr((model, export, sizes)).encode()).hexdigest()[:12]
         path = folder / f"{model}-{key}.engine"
         if not path.exists():

@@ -21,16 +21,16 @@ VARIANTS = {
     "dense float16": ("--kind", "dense", "--fp16"),
     "sparse float16": ("--max-keypoints", "1024", "--fp16"),
 }
-# From the smallest photo in examples/ on.
+# Sizes from that of the smallest photo in examples/ upwards.
 SIZES = ("--size", "640x480", "--min-size", "256x240", "--batch", "1:32")
 CALLS = 20_000
-WARM_UP = 1_000  # calls, after which all is allocated
-GROWTH = 4 << 20  # bytes that memory may differ by between two looks at it
+WARM_UP = 1_000  # calls until everything is allocated
+GROWTH = 4 << 20  # bytes, tolerance between two readings of the memory
 
 
 @pytest.fixture
 def dense(engine):
-    """Path of an engine of `small` for 256x240 to 640x480 and 1 to 32 images."""
+    """Build an engine of `small` for 256x240 to 640x480 and 1 to 32 images."""
     return engine("small", VARIANTS["dense"], SIZES)
 
 
@@ -44,7 +44,7 @@ def assert_same(features0, features1):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_verify_passes(engine, kpextract, report, package, root, model, variant):
-    """Drift is in the report, passed or not."""
+    """The report holds the drift, passed or not."""
     path = engine(model, VARIANTS[variant], SIZES)
     words = ("verify", model, path, "--images", root / "examples", "--json")
     text = kpextract(*words, "--backend-ref", "onnx-cpu", codes=(0, 1))
@@ -54,7 +54,7 @@ def test_verify_passes(engine, kpextract, report, package, root, model, variant)
     assert figures["missed"] == []
 
 
-def test_info_is_what_runs(engine, dense):
+def test_info_names_what_runs(engine, dense):
     info = Extractor(dense).info
     assert (info.backend, info.precision) == ("tensorrt", "float32")
     assert info.device == open_device().name
@@ -65,7 +65,7 @@ def test_info_is_what_runs(engine, dense):
 
 
 def test_the_same_image_gives_the_same_bits(dense, photo):
-    """The third call is the first that a CUDA graph runs, where there are graphs."""
+    """The third call is the first to run a CUDA graph, where graphs are available."""
     extractor = Extractor(dense)
     first = extractor.detect(photo)
     for _ in range(5):
@@ -74,13 +74,13 @@ def test_the_same_image_gives_the_same_bits(dense, photo):
 
 @pytest.mark.parametrize("count", [1, 8, 32, 40])
 def test_a_batch_gives_what_single_images_give(dense, photo, count):
-    """40 is more than the engine takes at once."""
+    """A batch of 40 exceeds that of the engine."""
     extractor = Extractor(dense, max_keypoints=None)
     shifted = [np.roll(photo, 8 * index, axis=1) for index in range(count)]
     together = extractor.detect_batch(shifted)
     for image, features in zip(shifted, together, strict=True):
         alone = extractor.detect(image)
-        # Of all cells; equal scores may change places.
+        # Share of all cells; equal scores may swap places.
         order0, order1 = (np.lexsort(f.keypoints.T) for f in (features, alone))
         points0, points1 = features.keypoints[order0], alone.keypoints[order1]
         np.testing.assert_allclose(points0, points1, atol=1e-4)
@@ -106,7 +106,7 @@ def test_alternating_shapes_are_right(dense, photo):
 
 
 def test_memory_stays_flat(dense, photo, report, package):
-    """Calls of one shape, of two in turn, and extractors made and dropped."""
+    """Memory is flat over calls of one shape, of two in turn, and new extractors."""
     extractor = Extractor(dense)
     small = photo[:240, :320]
     looks = {}
@@ -134,7 +134,7 @@ def test_another_size_is_refused_with_the_range(dense, photo):
 
 
 def moved(path, folder, content=None, **changes):
-    """A copy of an engine in another folder, its sidecar changed."""
+    """Copy an engine to another folder and change its sidecar."""
     content = path.read_bytes() if content is None else content
     sidecar = json.loads(path.with_name(f"{path.name}.json").read_text())
     sidecar |= {"sha256": hashlib.sha256(content).hexdigest()} | changes
@@ -175,7 +175,7 @@ def test_an_engine_for_other_shapes_is_not_what_its_sidecar_says(dense, tmp_path
     ],
     ids=["gpu", "version"],
 )
-def test_an_engine_of_elsewhere_is_refused(dense, tmp_path, package, changes):
+def test_an_engine_of_another_machine_is_refused(dense, tmp_path, package, changes):
     if "tensorrt" in changes:
         changes = {"tensorrt": changes["tensorrt"] | {"package": package}}
     changes |= {"hardware_compatible": False}

@@ -23,13 +23,13 @@ VARIANTS = {  # options of kpextract export
     "batch float16": ("--size", "640x480", "--batch", "8", "--fp16"),
 }
 CALLS = 3000
-WARM_UP = 300  # calls, after which all is allocated
-GROWTH = 4 << 20  # bytes that memory may differ by between two looks at it
+WARM_UP = 300  # calls until everything is allocated
+GROWTH = 4 << 20  # bytes, tolerance between two readings of the memory
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _listed():
-    """The CPU's package has no such provider; one that is there must work."""
+    """Skip without the CUDA provider; one that is installed must work."""
     onnxruntime = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("onnxruntime is the CPU's; onnxruntime-gpu is not installed")
@@ -37,7 +37,7 @@ def _listed():
 
 @pytest.fixture(scope="module")
 def variant(kpextract, tmp_path_factory):
-    """Writes a variant of a model, each once; gives the path."""
+    """Return a function that writes a variant once and returns its path."""
     folder = tmp_path_factory.mktemp("variants")
 
     def write(model, name):
@@ -51,7 +51,7 @@ def variant(kpextract, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def frames(root):
-    """Of one size, as the variants of one shape take them."""
+    """Return frames of one size, as fixed-shape variants need."""
     photo = cv2.imread(str(root / "examples" / "street-left.jpg"))
     return [np.roll(cv2.resize(photo, (640, 480)), 8 * i, axis=1) for i in range(20)]
 
@@ -59,7 +59,7 @@ def frames(root):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_verify_passes(kpextract, report, variant, frames, tmp_path, model, name):
-    """Drift is in the report, passed or not."""
+    """The report holds the drift, passed or not."""
     for index, frame in enumerate(frames[:4]):
         cv2.imwrite(str(tmp_path / f"{index}.png"), frame)
     words = ("verify", model, variant(model, name), "--images", tmp_path, "--json")
@@ -71,7 +71,7 @@ def test_verify_passes(kpextract, report, variant, frames, tmp_path, model, name
 
 
 def test_one_shape_is_captured_as_a_graph(variant, caplog):
-    """The log has a warning where the options of a graph are refused."""
+    """The log has a warning if the graph options are rejected."""
     extractor = Extractor(variant("small", "one shape float16"))
     assert extractor.info.backend == "onnx-cuda"
     assert "without a CUDA graph" not in caplog.text
@@ -79,7 +79,7 @@ def test_one_shape_is_captured_as_a_graph(variant, caplog):
 
 @pytest.mark.parametrize("name", ["dense", "one shape float16", "batch float16"])
 def test_each_frame_gives_what_it_gives_alone(variant, frames, name):
-    """A graph that is launched again reads the new frame, and gives the same bits."""
+    """A relaunched graph reads the new frame and gives the same bits."""
     extractor = Extractor(variant("small", name), backend="onnx-cuda")
     first = [extractor.detect(frame) for frame in frames]
     again = [extractor.detect(frame) for frame in frames]
@@ -111,5 +111,5 @@ def test_two_threads_share_one_extractor(photo, other_photo):
         np.testing.assert_array_equal(features.keypoints, alone[index % 2].keypoints)
 
 
-def test_auto_takes_it():
+def test_auto_selects_cuda():
     assert Extractor().info.backend == "onnx-cuda"

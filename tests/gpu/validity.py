@@ -1,24 +1,24 @@
-"""Does TensorRT-RTX run on this GPU? Its tables leave some of NVIDIA's out.
+"""Tell whether TensorRT-RTX runs on this GPU: it does not support all of NVIDIA's.
 
 python -m tests.gpu.validity OUT.json
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import process
 from kpextract.backends.cuda import open_device
 
 
 def validity(folder):
-    """What TensorRT-RTX says of an engine for this GPU; `folder` takes the engine."""
+    """Return TensorRT-RTX's verdict on an engine for this GPU, built into `folder`."""
     import tensorrt_rtx as trt
 
     path = folder / "small.engine"
-    words = f"build small -o {path} --with tensorrt_rtx --size 320x240".split()
-    subprocess.run([sys.executable, "-m", "kpextract", *words], check=True)
+    words = ("-o", path, "--with", "tensorrt_rtx", "--size", "320x240")
+    process.output("kpextract", "build", "small", *words)
     device = open_device()
     with device.active():
         runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
@@ -34,7 +34,7 @@ def validity(folder):
 
 
 def refusal(folder):
-    """Why TensorRT-RTX does not run here, in one line; None if it does."""
+    """Return in one line why TensorRT-RTX does not run here, or None if it does."""
     found = validity(folder)
     if found["validity"] != "INVALID":
         return None

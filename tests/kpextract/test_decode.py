@@ -4,10 +4,12 @@ import pytest
 from kpextract.decode import (
     DenseMaps,
     Octave,
+    SparseRows,
     decode,
     decode_octaves,
     sample_descriptors,
     sigmoid,
+    take,
 )
 from kpextract.image import Frame
 
@@ -316,3 +318,16 @@ def test_suppression_comes_before_the_budget():
     np.testing.assert_array_equal(kept, [[11.5, 11.5], [27.5, 27.5]])
     near = decode(maps, FRAME, max_keypoints=2, min_distance=3).keypoints
     np.testing.assert_array_equal(near, [[11.5, 11.5], [14.5, 11.5]])
+
+
+def test_scores_never_rise_where_the_sigmoid_does(monkeypatch):
+    """Which logits make it rise depends on the processor; here every second does."""
+    rising = np.float32([0.9, np.nextafter(np.float32(0.9), np.float32(1))] * 15)
+    monkeypatch.setattr("kpextract.decode.sigmoid", lambda logits: rising)
+    np.testing.assert_array_equal(
+        decode(make_maps(range(30)), FRAME).scores, np.float32([0.9] * 30)
+    )
+    rows = SparseRows(
+        np.zeros((30, 2), np.float32), rising, np.ones((30, 4), np.float32), 30
+    )
+    np.testing.assert_array_equal(take(rows, FRAME).scores, np.float32([0.9] * 30))

@@ -1,4 +1,7 @@
-from concurrent.futures import ThreadPoolExecutor
+import copy
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +14,10 @@ from kpextract import (
     match,
 )
 from tests.kpextract.same import assert_same
+
+
+def pickled(thing):
+    return pickle.loads(pickle.dumps(thing))
 
 
 def test_detect_keeps_the_contract(extractor, photo):
@@ -325,3 +332,23 @@ def test_other_octaves_are_refused(octaves):
 def test_an_image_without_a_half_is_refused(photo):
     with pytest.raises(InvalidImageError, match="Pass a larger image, or use octaves"):
         Extractor(octaves=2).detect(photo[:24, :64])
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, copy.copy, pickled])
+def test_a_copy_has_the_arguments_and_results_of_the_original(photo, duplicate):
+    original = Extractor("base", max_keypoints=70, selection="grid", color="rgb")
+    twin = duplicate(original)
+    assert twin.info == original.info
+    assert twin.pipeline.backend is not original.pipeline.backend
+    assert_same(twin.detect(photo), original.detect(photo))
+
+
+def test_spawned_processes_take_an_extractor(extractor, photo):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        features = pool.submit(extractor.detect, photo).result()
+    assert_same(features, extractor.detect(photo))
+
+
+def test_threads_without_sense_are_refused():
+    with pytest.raises(InvalidOptionError, match=r"num_threads must be at most \d+"):
+        Extractor(num_threads=100_000)

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from kpextract import Extractor, InvalidImageError
+from kpextract import Extractor, InvalidImageError, ModelError, OutOfMemoryError
 from kpextract.backends.base import Batch
 from kpextract.decode import DenseMaps, SparseRows
 from kpextract.image import Frame
@@ -137,3 +137,38 @@ def test_few_stops_lie_between_detect_and_the_session(monkeypatch, photo):
     stops = [name for name in stack[stack.index("detect") :] if name != "<listcomp>"]
     assert (stops[0], stops[-1]) == ("detect", "run")
     assert len(stops) <= MOST_STOPS, stops
+
+
+@pytest.mark.parametrize("step", ["to_uint8_bgr", "as_batch", "decode_octaves"])
+def test_too_little_memory_is_a_typed_error(extractor, photo, monkeypatch, step):
+    def fail(*args, **kwargs):
+        raise MemoryError("Unable to allocate 9.00 TiB")
+
+    monkeypatch.setattr(f"kpextract.pipeline.{step}", fail)
+    with pytest.raises(OutOfMemoryError, match=r"allocate 9\.00 TiB.*smaller ones"):
+        extractor.detect(photo)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("weights", ["score", "position", "descriptor"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_outputs_that_are_not_finite_are_the_models_fault(
+    extractor, photo, value, weights, masked
+):
+    infer = extractor.pipeline.backend.infer
+
+    class Broken:
+        outputs, takes_mask, info = DenseMaps, False, extractor.pipeline.backend.info
+
+        def infer(self, batch, watch):
+            maps = infer(batch, watch)
+            number = ("score", "position", "descriptor").index(weights)
+            maps[number][...] = value
+            return maps
+
+    pipeline = replace(extractor.pipeline, backend=Broken())
+    mask = np.ones(photo.shape[:2], np.uint8) if masked else None
+    prepared = pipeline.prepare(photo, mask)
+    (outputs,) = pipeline.infer([prepared])
+    with pytest.raises(ModelError, match=r"model small 3 .* not finite"):
+        pipeline.decode(outputs, prepared)

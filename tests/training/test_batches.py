@@ -24,7 +24,7 @@ def test_a_batch_is_split_by_the_mix():
     assert count_kinds(7, (1, 0, 0), scenes=True) == [7, 0, 0]
 
 
-def test_without_real_scenes_the_others_take_their_part():
+def test_without_real_scenes_the_others_take_their_share():
     assert count_kinds(10, (4, 3, 3), scenes=False) == [6, 4, 0]
 
 
@@ -49,7 +49,7 @@ def test_images_are_in_range_and_channels_last(sources):
     assert batch.truth.tracks is None
 
 
-def test_half_of_the_pairs_are_fair_and_three_tenths_by_half(sources):
+def test_half_of_the_pairs_are_fair_and_three_tenths_half_fair(sources):
     generator = torch.Generator().manual_seed(0)
     fair = batches._draw_fair(10, generator)
     assert fair.all(dim=0).sum() == 5
@@ -58,8 +58,8 @@ def test_half_of_the_pairs_are_fair_and_three_tenths_by_half(sources):
     assert sorted(truth.fair.tolist()) == [batches.UNFAIR] * 5 + [1.0] * 5
 
 
-def test_points_come_back_from_where_they_went(sources):
-    """Forward and backward are inverse wherever both views show the point."""
+def test_forward_and_backward_are_inverse(sources):
+    """Check the round trip wherever both views show the point."""
     calm = replace(CONFIG, mix=(1, 0, 0), ramp=0.5)
     truth = draw_batch(sources, calm, 1, 0.0).truth
     points = 5 + 50 * torch.rand(10, 50, 2, generator=torch.Generator().manual_seed(1))
@@ -70,7 +70,7 @@ def test_points_come_back_from_where_they_went(sources):
     assert (back.points - points)[both].abs().max() < 1e-2
 
 
-def test_small_batches_of_the_last_part_have_pairs_too(sources):
+def test_small_batches_of_the_final_phase_are_not_empty(sources):
     config = replace(CONFIG, finish=0.5, batch=4)
     batch = draw_batch(sources, config, 0, 0.9)
     assert batch.images0.shape == (1, 3, 128, 192)

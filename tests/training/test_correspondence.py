@@ -7,7 +7,7 @@ SIZE = (24, 32)
 
 
 def dense(shift=(5.0, 3.0), count=1):
-    """Maps of views that are shifted against one another."""
+    """Make the maps of views that are shifted against each other."""
     x, y = torch.arange(32.0), torch.arange(24.0)[:, None]
     target = torch.stack(((x + shift[0]).expand(24, 32), (y + shift[1]).expand(24, 32)))
     visible = (target[0] <= 31) & (target[1] <= 23)
@@ -34,7 +34,7 @@ def test_gradients_flow_to_the_points():
     assert torch.allclose(points.grad, torch.ones(1, 1, 2), atol=1e-4)
 
 
-def test_between_a_good_and_a_lost_pixel_a_point_is_lost():
+def test_a_point_between_a_visible_and_a_lost_pixel_is_lost():
     maps = dense()
     lost = maps.lost.clone()
     lost[0, 10, 12] = True
@@ -45,7 +45,17 @@ def test_between_a_good_and_a_lost_pixel_a_point_is_lost():
     assert moved.visible.tolist() == [[False, False, True, True]]
 
 
-def test_stacked_kinds_keep_their_pairs_apart():
+def test_no_point_in_the_outer_half_pixel_of_a_dense_map_is_visible():
+    everywhere = torch.ones(1, 24, 32, dtype=torch.bool)
+    maps = DenseMaps(dense((0.0, 0.0)).targets, everywhere, ~everywhere)
+    inner = [[0.0, 0.0], [31.0, 23.0], [0.25, 22.75]]
+    outer = [[-0.25, 9.0], [31.25, 9.0], [9.0, -0.25], [9.0, 23.25]]
+    moved = maps(torch.tensor([inner + outer]))
+    assert moved.visible.tolist() == [3 * [True] + 4 * [False]]
+    assert not moved.lost.any()
+
+
+def test_stacked_correspondences_map_their_own_pairs():
     points = torch.full((3, 1, 2), 8.0)
     stacked = Stacked([Homographies(SHIFT, SIZE), dense((1.0, -2.0), 2)], [1, 2])
     moved = stacked(points).points[:, 0]
@@ -54,7 +64,7 @@ def test_stacked_kinds_keep_their_pairs_apart():
     )
 
 
-def test_what_is_pasted_over_either_view_is_lost():
+def test_points_covered_in_either_view_are_lost():
     here, there = (torch.zeros(1, 24, 32, dtype=torch.bool) for _ in range(2))
     here[0, 4, 4] = True
     there[0, 13, 15] = True  # where (10, 10) goes

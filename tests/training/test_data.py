@@ -24,7 +24,7 @@ def write(path, height=40, width=60, value=128):
     cv2.imwrite(str(path), image)
 
 
-def test_photos_are_found_in_subfolders_and_sorted(tmp_path):
+def test_photos_are_found_in_subdirectories_and_sorted(tmp_path):
     for name in ("b/2.png", "a/1.JPG", "3.jpeg"):
         write(tmp_path / name.lower())
     (tmp_path / "a/1.jpg").rename(tmp_path / "a/1.JPG")
@@ -33,7 +33,7 @@ def test_photos_are_found_in_subfolders_and_sorted(tmp_path):
     assert found == ["3.jpeg", "a/1.JPG", "b/2.png"]
 
 
-def test_an_empty_folder_is_an_error(tmp_path):
+def test_an_empty_directory_is_an_error(tmp_path):
     with pytest.raises(NoPhotosError, match="COCO"):
         list_photos(tmp_path)
 
@@ -50,7 +50,7 @@ def test_the_cache_is_uint8_bgr_of_one_size(tmp_path):
 
 def test_a_photo_fills_the_cache_without_distortion(tmp_path):
     image = np.zeros((30, 60, 3), np.uint8)
-    image[10:20, 25:35] = 255  # a centred square
+    image[10:20, 25:35] = 255  # a centered square
     cv2.imwrite(str(tmp_path / "square.png"), image)
     photo = read_filling(tmp_path / "square.png", (60, 60))
     white = np.argwhere(photo[:, :, 0] > 127)
@@ -70,9 +70,9 @@ def test_unreadable_files_are_named_and_skipped(tmp_path, caplog):
     assert "empty.png" in caplog.text
 
 
-def test_nothing_but_unreadable_files_is_an_error(tmp_path):
+def test_only_unreadable_files_is_an_error(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
-    with pytest.raises(NoPhotosError, match="none of 1 files"):
+    with pytest.raises(NoPhotosError, match="none of the 1 files"):
         load_cache(list_photos(tmp_path), (24, 32), CPU)
 
 
@@ -92,5 +92,5 @@ def test_too_many_photos_are_thinned_out_evenly(tmp_path, caplog):
     assert "4 of 10" in caplog.text
 
 
-def test_a_single_photo_is_trained_and_validated_on(tmp_path):
+def test_a_single_photo_is_used_for_training_and_validation(tmp_path):
     assert split([tmp_path / "one.jpg"]) == ([tmp_path / "one.jpg"],) * 2

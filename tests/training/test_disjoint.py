@@ -1,4 +1,4 @@
-"""Copies are found, other photos are not, and evaluation images were never seen."""
+"""Test that copies are found, others are not, and that no evaluation image was seen."""
 
 import os
 import re
@@ -14,7 +14,7 @@ PHOTOS = 40
 
 
 def make_photo(seed):
-    """(240, 320, 3) uint8: large shapes and small ones, as a scene has."""
+    """Make a (240, 320, 3) uint8 photo of large and small shapes, like a scene."""
     generator = np.random.default_rng(seed)
     noise = sum(
         cv2.resize(
@@ -28,7 +28,7 @@ def make_photo(seed):
 
 
 def differ(image0, image1):
-    """In how many bits their hashes differ."""
+    """Return the number of bits in which the hashes differ."""
     return distances([perceptual_hash(image0)], [perceptual_hash(image1)]).item()
 
 
@@ -75,7 +75,7 @@ def test_distances_by_hand():
 
 @pytest.fixture
 def folders(tmp_path):
-    """Three photos to train on, and a sequence of two others."""
+    """Write three photos to train on, and a sequence of two others."""
     for index, name in enumerate(("photos/a", "photos/b/1", "photos/b/2")):
         write(tmp_path / f"{name}.jpg", make_photo(index))
     for index in (1, 2):
@@ -93,7 +93,7 @@ def check(folders, *more):
     return main(["--photos", photos, "--sequences", sequences, *more])
 
 
-def test_disjoint_folders_pass(folders, capsys):
+def test_disjoint_directories_pass(folders, capsys):
     assert check(folders) == 0
     assert capsys.readouterr().out.startswith("3 photos, 2 images: the nearest two")
 
@@ -106,7 +106,7 @@ def test_a_copy_is_named_with_exit_code_1(folders, capsys):
     assert line.startswith("eval/v_x/3.png is photos/b/2.jpg, ")
 
 
-def test_the_list_stands_in_for_the_photos(folders, capsys):
+def test_the_list_replaces_the_photos(folders, capsys):
     path = folders / "list.txt"
     assert check(folders, "--write", str(path)) == 0
     lines = path.read_text().splitlines()
@@ -122,7 +122,7 @@ def test_the_list_stands_in_for_the_photos(folders, capsys):
     assert main([*arguments, str(folders / "photos")]) == 1
 
 
-def test_a_file_that_is_no_image_is_named_and_left_out(folders, capsys):
+def test_an_unreadable_image_is_named_and_skipped(folders, capsys):
     (folders / "photos/broken.jpg").write_bytes(b"nothing")
     assert check(folders) == 0
     printed = capsys.readouterr()
@@ -131,22 +131,22 @@ def test_a_file_that_is_no_image_is_named_and_left_out(folders, capsys):
 
 
 @pytest.mark.parametrize("content", ["", "0123 short.jpg\n", "no list\n"])
-def test_what_is_no_list_is_one_line(folders, capsys, content):
+def test_an_invalid_list_is_a_one_line_error(folders, capsys, content):
     path = folders / "list.txt"
     path.write_text(content)
     assert main(["--list", str(path), "--sequences", str(folders / "eval")]) == 2
-    assert "is no list of hashes" in capsys.readouterr().err
+    assert "is not a list of hashes" in capsys.readouterr().err
 
 
-def test_an_empty_folder_is_an_error(folders, tmp_path, capsys):
+def test_an_empty_directory_is_an_error(folders, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     arguments = ["--photos", str(folders / "photos"), "--sequences"]
     assert main([*arguments, str(tmp_path / "empty")]) == 2
-    assert "holds no image" in capsys.readouterr().err
+    assert "contains no readable image" in capsys.readouterr().err
 
 
 def copies_in(folder, root, capsys):
-    """Names of the images in a folder that the weights were trained on."""
+    """Return the names of images in a directory that the weights were trained on."""
     photos = root / "models" / "training-photos.txt"
     code = main(["--list", str(photos), "--sequences", str(folder)])
     _, *lines = capsys.readouterr().out.splitlines()
@@ -155,19 +155,19 @@ def copies_in(folder, root, capsys):
 
 
 def told_in_the_examples(root):
-    """Names of the examples that their table says were trained on."""
+    """Return the names of examples that were trained on, according to their table."""
     table = (root / "examples" / "README.md").read_text()
     told = re.findall(r"^\| `(\S+)` \|.*\| \*\*yes\*\* \|$", table, re.MULTILINE)
     return {f"examples/{name}" for name in told}
 
 
 def test_the_weights_saw_no_evaluation_image(root, capsys):
-    """Of the folder in KPEXTRACT_SEQUENCES, or else of the examples."""
+    """Check the directory in KPEXTRACT_SEQUENCES, or else the examples."""
     folder = Path(os.environ.get("KPEXTRACT_SEQUENCES", root / "examples"))
     assert not copies_in(folder, root, capsys) - told_in_the_examples(root)
 
 
-def test_the_examples_tell_what_the_weights_saw(root, capsys):
+def test_the_examples_state_which_images_the_weights_saw(root, capsys):
     told = told_in_the_examples(root)
     assert told == {"examples/stereo/aloe-left.jpg"}
     assert copies_in(root / "examples", root, capsys) == told

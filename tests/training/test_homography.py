@@ -19,7 +19,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_from_corners_finds_the_homography_back():
+def test_from_corners_recovers_the_homography():
     truth = torch.tensor([[1.1, 0.1, 5], [-0.2, 0.9, -3], [1e-3, -5e-4, 1]])[None]
     corners = corner_points((120, 160), torch.device("cpu"))[None]
     found = from_corners(
@@ -45,13 +45,13 @@ def test_inside_counts_the_outer_half_pixel():
 def test_strength_zero_is_the_plain_crop():
     crop = torch.tensor([[50.0, 40.0, 1.5]])
     homography = sample_homographies(crop, (21, 31), WarpRanges(), 0.0, generator())
-    # log_scale's range is not centred on zero, but strength scales it away.
+    # log_scale's range is not centered on zero, but zero strength removes it.
     points = warp_points(homography, torch.tensor([[[15.0, 10.0], [16.0, 10.0]]]))
     expected = torch.tensor([[[50.0, 40.0], [51.5, 40.0]]])
     torch.testing.assert_close(points, expected, rtol=0, atol=1e-3)
 
 
-def test_one_range_at_a_time_moves_as_named():
+def test_each_range_moves_the_view_as_named():
     crop = torch.tensor([[50.0, 40.0, 1.0]]).expand(500, 3)
     still = {
         "log_scale": (0, 0),
@@ -86,7 +86,7 @@ def test_corner_jitter_is_perspective():
     moved = warp_points(homography, corners) - (corners - corners.mean(dim=1)[:, None])
     jitter = moved - crop[:, None, :2]
     assert jitter.abs().amax(dim=(0, 1)).tolist() == pytest.approx([3, 2], rel=0.05)
-    together = torch.corrcoef(jitter[:, :, 0].T)  # corners move on their own
+    together = torch.corrcoef(jitter[:, :, 0].T)  # corners move independently
     assert (together - torch.eye(4)).abs().max() < 0.2
 
 
@@ -99,7 +99,7 @@ def test_crops_lie_inside_the_photo():
     assert crops[:, 2].max() > 1.8
 
 
-def test_identity_warp_gives_the_image_back():
+def test_the_identity_warp_returns_the_image():
     image = torch.rand(1, 3, 12, 16, generator=generator())
     torch.testing.assert_close(warp_images(image, torch.eye(3)[None], (12, 16)), image)
 
@@ -121,7 +121,7 @@ def test_beyond_the_border_the_photo_is_mirrored():
 
 
 def shrinking(factor, size, photo_size):
-    """(1, 3, 3): a view whose pixels are `factor` photo pixels, centers on centers."""
+    """Return a (1, 3, 3) view with `factor` photo pixels per pixel, centered."""
     height, width = photo_size
     x = (width - 1) / 2 - factor * (size[1] - 1) / 2
     y = (height - 1) / 2 - factor * (size[0] - 1) / 2
@@ -129,7 +129,7 @@ def shrinking(factor, size, photo_size):
 
 
 @pytest.mark.parametrize("factor", [2.0, 3.0, 4.0])
-def test_a_view_that_shrinks_its_photo_shows_no_detail_that_a_lens_would_not(factor):
+def test_a_view_that_shrinks_its_photo_does_not_alias(factor):
     y, x = torch.meshgrid(torch.arange(96), torch.arange(128), indexing="ij")
     stripes = ((x + y) % 2).float()[None, None]
     view = warp_images(stripes, shrinking(factor, (12, 16), (96, 128)), (12, 16))
@@ -137,7 +137,7 @@ def test_a_view_that_shrinks_its_photo_shows_no_detail_that_a_lens_would_not(fac
 
 
 @pytest.mark.parametrize("factor", [0.7, 1.0, 1.9, 2.5, 4.0])
-def test_a_view_is_where_the_homography_says_at_every_scale(factor):
+def test_a_view_follows_its_homography_at_every_scale(factor):
     ramp = torch.arange(128.0).expand(1, 1, 96, 128)
     to_photo = shrinking(factor, (12, 16), (96, 128))
     view = warp_images(ramp, to_photo, (12, 16))

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment goes on from its last checkpoint."""
+"""Test that a run killed at any moment resumes from its last checkpoint."""
 
 import os
 import random
@@ -16,7 +16,7 @@ ARGUMENTS = "--steps 40 --batch 1 --height 64 --width 64"
 SCRIPT = """
 import sys
 from training import train
-train.CHECKPOINT_SECONDS = 0.0  # after each step
+train.CHECKPOINT_SECONDS = 0.0  # after every step
 sys.exit(train.main(sys.argv[1:]))
 """
 
@@ -33,10 +33,10 @@ def start(root, out, *options):
 
 
 def test_a_checkpoint_is_never_older_than_two_minutes():
-    assert module.CHECKPOINT_SECONDS <= 60  # a step or a validation may come between
+    assert module.CHECKPOINT_SECONDS <= 60  # a step or a validation may delay it
 
 
-def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(root, tmp_path):
+def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(root, tmp_path):
     straight = tmp_path / "straight"
     undisturbed = start(root, straight)
     killed, checkpoint = tmp_path / "killed", tmp_path / "killed" / "checkpoint.pt"

@@ -20,12 +20,12 @@ def generator(seed=0):
 
 
 def only(effect, **full):
-    """Always this effect, at its full amount, and no other."""
+    """Return ranges with this effect always on, at full amount, and no other."""
     return LightRanges(**(NONE | {effect: 1.0, "least": 1.0} | full))
 
 
 def texture(count=8, seed=0, size=SIZE):
-    """Colored blobs about six pixels wide, from black to white."""
+    """Make colored blobs about six pixels wide, from black to white."""
     height, width = size
     coarse = torch.rand(count, 3, height // 6, width // 6, generator=generator(seed))
     fine = torch.nn.functional.interpolate(coarse, size, mode="bicubic")
@@ -37,13 +37,13 @@ def flat(value, count=16):
 
 
 def ramp(count=8):
-    """Values that rise by 1/200 a pixel to the right, from 0.1."""
+    """Make values that rise from 0.1 by 1/200 per pixel to the right."""
     across = 0.1 + torch.arange(SIZE[1]) / 200
     return across.expand(count, 3, *SIZE).clone()
 
 
 def change(effect, images, seed=0, others=None, **full):
-    """The images under one effect at full strength."""
+    """Apply one effect at full strength."""
     if others is None:
         others = texture(len(images), seed=99, size=images.shape[-2:])
     return relight(images, others, generator(seed), 1.0, only(effect, **full)).images
@@ -65,7 +65,7 @@ def test_values_stay_finite_and_in_range(effect):
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
-def test_an_effect_changes_images_and_its_smallest_amount_hardly(effect):
+def test_an_effect_changes_images_and_a_tiny_amount_hardly_does(effect):
     # Foliage needs green.
     images = texture() * torch.tensor([0.2, 1.0, 0.7]).reshape(1, 3, 1, 1)
     assert (change(effect, images) - images).abs().mean() > 4e-3
@@ -73,21 +73,21 @@ def test_an_effect_changes_images_and_its_smallest_amount_hardly(effect):
     torch.testing.assert_close(nothing, images, rtol=0, atol=2e-3)
 
 
-def test_no_strength_changes_nothing():
+def test_zero_strength_changes_nothing():
     images = texture()
     relit = relight(images, texture(8, 1), generator(), 0.0)
     assert torch.equal(relit.images, images)
     assert not relit.covered.any()
 
 
-def test_no_probability_changes_nothing():
+def test_zero_probability_changes_nothing():
     images = texture()
     relit = relight(images, texture(8, 1), generator(), 1.0, LightRanges(**NONE))
     assert torch.equal(relit.images, images)
     assert not relit.covered.any()
 
 
-def test_arguments_are_left_as_they_are():
+def test_arguments_are_not_modified():
     images, others = texture(), texture(8, 1)
     relight(images, others, generator())
     assert torch.equal(images, texture())
@@ -136,12 +136,12 @@ GLOBAL = ["color_transfer", "tone_transfer", "tone"]
 
 
 @pytest.mark.parametrize("effect", LOCAL)
-def test_a_pixel_changes_alone(effect):
+def test_pixelwise_effects_change_pixels_independently(effect):
     images = texture()
     images[:, :, 40, 57] = torch.tensor([0.3, 0.7, 0.4])
     other = images.clone()
     other[:, :, 40, 57] = torch.tensor([0.4, 0.8, 0.5])
-    # Without a camera that meters the whole view.
+    # Without auto exposure, which depends on the whole view.
     views = (change(effect, view, camera_gain=1.0) for view in (images, other))
     apart = torch.sub(*views).abs().sum(dim=(0, 1))
     assert torch.nonzero(apart).tolist() == [[40, 57]]
@@ -158,31 +158,31 @@ def test_equal_pixels_stay_equal(effect):
 
 
 def shift(before, after):
-    """(x, y) in pixels by which an image moved, from the phase of its spectrum."""
+    """Return the (x, y) shift of an image in pixels, by phase correlation."""
     views = []
     for image in (before, after):
-        grey = image.mean(dim=0).numpy()
-        # Details alone: borders of shadows and blurs of light are no movement.
-        detail = grey - cv2.GaussianBlur(grey, (0, 0), 4)
+        gray = image.mean(dim=0).numpy()
+        # Details only: edges of shadows and blurred light are not motion.
+        detail = gray - cv2.GaussianBlur(gray, (0, 0), 4)
         views.append(detail / (np.abs(detail).mean() + 1e-6))
     window = cv2.createHanningWindow(views[0].shape[::-1], cv2.CV_32F)
     return cv2.phaseCorrelate(*views, window)[0]
 
 
-def test_a_shift_is_seen():
+def test_a_shift_is_detected():
     for image in texture():
         assert shift(image, image.roll(1, dims=2)) == pytest.approx((1, 0), abs=0.05)
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
-def test_nothing_moves(effect):
+def test_no_effect_moves_the_image(effect):
     images = texture(32, size=(192, 256))
     views = zip(images, change(effect, images), strict=True)
     assert np.abs(np.median([shift(*pair) for pair in views], axis=0)).max() < 0.05
 
 
 def blobs():
-    """(24, 1, H, W) blobs of deviation 3 at places between pixels, on black."""
+    """Make (24, 1, H, W) blobs of deviation 3 at sub-pixel positions, on black."""
     y, x = torch.meshgrid(*(torch.arange(float(side)) for side in SIZE), indexing="ij")
     places = 44 + 8 * torch.rand(24, 2, 1, 1, generator=generator(3))
     away = (x - places[:, :1]) ** 2 + (y - places[:, 1:]) ** 2
@@ -190,7 +190,7 @@ def blobs():
 
 
 def centroid(images):
-    """(N, 2) x and y of the mean of what is brighter than the corner."""
+    """Return the (N, 2) centroids of whatever is brighter than the corner."""
     light = images.double().mean(dim=1)
     light = light - light[:, :1, :1]
     total = light.sum(dim=(1, 2))
@@ -205,7 +205,7 @@ def centroid(images):
     ("effect", "ground"),
     [("motion", 0.0), ("resolution", 0.0), ("jpeg", 0.2)],
 )
-def test_the_centroid_of_a_blob_stays(effect, ground):
+def test_the_centroid_of_a_blob_is_preserved(effect, ground):
     images = (ground + 0.7 * blobs()).repeat(1, 3, 1, 1)
     moved = centroid(change(effect, images, quality=95)) - centroid(images)
     assert moved.abs().max() < 0.05
@@ -237,16 +237,16 @@ def test_motion_blurs_and_keeps_the_mean():
     assert (blurred.std(dim=(2, 3)) < images.std(dim=(2, 3))).all()
 
 
-def test_resolution_is_lost():
+def test_low_resolution_removes_detail():
     checker = (torch.arange(SIZE[0])[:, None] + torch.arange(SIZE[1])) % 2
     images = checker.float().expand(2, 3, *SIZE)
     lost = change("resolution", images, downscale=4.0)
     torch.testing.assert_close(lost, torch.full_like(lost, 0.5), rtol=0, atol=0.02)
 
 
-def test_fog_is_a_veil_of_one_grey():
+def test_fog_is_a_veil_of_one_gray():
     black, white = change("fog", flat(0.0)), change("fog", flat(1.0))
-    # What is left of the contrast is what the veil lets through.
+    # The remaining contrast is the transmission of the veil.
     through = white - black
     torch.testing.assert_close(through, through[:, :1].expand_as(through))
     assert through.min() >= 1 - 0.85 - 1e-6
@@ -257,7 +257,7 @@ def test_fog_is_a_veil_of_one_grey():
     assert veil[through < 0.9].min() > 0.4
 
 
-def test_shadows_only_darken_and_are_at_most_as_dark_as_asked():
+def test_shadows_only_darken_and_only_down_to_the_limit():
     shaded = change("shadows", flat(1.0, 64), shadow_gain=0.3)
     assert shaded.max() == 1
     assert 0.85 * 0.3 - 1e-6 <= shaded.min() < 0.35
@@ -279,7 +279,7 @@ def test_lights_multiply_and_run_from_cold_to_warm():
     assert warmth.abs().max() <= 2 * 0.5 * 1.8 + 0.2
 
 
-def test_lamps_leave_the_ambient_light_and_light_up_around_them():
+def test_lamps_keep_the_ambient_light_and_brighten_their_surroundings():
     lit = change("lamps", flat(0.5, 32), ambient=0.15)
     assert 0.5 * 0.15 - 1e-6 <= lit.min() < 0.5 * 0.3
     assert lit.max() == 1
@@ -287,7 +287,7 @@ def test_lamps_leave_the_ambient_light_and_light_up_around_them():
     assert spread.max() > 0.8
 
 
-def test_vignette_falls_off_from_the_middle():
+def test_vignette_falls_off_from_the_center():
     dark = change("vignette", flat(1.0), falloff=1.0)
     # The nearest corner is at least .8 of half the diagonal away, the farthest 1.2.
     corner = dark[:, 0, -1, -1]
@@ -296,7 +296,7 @@ def test_vignette_falls_off_from_the_middle():
     assert dark[:, :, 38:58, 51:77].amax(dim=(1, 2, 3)).min() > 0.99
 
 
-def test_night_bends_by_a_gamma_of_up_to_four():
+def test_night_applies_a_gamma_of_up_to_four():
     quiet = {"read_noise": 0.0, "shot_noise": 0.0, "camera_gain": 1.0}
     levels = torch.tensor([0.2, 0.3, 0.45])  # darker than any sky
     images = levels.repeat_interleave(32).expand(32, 3, 96, 96).clone()
@@ -308,7 +308,7 @@ def test_night_bends_by_a_gamma_of_up_to_four():
     assert 3.7 < gamma.max() <= 4
 
 
-def test_noise_at_night_is_that_of_the_sensor():
+def test_night_noise_is_sensor_noise():
     ranges = {"gamma": 1.0, "camera_gain": 1.0, "read_noise": 0.03, "shot_noise": 0.01}
     noisy = change("night", flat(0.4), **ranges)[:, 1]
     expected = math.sqrt(0.03**2 + 0.01 * 0.4)
@@ -319,7 +319,7 @@ def test_noise_at_night_is_that_of_the_sensor():
     assert torch.corrcoef(torch.stack((gain, louder.std(dim=(1, 2)))))[0, 1] > 0.95
 
 
-def test_the_sky_goes_dark_at_night():
+def test_the_sky_darkens_at_night():
     quiet = {"read_noise": 0.0, "shot_noise": 0.0, "gamma": 1.0, "camera_gain": 1.0}
     dark = change("night", flat(0.95, 64), **quiet)[:, 1]
     top, bottom = dark[:, 0].mean(dim=1), dark[:, -1].mean(dim=1)
@@ -336,16 +336,16 @@ def test_glare_only_adds_light():
     assert (change("glare", images) >= images - 1e-6).all()
 
 
-def test_rain_shows_as_streaks():
+def test_rain_draws_streaks():
     wet = change("rain", flat(0.0), rain_opacity=0.7)
     assert wet.max() < 0.96
     bright = (wet > wet.amin(dim=(1, 2, 3), keepdim=True) + 0.1).float().mean()
     assert 0.003 < bright < 0.3
 
 
-def test_foliage_leaves_grey_alone_and_keeps_the_luma_of_green():
-    grey = texture().mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
-    torch.testing.assert_close(change("foliage", grey), grey)
+def test_foliage_keeps_gray_and_the_luma_of_green():
+    gray = texture().mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
+    torch.testing.assert_close(change("foliage", gray), gray)
     green = torch.tensor([0.1, 0.4, 0.2]).reshape(1, 3, 1, 1) * torch.ones(32, 3, *SIZE)
     turned = change("foliage", green)[:, :, 0, 0]
     luma = turned @ torch.tensor(LUMA_BGR)
@@ -370,17 +370,17 @@ def test_snow_is_white_in_patches():
     assert (change("snow", texture()) >= texture() - 1e-6).all()
 
 
-def test_occluders_cover_what_they_say():
+def test_occluders_cover_what_their_mask_says():
     images, others = texture(16), flat(0.0)
     relit = relight(images, others, generator(), 1.0, only("occluders"))
     covered = relit.covered[:, None].expand_as(images)
     assert torch.equal(relit.images[~covered], images[~covered])
     assert 0.05 < relit.covered.float().mean() < 0.5
-    # Black but for the antialiased border.
+    # Black except for the antialiased border.
     assert (relit.images[covered] < 1e-6).float().mean() > 0.8
 
 
-def test_color_transfer_gives_mean_and_deviation_of_the_other():
+def test_color_transfer_gives_the_mean_and_deviation_of_the_other():
     images = 0.3 + 0.3 * texture()
     tint = torch.tensor([0.5, 0.4, 0.45]).reshape(1, 3, 1, 1)
     others = 0.25 + tint * texture(8, 1)
@@ -396,7 +396,7 @@ def test_color_transfer_gives_mean_and_deviation_of_the_other():
         )
 
 
-def test_tone_transfer_finds_the_curve_between_two_exposures():
+def test_tone_transfer_recovers_the_curve_between_two_exposures():
     others = texture()
     images = others**2
     before = (images - others).abs().mean()
@@ -419,14 +419,14 @@ def test_tone_curves_are_monotone_and_clip():
 
 
 class FirstCorner(Draws):
-    """Begins the blocks of JPEG in the corner, as an encoder does."""
+    """Draws that start the blocks of JPEG in the corner, as an encoder does."""
 
     def uniform(self, low, high, *shape):
         return torch.full(shape, float(low))
 
 
 @pytest.mark.parametrize("quality", [15, 40, 75])
-def test_jpeg_gives_what_an_encoder_gives(quality):
+def test_jpeg_matches_an_encoder(quality):
     image = texture(1)
     batch = Batch(
         image.clone(), image, torch.ones(1, 1, 1, 1), FirstCorner(generator())

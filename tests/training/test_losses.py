@@ -1,4 +1,4 @@
-"""Each term against values worked out by hand, and its gradient in float64."""
+"""Test each term against values worked out by hand, and its gradient in float64."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_distances_are_exact_far_from_the_origin():
     assert losses.distance_matrix(points, moved).unique().tolist() == [0.125]
 
 
-def test_pairs_are_nearest_and_need_not_be_injective():
+def test_pairs_are_nearest_points_and_need_not_be_injective():
     points0 = tensor([[[0, 0], [2, 0], [50, 50]]])
     points1 = tensor([[[1, 0], [40, 50]]])
     indices, distances = losses.nearest_points(points0, points1)
@@ -55,7 +55,7 @@ def test_score_loss_ignores_masked_pairs():
     assert loss.tolist() == [0.25]
 
 
-def test_usp_loss_joins_both_scores():
+def test_usp_loss_averages_both_scores():
     # Joint scores 0.5, 0, 0: 0.5 (1 - 2).
     distances, scores0 = tensor([[1, 2, 3]]), tensor([[0, 0, 0]])
     scores1 = tensor([[1, 0, 0]])
@@ -71,7 +71,7 @@ def test_usp_loss_by_hand():
     assert losses.usp_loss(distances, scores0, scores1, ALL).tolist() == [-0.5]
 
 
-def test_usp_loss_centres_on_the_mean_of_each_image():
+def test_usp_loss_centers_on_the_mean_of_each_image():
     distances = tensor([[1, 2, 3], [11, 12, 13]])
     scores = tensor([[1, 0.5, 0], [1, 0.5, 0]])
     mask = torch.ones(2, 3, dtype=torch.bool)
@@ -79,7 +79,7 @@ def test_usp_loss_centres_on_the_mean_of_each_image():
 
 
 @pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
-def test_any_constant_score_map_is_worth_zero_and_is_no_minimum(score):
+def test_constant_scores_give_zero_and_are_not_a_minimum(score):
     distances = tensor([[1, 2, 6]])
     scores = torch.full((1, 3), score, dtype=torch.float64)
     assert losses.usp_loss(distances, scores, scores, ALL).item() == pytest.approx(0)
@@ -88,7 +88,7 @@ def test_any_constant_score_map_is_worth_zero_and_is_no_minimum(score):
     assert losses.usp_loss(distances, best, best, ALL).item() == -3
 
 
-def test_usp_loss_ignores_masked_pairs_and_survives_none():
+def test_usp_loss_ignores_masked_pairs_and_allows_none():
     distances, scores = tensor([[1, 3, 99]]), tensor([[1, 0, 1]])
     mask = torch.tensor([[True, True, False]])
     assert losses.usp_loss(distances, scores, scores, mask).tolist() == [-1]
@@ -100,15 +100,15 @@ def test_uniformity_loss_is_zero_for_an_even_spread_in_any_order():
     assert losses.uniformity_loss(even).tolist() == [0]
 
 
-def test_uniformity_loss_of_points_at_the_centre_by_hand():
+def test_uniformity_loss_of_points_at_the_center_by_hand():
     # Targets 0, 0.5, 1: 0.25 + 0 + 0.25 an axis.
-    centre = torch.full((1, 3, 2), 0.5, dtype=torch.float64)
-    assert losses.uniformity_loss(centre).tolist() == [1.0]
+    center = torch.full((1, 3, 2), 0.5, dtype=torch.float64)
+    assert losses.uniformity_loss(center).tolist() == [1.0]
 
 
-def test_uniformity_mean_of_many_centred_points_is_a_twelfth():
-    centre = torch.full((1, 1200, 2), 0.5, dtype=torch.float64)
-    mean = losses.uniformity_loss(centre).item() / 1200 / 2
+def test_uniformity_mean_of_many_centered_points_is_a_twelfth():
+    center = torch.full((1, 1200, 2), 0.5, dtype=torch.float64)
+    mean = losses.uniformity_loss(center).item() / 1200 / 2
     assert mean == pytest.approx(1 / 12, rel=2e-3)
 
 
@@ -128,7 +128,7 @@ def test_descriptor_loss_by_hand():
     assert loss.tolist() == [pytest.approx(100.6)]
 
 
-def test_descriptor_loss_asks_no_more_than_its_margins():
+def test_descriptor_loss_is_zero_beyond_its_margins():
     along, opposite = tensor([[[1.2, 0]]]), tensor([[[-1, 0]]])
     near, far = tensor([[[0]]]), tensor([[[9]]])
     assert losses.descriptor_loss(along, along, near).tolist() == [0]
@@ -160,7 +160,7 @@ def test_contrastive_loss_by_hand():
     assert probability.tolist() == [[pytest.approx(p * p)] * 2]
 
 
-def test_contrastive_loss_looks_both_ways():
+def test_contrastive_loss_is_symmetric():
     # Logits (rows: view 0): [2, 2], [0, 2]. Forward: p = 1/2 and e^2 / (1 + e^2);
     # backward, down the columns: e^2 / (e^2 + 1) and 1/2.
     descriptors0 = tensor([[[1, 1], [0, 1]]])
@@ -170,7 +170,7 @@ def test_contrastive_loss_looks_both_ways():
     p = math.exp(2) / (math.exp(2) + 1)
     assert loss.item() == pytest.approx(-(2 * math.log(0.5) + 2 * math.log(p)) / 2)
     assert probability.tolist() == [[pytest.approx(0.5 * p)] * 2]
-    # Three in view 0 like one of view 1: only the column tells.
+    # Three points of view 0 match one of view 1: only the column shows it.
     crowd = tensor([[[1, 0], [1, 0], [1, 0]]])
     mixed = tensor([[[1, 0], [0, 1], [0, -1]]])
     spread = tensor([[[0, 0], [50, 0], [0, 50]]])
@@ -181,12 +181,12 @@ def test_contrastive_loss_looks_both_ways():
     assert loss.item() == pytest.approx(-(forward + 3 * math.log(1 / 3)) / 2)
 
 
-def test_contrastive_probability_carries_no_gradient():
+def test_contrastive_probability_has_no_gradient():
     _, probability = contrastive(random(1, 3, 4), random(1, 3, 4), random(1, 3, 2), ALL)
     assert not probability.requires_grad
 
 
-def test_contrastive_loss_leaves_out_near_and_masked_points():
+def test_contrastive_loss_ignores_near_and_masked_points():
     descriptors = torch.ones(1, 3, 1, dtype=torch.float64)
     points = tensor([[[0, 0], [0.5, 0], [50, 0]]])
     mask = torch.tensor([[True, True, False]])
@@ -195,7 +195,7 @@ def test_contrastive_loss_leaves_out_near_and_masked_points():
     assert probability.tolist() == [[1, 1, 0]]
 
 
-def test_contrastive_loss_of_nothing_visible_is_zero_with_finite_gradient():
+def test_contrastive_loss_without_visible_points_is_zero_with_finite_gradient():
     descriptors = random(1, 3, 4)
     loss, _ = contrastive(descriptors, descriptors, random(1, 3, 2, high=90), ~ALL)
     loss.sum().backward()
@@ -233,7 +233,7 @@ GRADIENTS = {
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_gradients_are_those_of_finite_differences(name):
+def test_gradients_match_finite_differences(name):
     function, inputs = GRADIENTS[name]
     assert torch.autograd.gradcheck(function, inputs)
 

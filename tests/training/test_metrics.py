@@ -36,7 +36,7 @@ def test_perfect_points_and_matches():
     assert (measured.matches, measured.correct_matches) == (2, 2)
 
 
-def test_points_that_one_view_cannot_see_do_not_count():
+def test_points_outside_one_view_do_not_count():
     # (95, 5) moves to x = 105, out of view 1; (3, 5) came from x = -7, out of view 0.
     view0, view1 = features_at((5, 5), (95, 5)), features_at((15, 5), (3, 5))
     measured = measure_pair(view0, view1, NO_PAIRS, SHIFT)
@@ -59,7 +59,7 @@ def test_a_planted_error_is_measured():
     assert measured.recall == 1
 
 
-def test_a_match_that_one_view_cannot_see_is_not_correct():
+def test_a_match_outside_one_view_is_not_correct():
     # (91, 5) moves to x = 101, out of view 1; its match at x = 99 is within 3 px.
     view0, view1 = features_at((5, 5), (91, 5)), features_at((15, 5), (99, 5))
     measured = measure_pair(view0, view1, np.array([[0, 0], [1, 1]]), SHIFT)
@@ -80,7 +80,7 @@ def test_doubles_are_points_of_one_view_within_two_pixels():
     assert measured.doubles == 0.5
 
 
-def test_nothing_detected_is_zero_and_nan():
+def test_no_detections_give_zero_and_nan():
     measured = measure_pair(features_at(), features_at((5, 5)), NO_PAIRS, SHIFT)
     assert measured.repeatability == measured.matching_accuracy == 0
     assert math.isnan(measured.localization_error)
@@ -104,7 +104,7 @@ def test_random_points_give_the_chance_level():
     assert average(measured)["repeatability"] == pytest.approx(0.105, abs=0.01)
 
 
-def test_the_average_leaves_out_what_a_pair_lacks():
+def test_the_average_ignores_missing_values():
     empty = measure_pair(features_at(), features_at(), NO_PAIRS, SHIFT)
     good = measure_pair(features_at((5, 5)), features_at((16, 5)), NO_PAIRS, SHIFT)
     mean = average([empty, good])

@@ -24,7 +24,7 @@ def test_small_stays_within_its_budget():
     assert count_flop(SMALL, 480, 640) <= 4e9
 
 
-def test_flop_of_one_convolution_by_hand():
+def test_flop_by_hand():
     tiny = replace(SMALL, stages=((), (1,), (1,), (1,)), separable=False)
     tiny = replace(tiny, score_width=1, position_width=1, descriptor_width=1)
     tiny = replace(tiny, descriptor_dim=1, descriptor_kernel=3)
@@ -72,7 +72,7 @@ def test_a_reach_of_a_half_is_the_sigmoid_of_the_paper():
     torch.testing.assert_close(0.5 + 0.5 * torch.tanh(z), torch.sigmoid(2 * z))
 
 
-def test_one_hidden_convolution_is_three_of_the_paper():
+def test_one_hidden_convolution_equals_three_of_the_paper():
     network = UnsuperPoint(BASE).eval()
     x = torch.randn(1, 256, 4, 5)
     heads = network.heads
@@ -101,7 +101,7 @@ def test_shared_heads_read_all_hidden_channels():
     assert heads.position.weight.shape == (2, hidden, 1, 1)
 
 
-def test_a_stage_without_layers_leaves_its_stride_to_the_next():
+def test_an_empty_stage_passes_its_stride_to_the_next():
     config = replace(SMALL, stages=((), (), (32,), (64,)))
     network = UnsuperPoint(config).eval()
     stem = network.stages[2][0][0]
@@ -109,7 +109,7 @@ def test_a_stage_without_layers_leaves_its_stride_to_the_next():
     assert network(torch.rand(1, 3, 32, 48)).score_logits.shape == (1, 1, 4, 6)
 
 
-def test_separable_blocks_are_a_window_a_channel_and_then_over_channels():
+def test_separable_blocks_are_depthwise_then_pointwise():
     config = replace(SMALL, stages=((), (), (4,), (8, 16)), separable=True)
     network = UnsuperPoint(config)
     first, second = network.stages[3]
@@ -121,7 +121,7 @@ def test_separable_blocks_are_a_window_a_channel_and_then_over_channels():
 
 
 @pytest.mark.parametrize("stages", [((8,), (8,), (8,)), ((), (8,), (), (8,))])
-def test_stages_that_the_heads_cannot_read_are_refused(stages):
+def test_invalid_stages_are_rejected(stages):
     with pytest.raises(ValueError, match="strides 4 and 8"):
         replace(SMALL, stages=stages)
 

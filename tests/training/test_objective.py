@@ -35,7 +35,7 @@ def make_output(seed=0, score=0.0):
     )
 
 
-def test_points_come_row_by_row():
+def test_points_are_listed_row_by_row():
     points = points_of(make_output())
     assert points.shape == (1, 48, 2)
     assert (points[0, 1] // 8).tolist() == [1, 0]
@@ -43,14 +43,14 @@ def test_points_come_row_by_row():
 
 
 @pytest.mark.parametrize("recipe", OBJECTIVES)
-def test_equal_views_under_the_identity_have_no_point_loss(recipe):
+def test_equal_views_under_the_identity_have_zero_point_loss(recipe):
     output = make_output()
     terms = evaluate(recipe, output, output, IDENTITY)
     for name in ("position", "score", "usp"):
         assert terms[name].item() == pytest.approx(0, abs=1e-4), name
 
 
-def test_the_paper_weighs_sums_as_published():
+def test_the_paper_recipe_weights_sums_as_published():
     output = make_output()
     terms = evaluate("paper", output, output, IDENTITY)
     assert set(terms) == set(WEIGHTS["paper"])
@@ -67,7 +67,7 @@ def test_the_paper_weighs_sums_as_published():
     assert 0 < terms["uniformity"].item() / 100 < 4
 
 
-def test_ours_counts_points_without_a_partner():
+def test_default_counts_points_without_a_partner():
     output0, output1 = make_output(), make_output()
     away = output1._replace(positions=output1.positions + 1000)
     terms = evaluate("default", output0, away, IDENTITY)
@@ -77,11 +77,11 @@ def test_ours_counts_points_without_a_partner():
     assert evaluate("paper", output0, away, IDENTITY)["position"].item() == 0
 
 
-def test_ours_raises_the_score_of_the_better_half():
+def test_default_raises_the_score_of_the_better_half():
     output0, output1 = make_output(), make_output()
     logits = output0.score_logits.clone().requires_grad_()
     shifted = output1.positions.clone()
-    shifted[:, :, :3] += 2.5  # the upper half of the cells repeats badly
+    shifted[:, :, :3] += 2.5  # the upper half of the cells repeats poorly
     terms = evaluate(
         "default",
         output0._replace(score_logits=logits),
@@ -92,7 +92,7 @@ def test_ours_raises_the_score_of_the_better_half():
     assert logits.grad[:, :, :3].mean() > 0 > logits.grad[:, :, 3:].mean()
 
 
-def test_ours_lowers_the_score_of_a_point_that_doubles_another():
+def test_default_lowers_the_score_of_a_duplicate():
     relative = torch.full((1, 2, 6, 8), 0.5)
     relative[0, 0, 2, 3] = 1.4  # 0.1 cells into the next cell, 0.1 from its point
     output = make_output()._replace(positions=to_pixels(relative))
@@ -108,7 +108,7 @@ SHIFTED = torch.tensor([[1.0, 0, 16], [0, 1, 8], [0, 0, 1]])[None]
 
 
 def shifted_views():
-    """Two views of one plane: view 1 is view 0 moved by two columns and one row."""
+    """Make two views of a plane: view 1 is view 0 moved by two columns and one row."""
     view0 = make_output(score=0.0)
     ramp = torch.linspace(-3, 3, 48).reshape(1, 1, 6, 8)
     view0 = view0._replace(score_logits=ramp)
@@ -121,7 +121,7 @@ def shifted_views():
     )
 
 
-def test_ours_reads_view_1_where_the_homography_says():
+def test_default_samples_view_1_at_the_warped_points():
     view0, view1 = shifted_views()
     right = evaluate("default", view0, view1, SHIFTED)
     for wrong in (IDENTITY, torch.linalg.inv(SHIFTED)):
@@ -129,11 +129,11 @@ def test_ours_reads_view_1_where_the_homography_says():
         assert terms["position"] > right["position"] + 1
         assert terms["contrastive"] > right["contrastive"] + 0.5
         assert terms["score"] > 4 * right["score"]
-    # Points that are visible in view 1 have their exact twin there.
+    # Points visible in view 1 have an exact counterpart there.
     assert right["position"].item() == pytest.approx(0, abs=1e-4)
 
 
-def test_the_paper_pairs_points_where_the_homography_says():
+def test_the_paper_recipe_pairs_points_by_the_homography():
     view0, view1 = shifted_views()
     right = evaluate("paper", view0, view1, SHIFTED)
     # 5 rows and 6 columns overlap; a few of the rest pair by chance.
@@ -143,8 +143,8 @@ def test_the_paper_pairs_points_where_the_homography_says():
     assert wrong["descriptor"] > right["descriptor"]
 
 
-def test_ours_calls_a_point_bad_whose_descriptor_is_common():
-    """All points repeat; the descriptors of the upper half are all alike."""
+def test_default_lowers_the_score_of_ambiguous_descriptors():
+    """Check points that all repeat, with equal descriptors in the upper half."""
     view0, _ = shifted_views()
     common = view0.descriptor_map.clone()
     common[:, :, :3] = 1.0
@@ -154,7 +154,7 @@ def test_ours_calls_a_point_bad_whose_descriptor_is_common():
     assert logits.grad[:, :, :2].mean() > 0 > logits.grad[:, :, 4:].mean()
 
 
-def test_usp_does_not_touch_positions_in_ours():
+def test_default_usp_has_no_gradient_for_positions():
     output0, output1 = make_output(0), make_output(1)
     positions = output0.positions.clone().requires_grad_()
     logits = output0.score_logits.clone().requires_grad_()
@@ -188,7 +188,7 @@ def test_every_parameter_of_the_network_learns(recipe):
             assert parameter.grad.any(), name
 
 
-def test_a_term_without_weight_is_left_out_and_the_hinge_can_take_its_place():
+def test_a_term_of_zero_weight_is_dropped_and_the_hinge_can_replace_it():
     output0, output1 = make_output(), make_output(seed=1)
     changes = {"contrastive": 0.0, "descriptor": 2.1, "decorrelation": 2.8}
     terms = evaluate("default", output0, output1, IDENTITY, **changes)
@@ -202,7 +202,7 @@ def test_a_term_without_weight_is_left_out_and_the_hinge_can_take_its_place():
     assert 1 < terms["descriptor"].item() < 50
 
 
-def test_the_cost_of_a_point_is_made_of_what_weighs():
+def test_the_cost_of_a_point_sums_its_weighted_parts():
     view0, view1 = shifted_views()
 
     def usp(**changes):
@@ -213,6 +213,6 @@ def test_the_cost_of_a_point_is_made_of_what_weighs():
     assert usp(retrieval=0.0, double=1.0) != pytest.approx(0, abs=1e-4)
 
 
-def test_a_weight_that_the_recipe_does_not_have_is_refused():
+def test_an_unknown_weight_of_a_recipe_is_rejected():
     with pytest.raises(ValueError, match="paper has no weight contrastive"):
         choose_objective("paper", {"contrastive": 1.0})

@@ -15,7 +15,7 @@ OFF = PhotometricRanges(
     log_gamma=0,
     color_gain=0,
     shading=0,
-    grey=0,
+    gray=0,
     blur=0,
     noise=0,
 )
@@ -26,13 +26,13 @@ def generator(seed=0):
 
 
 def smooth_photos(count=4):
-    """Photos without detail finer than ten pixels, so that resampling is exact."""
+    """Make photos without detail finer than ten pixels, so that resampling is exact."""
     coarse = torch.rand(count, 3, 18, 24, generator=generator())
     fine = torch.nn.functional.interpolate(coarse, (180, 240), mode="bicubic")
     return (fine.clamp(0, 1) * 255).byte()
 
 
-def test_the_homography_takes_view_0_to_view_1():
+def test_the_homography_maps_view_0_to_view_1():
     pairs = make_pairs(smooth_photos(), (96, 128), generator(1), photometric=OFF)
     # View 0 seen from view 1: its inverse homography leads from view 1 back to view 0.
     back = torch.linalg.inv(pairs.homography)
@@ -47,7 +47,7 @@ def test_the_homography_takes_view_0_to_view_1():
 
 
 def _inside(homography, size):
-    """(B, H, W) bool: pixels of view 1 that view 0 sees, two pixels from its border."""
+    """Return (B, H, W) bool, pixels of view 1 at least two pixels inside view 0."""
     height, width = size
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack((x, y, torch.ones_like(x)), dim=-1).reshape(-1, 3).float()
@@ -57,7 +57,7 @@ def _inside(homography, size):
     return ((point > 2) & (point < limits)).all(dim=2).reshape(-1, height, width)
 
 
-def test_one_generator_state_gives_one_batch():
+def test_the_generator_fixes_the_batch():
     photos = smooth_photos()
     first, again = (make_pairs(photos, (48, 64), generator(5)) for _ in range(2))
     other = make_pairs(photos, (48, 64), generator(6))
@@ -89,7 +89,7 @@ def test_views_are_changed_independently():
     assert brightness0.std() > 0.02
 
 
-def test_all_off_changes_nothing():
+def test_zero_ranges_change_nothing():
     images = torch.rand(3, 3, 20, 30, generator=generator()).clamp(1e-3, 1)
     torch.testing.assert_close(augment(images, OFF, generator()), images)
 
@@ -110,19 +110,19 @@ def test_blur_keeps_the_mean_and_lowers_the_contrast():
     assert (blurred.std(dim=(2, 3)) < 0.6 * images.std(dim=(2, 3))).all()
 
 
-def test_grey_is_the_luma_of_bgr():
+def test_gray_is_the_luma_of_bgr():
     blue = torch.zeros(1, 3, 16, 16)
     blue[:, 0] = 1
-    ranges = PhotometricRanges(**(vars(OFF) | {"grey": 1}))
-    grey = augment(blue, ranges, generator())
-    torch.testing.assert_close(grey, torch.full_like(grey, LUMA_BGR[0]))
+    ranges = PhotometricRanges(**(vars(OFF) | {"gray": 1}))
+    gray = augment(blue, ranges, generator())
+    torch.testing.assert_close(gray, torch.full_like(gray, LUMA_BGR[0]))
 
 
 def only(**ranges):
     return PhotometricRanges(**(vars(OFF) | ranges))
 
 
-def test_shading_is_light_that_falls_off_across_the_image():
+def test_shading_falls_off_across_the_image():
     flat = torch.full((50, 3, 16, 24), 0.2)
     shaded = augment(flat, only(shading=0.4), generator())
     across = shaded[:, 0, :, -1].mean(dim=1) - shaded[:, 0, :, 0].mean(dim=1)
@@ -142,7 +142,7 @@ def test_color_gain_is_white_balance():
     assert colored.max() <= 0.6
 
 
-def test_gamma_bends_and_keeps_black_and_white():
+def test_gamma_keeps_black_and_white():
     ramp = torch.linspace(0, 1, 16).expand(20, 3, 16, 16)
     bent = augment(ramp, only(log_gamma=0.5), generator())
     torch.testing.assert_close(bent[..., [0, -1]], ramp[..., [0, -1]])
@@ -150,7 +150,7 @@ def test_gamma_bends_and_keeps_black_and_white():
     assert bent[:, 0, 0, 8].std() > 0.05
 
 
-def test_contrast_turns_around_the_middle():
+def test_contrast_pivots_around_mid_gray():
     halves = torch.cat(
         (torch.full((20, 3, 8, 16), 0.3), torch.full((20, 3, 8, 16), 0.7)), 2
     )
@@ -176,7 +176,7 @@ def test_motion_blurs_along_one_direction():
     assert along.max() > 1.5
 
 
-def test_noise_has_the_strength_that_is_asked_for():
+def test_noise_has_the_given_strength():
     flat = torch.full((200, 3, 16, 16), 0.5)
     ranges = PhotometricRanges(**(vars(OFF) | {"noise": 0.05}))
     spread = augment(flat, ranges, generator()).std(dim=(1, 2, 3))

@@ -1,4 +1,4 @@
-"""Two processes under torchrun, on the CPU by way of gloo."""
+"""Test two processes under torchrun, on the CPU with gloo."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def make_photos():
 
 
 def gradient(network, siamese, photos, step):
-    """Adds the gradient of one step's pairs to the parameters."""
+    """Add the gradient of one step's pairs to the parameters."""
     batch = draw_batch(Sources(photos), CONFIG, step, share=0.5)
     objective, weights = choose_objective("default", {})
     views = siamese(batch.images0, batch.images1)
@@ -65,13 +65,13 @@ def torchrun(arguments, folder, root):
     return done.stdout
 
 
-def test_two_processes_have_the_mean_of_their_gradients(tmp_path, root):
+def test_two_processes_average_their_gradients(tmp_path, root):
     (tmp_path / "tests_parallel.py").write_text(Path(__file__).read_text())
     (tmp_path / "script.py").write_text(GRADIENT)
     torchrun([tmp_path / "script.py", tmp_path / "gradient"], tmp_path, root)
     first, second = (torch.load(tmp_path / f"gradient.{rank}") for rank in (0, 1))
 
-    # The processes take turns: what they draw at step 0, one process draws at 0 and 1.
+    # Two processes draw at step 0 what one process draws at steps 0 and 1.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     network = make_network()

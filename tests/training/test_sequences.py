@@ -25,14 +25,14 @@ def test_files_are_the_pairs_that_training_validates_on(root, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_an_existing_folder_and_an_empty_one_are_errors(root, tmp_path, capsys, made):
+def test_existing_and_empty_directories_are_errors(root, tmp_path, capsys, made):
     photos = root / "examples" if made else tmp_path
     out = tmp_path if made else tmp_path / "new"
     assert main(["--photos", str(photos), "--out", str(out)]) == 1
     assert capsys.readouterr().err.startswith("sequences:")
 
 
-def test_turned_pairs_turn_and_zoom_further(root, tmp_path):
+def test_turned_pairs_rotate_and_zoom_further(root, tmp_path):
     photos = root / "examples"
     turns = {}
     for warp in ("moderate", "turned"):

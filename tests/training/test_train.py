@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, root):
-    """Two photos."""
+    """Return two photos."""
     folder = tmp_path_factory.mktemp("photos")
     for side in ("left", "right"):
         photo = cv2.imread(str(root / "examples" / f"street-{side}.jpg"))
@@ -31,7 +31,7 @@ def photos(tmp_path_factory, root):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, photos):
-    """Folder of a run of six steps in one go."""
+    """Return the directory of an uninterrupted run of six steps."""
     out = tmp_path_factory.mktemp("run")
     train(photos, photos, out, CONFIG)
     return out
@@ -96,7 +96,7 @@ def test_a_run_starts_from_trained_weights(finished, photos, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("change", [{"model": "base"}, {"start": "nowhere"}])
-def test_weights_that_do_not_fit_start_no_run(finished, photos, tmp_path, change):
+def test_weights_of_another_network_are_rejected(finished, photos, tmp_path, change):
     config = replace(CONFIG, start=str(finished / "small.safetensors"))
     with pytest.raises(TrainingError, match="--start"):
         train(photos, photos, tmp_path, replace(config, **change))
@@ -109,7 +109,7 @@ def test_training_lowers_the_loss(photos):
     cache = load_cache(photos, (120, 160), CPU)
     totals = []
     for _ in range(30):
-        run.progress.step = 0  # the same batch each time
+        run.progress.step = 0  # the same batch every time
         totals.append(float(sum(train_step(run, Sources(cache)).values())))
     assert np.mean(totals[-3:]) < 0.9 * np.mean(totals[:3])
 
@@ -143,7 +143,7 @@ def test_minutes_measure_training_time():
 
 def test_a_finished_run_is_not_overwritten(photos, finished):
     before = (finished / "small.safetensors").read_bytes()
-    with pytest.raises(TrainingError, match="already holds a run"):
+    with pytest.raises(TrainingError, match="already contains a run"):
         train(photos, photos, finished, CONFIG)
     assert (finished / "small.safetensors").read_bytes() == before
 
@@ -152,17 +152,17 @@ def test_a_finished_run_is_not_overwritten(photos, finished):
     ("change", "message"),
     [({"batch": 3}, r"'batch': \(2, 3\)"), ({"seed": 1}, r"'seed': \(0, 1\)")],
 )
-def test_resuming_with_other_options_is_refused(photos, finished, change, message):
+def test_resuming_with_other_options_is_rejected(photos, finished, change, message):
     with pytest.raises(TrainingError, match=message):
         train(photos, photos, finished, replace(CONFIG, **change), resume=True)
 
 
-def test_resuming_with_other_photos_is_refused(photos, finished):
+def test_resuming_with_other_photos_is_rejected(photos, finished):
     with pytest.raises(TrainingError, match="'photos'"):
         train(photos[:1], photos, finished, CONFIG, resume=True)
 
 
-def test_a_run_may_go_on_longer_and_with_a_lower_rate(photos, finished, tmp_path):
+def test_a_run_may_be_resumed_for_longer_at_a_lower_rate(photos, finished, tmp_path):
     for path in finished.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     longer = replace(CONFIG, steps=8, learning_rate=1e-4)
@@ -190,7 +190,7 @@ def test_a_log_without_a_checkpoint_is_not_continued(photos, tmp_path):
         {"steps": 1, "width": 0},
     ],
 )
-def test_options_that_cannot_train_are_refused(options):
+def test_invalid_options_are_rejected(options):
     with pytest.raises(TrainingError):
         TrainConfig(**options)
 
@@ -211,17 +211,17 @@ def test_the_gradient_is_clipped(photos, monkeypatch):
     assert seen[0].norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
-def test_resuming_nothing_is_refused(photos, tmp_path):
-    with pytest.raises(TrainingError, match=r"no .*checkpoint\.pt"):
+def test_resuming_nothing_is_rejected(photos, tmp_path):
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt does not exist"):
         train(photos, photos, tmp_path, CONFIG, resume=True)
 
 
-def test_the_log_is_cut_back_to_the_checkpoint(tmp_path):
+def test_the_log_is_truncated_to_the_checkpoint(tmp_path):
     path = tmp_path / "log.jsonl"
     for step in (50, 100, 150):
         log.append(path, {"step": step})
     with open(path, "a") as file:
-        file.write('{"step": 2')  # cut off by a kill
+        file.write('{"step": 2')  # truncated by a kill
     log.cut_back(path, 100)
     lines = path.read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [50, 100]
@@ -242,25 +242,25 @@ def test_the_command_line_trains(photos, tmp_path, capsys):
     assert network.config.descriptor_stride == 4
 
 
-def test_an_empty_folder_is_one_line_and_exit_code_1(tmp_path, capsys):
+def test_an_empty_directory_is_a_one_line_error_with_exit_code_1(tmp_path, capsys):
     arguments = ["--data", str(tmp_path), "--steps", "1", "--out", str(tmp_path / "o")]
     assert main(arguments) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_change_that_no_network_allows_is_one_line(photos, tmp_path, capsys):
+def test_an_invalid_network_override_is_a_one_line_error(photos, tmp_path, capsys):
     arguments = f"--data {photos[0].parent} --steps 1 --out {tmp_path}"
     assert main([*arguments.split(), "--network", "descriptor_stride=3"]) == 1
     assert "must be 8 or 4" in capsys.readouterr().err
 
 
-def test_an_unknown_change_of_the_network_is_refused(tmp_path, capsys):
+def test_an_unknown_network_override_is_rejected(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--data", ".", "--steps", "1", "--network", "depth=3"])
-    assert "'depth' is none of" in capsys.readouterr().err
+    assert "'depth' is unknown" in capsys.readouterr().err
 
 
-def test_the_network_is_compiled_when_asked_for(photos, monkeypatch):
+def test_the_network_is_compiled_on_request(photos, monkeypatch):
     compiled = []
 
     def compile_(module):
@@ -283,7 +283,7 @@ def test_rotation_grows_to_its_full_range():
     assert warp_ranges(replace(config, ramp=0.0), 0.0).rotation_std == 30
 
 
-def test_the_last_part_has_views_of_twice_the_side():
+def test_the_final_phase_has_views_of_twice_the_side():
     config = TrainConfig(steps=10, height=64, width=96, batch=8, finish=0.2)
     cache = torch.randint(0, 256, (4, 3, 184, 240), dtype=torch.uint8)
     shapes = [
@@ -293,13 +293,13 @@ def test_the_last_part_has_views_of_twice_the_side():
     assert shapes == [(8, 3, 64, 96)] * 2 + [(2, 3, 128, 192)] * 2
 
 
-def test_unknown_weights_of_a_recipe_are_refused(photos, tmp_path):
+def test_unknown_weights_of_a_recipe_are_rejected(photos, tmp_path):
     config = replace(CONFIG, loss_weights={"uniformity": 1.0})
     with pytest.raises(TrainingError, match="default has no weight uniformity"):
         train(photos, photos, tmp_path, config)
 
 
-def test_a_photo_that_cannot_be_read_costs_a_warning(photos, tmp_path, caplog):
+def test_an_unreadable_photo_gives_a_warning(photos, tmp_path, caplog):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(photos[0].read_bytes()[:200])
     train([*photos, broken], photos, tmp_path / "run", replace(CONFIG, steps=1))

@@ -13,18 +13,21 @@ def photos(root):
     return load_cache(list_photos(root / "examples"), CACHE_SIZE, torch.device("cpu"))
 
 
-def test_validation_leaves_the_network_as_it_was(photos):
+def test_validation_does_not_change_the_network(photos):
     torch.manual_seed(0)
     network = UnsuperPoint(CONFIGS["small"]).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     first, again = validate(network, photos), validate(network, photos)
     assert first == again
     assert network.training
-    for name, value in network.state_dict().items():  # batch norm saw nothing either
+    for (
+        name,
+        value,
+    ) in network.state_dict().items():  # including the statistics of batch norm
         assert torch.equal(value, before[name]), name
 
 
-def test_an_untrained_network_places_points_blindly(photos):
+def test_an_untrained_network_places_points_at_random(photos):
     torch.manual_seed(0)
     figures = validate(UnsuperPoint(CONFIGS["small"]), photos)
     assert 2.3 < figures["mean_distance"] < 3.0
@@ -32,7 +35,7 @@ def test_an_untrained_network_places_points_blindly(photos):
     assert figures["recall"] < 0.2
 
 
-def test_features_are_the_best_of_the_budget():
+def test_features_are_the_best_within_the_budget():
     network = UnsuperPoint(CONFIGS["small"]).eval()
     some, everything = detect(network, torch.rand(2, 3, 64, 96), (10, None))
     assert [len(features) for features in some] == [10, 10]
@@ -49,7 +52,7 @@ def test_the_bundled_weights_beat_chance_by_far(root, capsys):
     assert figures["matching_accuracy"] > 0.5
 
 
-def test_a_missing_folder_of_photos_is_one_line(root, tmp_path, capsys):
+def test_a_missing_photo_directory_is_a_one_line_error(root, tmp_path, capsys):
     weights = root / "models" / "small.safetensors"
     assert main(["--weights", str(weights), "--photos", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("validate: ")

@@ -1,1 +1,1 @@
-"""Records of research: what was tried once, and the figures that came of it."""
+"""Records of past experiments and their results."""

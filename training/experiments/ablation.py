@@ -1,10 +1,10 @@
-"""What is each part of the training worth?
+"""Measure what each part of the training contributes.
 
     python -m training.experiments.ablation --data photos/ --held-out val/ \\
         --out runs/ablation
 
-One short equal training a row, measured on held-out photos. Prints a table in which
-each row has the options of `python -m training.train` that make it, and writes
+Trains one short run of equal length per row and measures it on held-out photos. Prints
+a table that names each row's options of `python -m training.train`, and writes
 ablation.json to --results.
 """
 
@@ -14,12 +14,12 @@ from typing import Any
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from training.config import TrainConfig
-from training.experiments.sweep import FIGURES, Figures, cells, headings, parse, sweep
+from training.experiments.sweep import FIGURES, cells, headings, parse, sweep
 
-# The paper's descriptor losses in the place of ours; the weights are the paper's
-# balance as means.
+# The paper's descriptor losses instead of ours; the weights match the paper's balance
+# for means.
 HINGE = {"contrastive": 0.0, "descriptor": 2.1, "decorrelation": 2.8}
-# Changes to TrainConfig, by what the row asks.
+# Overrides of TrainConfig by the name of the row.
 ROWS: dict[str, dict[str, Any]] = {
     "default": {},
     "default, other seed": {"seed": 1},
@@ -43,7 +43,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def command_options(changes: dict[str, Any]) -> str:
-    """The changes as options of `python -m training.train`."""
+    """Format the overrides as options of `python -m training.train`."""
     words = []
     for name, value in changes.items():
         words.append("--" + name.replace("_", "-"))
@@ -54,32 +54,32 @@ def command_options(changes: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def table(results: dict[str, Figures]) -> str:
-    """Markdown, in the order of `ROWS`."""
+def table(result: dict[str, Any]) -> str:
+    """Return Markdown, in the order of the result's rows."""
     head = ["row", "options", *headings(FIGURES)]
     rows = []
-    for name, figures in results.items():
-        options = command_options(ROWS[name])
-        shown = f"`{options}`" if options else ""
-        rows.append([name, shown, *cells(figures, FIGURES)])
+    for name, row in result["rows"].items():
+        shown = f"`{row['options']}`" if row["options"] else ""
+        rows.append([name, shown, *cells(row["figures"], FIGURES)])
     return markdown.table(head, rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module docstring."""
     options = parse("training.experiments.ablation", __doc__, arguments)
     configs = {
         name: TrainConfig(steps=options.steps, validations=1, **changes)
         for name, changes in ROWS.items()
     }
     results = sweep(configs, options.data, options.held_out, options.out)
-    print(table(results))
     rows = {
         name: {"options": command_options(ROWS[name]), "figures": figures}
         for name, figures in results.items()
     }
     result = {"steps": options.steps, "rows": rows}
-    write_result(options.results / "ablation.json", result)
+    print(table(result))
+    path = options.results / "ablation.json"
+    write_result(path, result, "training.experiments.ablation.table")
     return 0
 
 

@@ -1,12 +1,12 @@
-"""What keeps the network from scoring zero everywhere? An experiment.
+"""Test what keeps the network from scoring zero everywhere.
 
     python -m training.experiments.all_zero --weights models/small.safetensors \\
         --photos held_out/ --out results/
 
-Points and descriptors stay as they were trained. The scores start constant and learn
-alone: by the score terms of the paper, with and without the centering by the mean
-distance, and by those of the default recipe. Prints a table and writes all_zero.png to
---out. all_zero.md beside this file says what came out, and why.
+Points and descriptors are frozen. The scores start constant and learn alone: from the
+score terms of the paper, with and without centering by the mean distance, and from
+those of the default recipe. Prints a table and writes all_zero.png to --out. The file
+all_zero.md discusses the results.
 """
 
 import argparse
@@ -44,25 +44,25 @@ SEED = 0
 STEPS = 1000
 STARTS = (-3.9, 0.0, 3.9, -8.0)  # logits of the scores 0.02, 0.5, 0.98 and 0.0003
 OPTIMIZERS = {"Adam": torch.optim.Adam, "SGD": torch.optim.SGD}
-LEARNING_RATES = {  # 1e-3 is the paper's; a free logit goes the whole way by itself
+LEARNING_RATES = {  # 1e-3 is the paper's; free logits share no weights and need more
     ("head", "Adam"): 1e-3,
     ("head", "SGD"): 1e-4,
     ("free", "Adam"): 0.1,
     ("free", "SGD"): 0.5,
 }
-LOW, HIGH = 0.1, 0.9  # scores beyond are as good as zero and one
-BINS = 25  # of a histogram
+LOW, HIGH = 0.1, 0.9  # scores beyond these count as saturated
+BINS = 25  # per histogram
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of indices (B,) and logits (2, B, M)
 
 
 class Case(NamedTuple):
-    """One training of the scores."""
+    """One training run of the scores."""
 
-    learner: str  # "head", or "free" for one logit a point
+    learner: str  # "head", or "free" for one logit per point
     loss: str  # "uncentered", "centered" or "default"
     optimizer: str
-    start: float  # logit of every point
+    start: float  # initial logit of every point
 
 
 PICTURED = (  # from every start
@@ -82,7 +82,7 @@ CASES = [
 
 
 class Outcome(NamedTuple):
-    """Scores (2, N, M) in [0, 1] and the loss, the mean over the pairs of views."""
+    """Scores (2, N, M) in [0, 1], and the mean loss over the pairs of views."""
 
     scores: Tensor
     loss: float
@@ -91,11 +91,12 @@ class Outcome(NamedTuple):
 def paper_loss(
     points: PointPairs, centered: bool, indices: Tensor, logits: Tensor
 ) -> Tensor:
-    """The score terms of the paper, summed over the pairs of views `indices`.
+    """Return the score terms of the paper, summed over pairs of views.
 
     Args:
-        centered: false leaves the mean distance out: sum_k s_k d_k.
-        logits: (2, B, M).
+        points: pairs of points of all pairs of views.
+        centered: whether to subtract the mean distance; if not, sum_k s_k d_k.
+        indices, logits: (B,) pairs of views, and their (2, B, M) logits.
     """
     partners, distances, mask = (tensor[indices] for tensor in points)
     scores0, scores1 = torch.sigmoid(logits)
@@ -110,7 +111,7 @@ def paper_loss(
 
 
 def default_loss(frozen: FrozenPairs, indices: Tensor, logits: Tensor) -> Tensor:
-    """The score terms of the default recipe, summed over the pairs of views."""
+    """Return the score terms of the default recipe, summed over pairs of views."""
     outputs = (
         DenseOutput(
             logits[view].unflatten(1, (1, *frozen.positions.shape[-2:])),
@@ -132,7 +133,7 @@ def minimize(
     optimizer: torch.optim.Optimizer,
     batches: list[Tensor],
 ) -> None:
-    """One step on each batch of indices."""
+    """Take one step on each batch of indices."""
     for indices in batches:
         optimizer.zero_grad()
         loss(indices, model(indices)).backward()
@@ -141,7 +142,7 @@ def minimize(
 
 @torch.no_grad()
 def evaluate(model: nn.Module, loss: Loss, count: int) -> Outcome:
-    """Scores and loss over all of `count` pairs of views."""
+    """Compute scores and mean loss over all `count` pairs of views."""
     model.eval()
     logits, total = [], 0.0
     for indices in torch.arange(count).split(BATCH):
@@ -152,7 +153,7 @@ def evaluate(model: nn.Module, loss: Loss, count: int) -> Outcome:
 
 
 def run(case: Case, frozen: FrozenPairs, points: PointPairs) -> tuple[Outcome, Outcome]:
-    """Train the scores of one case; how they were, and what became of them."""
+    """Train the scores of one case; return the outcomes before and after."""
     torch.manual_seed(SEED)
     loss = {
         "uncentered": partial(paper_loss, points, False),
@@ -174,9 +175,9 @@ def run(case: Case, frozen: FrozenPairs, points: PointPairs) -> tuple[Outcome, O
 
 
 def correlation(scores: Tensor, points: PointPairs) -> float:
-    """Of the joint scores with the distances of the pairs, the mean over the images.
+    """Return the correlation of joint scores with distances, averaged over images.
 
-    NaN for scores that are constant.
+    Constant scores give NaN.
     """
     joint = (scores[0] + torch.gather(scores[1], 1, points.partners)) / 2
     values = [
@@ -187,7 +188,7 @@ def correlation(scores: Tensor, points: PointPairs) -> float:
 
 
 def describe(scores: Tensor, points: PointPairs) -> list[str]:
-    """Four cells of the table: mean, share below and above, correlation."""
+    """Format four cells: mean, fractions below and above, correlation."""
     return [
         f"{float(scores.mean()):.3f}",
         f"{float((scores < LOW).float().mean()):.2f}",
@@ -197,7 +198,7 @@ def describe(scores: Tensor, points: PointPairs) -> list[str]:
 
 
 def score_of(logit: float) -> str:
-    """The score of a logit, in two digits."""
+    """Format the score of a logit with two digits."""
     return f"{float(torch.sigmoid(torch.tensor(logit))):.2g}"
 
 
@@ -210,10 +211,10 @@ HEADER = (
 def table(
     runs: dict[Case, tuple[Outcome, Outcome]], frozen: FrozenPairs, points: PointPairs
 ) -> str:
-    """Markdown; the last line is of the scores that the weights came with."""
+    """Format the runs as Markdown; the last row shows the weights' own scores."""
     lines = [HEADER]
     for case, (before, after) in runs.items():
-        # Zero has no sign.
+        # Adding zero removes the sign of -0.
         losses = [f"{round(outcome.loss, 3) + 0.0:.3f}" for outcome in (before, after)]
         cells = [*case[:3], score_of(case.start), *describe(after.scores, points)]
         lines.append(f"| {' | '.join(cells + losses)} |")
@@ -225,7 +226,7 @@ def table(
 
 
 def plot(trained: dict[Case, Tensor], picture: Path) -> None:
-    """Histograms of the scores: a row a start, a column a training."""
+    """Plot histograms of the scores, one row per start, one column per setting."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -257,15 +258,21 @@ def plot(trained: dict[Case, Tensor], picture: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module docstring."""
     parser = argparse.ArgumentParser(
         prog="python -m training.experiments.all_zero",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--weights", type=Path, required=True, help=".safetensors")
-    parser.add_argument("--photos", type=Path, required=True, help="folder")
-    parser.add_argument("--out", type=Path, required=True, help="folder")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="weights file, .safetensors"
+    )
+    parser.add_argument(
+        "--photos", type=Path, required=True, help="directory of photos"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="directory for the plot"
+    )
     options = parser.parse_args(arguments)
     try:
         network, _ = load_weights(options.weights)

@@ -1,13 +1,13 @@
-"""Which small network earns the most accuracy per millisecond?
+"""Compare small networks by accuracy and latency.
 
     python -m training.experiments.architecture --data photos/ --held-out val/ \\
         --out runs/sweep
 
-Each variant of the small network: floating-point operations, milliseconds of ONNX
-Runtime at 640x480 in float32 and int8 (`kpextract.export.graph.int8`; in the published
-figures the heads' last convolutions were in int8 as well), and accuracy on held-out
-photos after an equal short training.
-Writes architecture.json and architecture.png to --results.
+Measures for each variant of the small network: floating-point operations, milliseconds
+of ONNX Runtime at 640x480 in float32 and int8 (`kpextract.export.graph.int8`; in the
+published results the heads' last convolutions were int8 as well), and accuracy on
+held-out photos after a short training of equal length. Writes architecture.json and
+architecture.png to --results.
 """
 
 import sys
@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.protocol import stretch
 from export.trace import trace
+from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.export.graph.int8 import quantize
 from kpextract.export.graph.tidy import tidy
 from kpextract.files import replacing
@@ -46,7 +46,7 @@ COLUMNS = (
     "matching_accuracy",
     "correct_matches",
 )
-# Where the sweep starts; each variant is named by what differs.
+# The baseline of the sweep; each variant is named by its difference.
 START = NetworkConfig(
     name="small",
     stages=((), (16,), (32, 32), (96, 96, 96)),
@@ -93,7 +93,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def session_milliseconds(model: onnx.ModelProto, image: np.ndarray) -> float:
-    """Median of one call of ONNX Runtime on the CPU."""
+    """Return the median time of an ONNX Runtime call on the CPU, in milliseconds."""
+    onnxruntime = import_onnxruntime()
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -102,12 +103,12 @@ def session_milliseconds(model: onnx.ModelProto, image: np.ndarray) -> float:
 
 
 def read_batch(path: Path) -> np.ndarray:
-    """(1, H, W, 3) uint8 BGR of a photo, stretched to `SIZE`."""
+    """Read a photo as (1, H, W, 3) uint8 BGR, stretched to `SIZE`."""
     return stretch(to_uint8_bgr(read_photo(path)), SIZE)[0][None]
 
 
 def latencies(network: UnsuperPoint, photos: list[Path]) -> dict[str, float]:
-    """Milliseconds of ONNX Runtime in float32 and int8."""
+    """Measure the milliseconds of ONNX Runtime in float32 and int8."""
     image = read_batch(photos[0])
     single = trace(network, {})
     batches = map(read_batch, photos[:CALIBRATION_PHOTOS])
@@ -120,14 +121,14 @@ def latencies(network: UnsuperPoint, photos: list[Path]) -> dict[str, float]:
 
 
 def train_config(network: NetworkConfig, steps: int) -> TrainConfig:
-    """A short run of that network."""
+    """Return the config of a short run of a network."""
     changes = {k: v for k, v in asdict(network).items() if k != "name"}
-    changes["stages"] = [list(widths) for widths in network.stages]  # as JSON has it
+    changes["stages"] = [list(widths) for widths in network.stages]  # as in JSON
     return TrainConfig(steps=steps, network=changes, validations=1)
 
 
 def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
-    """Correct matches over milliseconds; up and to the left is better."""
+    """Plot correct matches over milliseconds; up and to the left is better."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 6), layout="constrained")
@@ -141,15 +142,16 @@ def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
         axis.set(
             title=f"ONNX Runtime, {precision}, {SIZE[0]}x{SIZE[1]}",
             xlabel="milliseconds",
-            ylabel="correct matches a held-out pair",
+            ylabel="correct matches per held-out pair",
         )
         axis.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary)
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Markdown, the most matches first; the network of small 2 is in bold."""
+def table(result: dict[str, Any]) -> str:
+    """Return Markdown, the most matches first; the network of small 2 is in bold."""
+    rows = result["rows"]
     head = ["variant", "GFLOP", "float32 ms", "int8 ms", *headings(COLUMNS)]
     lines = []
     order = sorted(rows, key=lambda n: -rows[n]["figures"]["correct_matches"])
@@ -163,7 +165,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module docstring."""
     options = parse("training.experiments.architecture", __doc__, arguments)
     networks = {name: replace(START, **changes) for name, changes in VARIANTS.items()}
     configs = {
@@ -181,9 +183,10 @@ def main(arguments: list[str] | None = None) -> int:
             "milliseconds": latencies(network, photos),
             "figures": figures[name],
         }
-    print(table(rows))
     result = {"steps": options.steps, "threads": torch.get_num_threads(), "rows": rows}
-    write_result(options.results / "architecture.json", result)
+    print(table(result))
+    path = options.results / "architecture.json"
+    write_result(path, result, "training.experiments.architecture.table")
     plot(rows, options.results / "architecture.png")
     return 0
 

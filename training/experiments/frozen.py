@@ -1,6 +1,6 @@
-"""Pairs of views whose points stay where they are, and scores that learn alone.
+"""Pairs of views with frozen points, and scores that learn alone.
 
-For experiments on the score terms; see all_zero.py.
+Used by experiments on the score terms; see all_zero.py.
 """
 
 from typing import NamedTuple
@@ -16,18 +16,18 @@ from training.metrics import EPSILON_CORRESPOND
 from training.network import ConvBlock, UnsuperPoint
 from training.pairs import make_pairs
 
-BATCH = 4  # pairs of views at a time
+BATCH = 4  # pairs of views
 HEAD_WIDTH = 32  # hidden channels, as in `small`
 
 
 class FrozenPairs(NamedTuple):
-    """N pairs of views, and what a trained network says of them.
+    """N pairs of views, and the outputs of a trained network for them.
 
     features: (2, N, C, H/8, W/8) of the backbone; view 0, then view 1.
-    score_logits: (2, N, 1, H/8, W/8) as trained.
+    score_logits: (2, N, 1, H/8, W/8) of the trained network.
     positions: (2, N, 2, H/8, W/8) pixels.
     descriptor_maps: (2, N, D, H/s, W/s).
-    homography: (N, 3, 3), pixels of view 0 to pixels of view 1.
+    homography: (N, 3, 3), maps pixels of view 0 to pixels of view 1.
     """
 
     features: Tensor
@@ -40,9 +40,9 @@ class FrozenPairs(NamedTuple):
 class PointPairs(NamedTuple):
     """The paper's pairs of points in N pairs of views.
 
-    partners: (N, M) for each point of view 0 the index of the nearest of view 1.
+    partners: (N, M) index of the nearest point of view 1 for each point of view 0.
     distances: (N, M) pixels, d_k.
-    mask: (N, M) bool, the pairs that count: nearer than epsilon.
+    mask: (N, M) bool, True for valid pairs, closer than epsilon.
     """
 
     partners: Tensor
@@ -50,13 +50,13 @@ class PointPairs(NamedTuple):
     mask: Tensor
 
     def bound(self) -> Tensor:
-        """(N,) -1/2 sum_k |d_k - mean d|: no scores make the centered sum lower."""
+        """Return (N,) -1/2 sum_k |d_k - mean d|, the minimum of the centered sum."""
         mean = (self.distances * self.mask).sum(dim=1) / self.mask.sum(dim=1)
         return -((self.distances - mean[:, None]).abs() * self.mask).sum(dim=1) / 2
 
 
 class HeadLogits(nn.Module):
-    """A new score head on the frozen backbone, which says `start` of every point."""
+    """A new score head on frozen features that initially outputs the logit `start`."""
 
     def __init__(self, features: Tensor, start: float):
         super().__init__()
@@ -67,20 +67,20 @@ class HeadLogits(nn.Module):
         self.head = nn.Sequential(ConvBlock(features.shape[2], HEAD_WIDTH, 0.0), output)
 
     def forward(self, indices: Tensor) -> Tensor:
-        """(2, B, M) logits of B pairs of views, a pass for each view as in training."""
+        """Return (2, B, M) logits of B pairs of views, one pass per view."""
         views = [self.head(view[indices]).flatten(1) for view in self.features]
         return torch.stack(views)
 
 
 class FreeLogits(nn.Module):
-    """One logit a point, whatever the image: what the loss itself wants."""
+    """One free logit per point, independent of the image: the loss's own optimum."""
 
     def __init__(self, points: PointPairs, start: float):
         super().__init__()
         self.logits = nn.Parameter(torch.full((2, *points.partners.shape), start))
 
     def forward(self, indices: Tensor) -> Tensor:
-        """(2, B, M) logits of B pairs of views."""
+        """Return (2, B, M) logits of B pairs of views."""
         return self.logits[:, indices]
 
 
@@ -88,14 +88,15 @@ class FreeLogits(nn.Module):
 def freeze(
     network: UnsuperPoint, photos: Tensor, generator: torch.Generator
 ) -> FrozenPairs:
-    """One pair of views of each photo, warped and changed as in training.
+    """Freeze the outputs for one pair of views per photo, made as in training.
 
     Args:
         network: in evaluation mode.
         photos: (N, 3, H, W) uint8 BGR.
+        generator: on the device of `photos`; fixes the result.
     """
     size = TrainConfig(steps=1).view_size
-    read: list[Tensor] = []  # what the heads read of the view
+    read: list[Tensor] = []  # input of the heads, per view
     hook = network.heads.register_forward_pre_hook(
         lambda _, inputs: read.append(inputs[0])
     )
@@ -115,7 +116,7 @@ def freeze(
 
 @torch.no_grad()
 def pair_points(frozen: FrozenPairs) -> PointPairs:
-    """The partners of all points of view 0."""
+    """Find the partners of all points of view 0."""
     points0, points1 = (view.flatten(2).transpose(1, 2) for view in frozen.positions)
     views = warp_points(frozen.homography, points0), points1
     batches = zip(*(view.split(BATCH) for view in views), strict=True)

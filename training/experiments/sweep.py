@@ -1,4 +1,4 @@
-"""Short equal trainings, one after the other, from one cache of photos."""
+"""Train several configs for the same short time, from one cache of photos."""
 
 import argparse
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from training.train import fit
 
 Figures = dict[str, float]
 STEPS = 300
-# What tables show of a training: heading and format.
+# Metrics shown in tables: heading and format.
 FIGURES = {
     "repeatability": ("Rep", ".3f"),
     "localization_error": ("LE", ".3f"),
@@ -29,46 +29,63 @@ FIGURES = {
 
 
 def headings(names: Iterable[str]) -> list[str]:
-    """Those of the figures named."""
+    """Return the headings of the named metrics."""
     return [FIGURES[name][0] for name in names]
 
 
 def cells(figures: Figures, names: Iterable[str]) -> list[str]:
-    """The figures named, as a table shows them."""
+    """Format the named metrics as table cells."""
     return [f"{figures[name]:{FIGURES[name][1]}}" for name in names]
 
 
 def parse(
     program: str, description: str | None, arguments: list[str] | None
 ) -> argparse.Namespace:
-    """The command line of a sweep."""
+    """Parse the command line of a sweep."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of photos")
-    parser.add_argument("--held-out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument(
+        "--data", type=Path, required=True, help="directory of photos to train on"
+    )
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        required=True,
+        help="directory of photos to validate on",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=STEPS,
+        help="number of steps per run (default: %(default)s)",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="directory of the runs")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("benchmarks/results"),
+        help="directory of the results (default: %(default)s)",
+    )
     return parser.parse_args(arguments)
 
 
 def sweep(
     configs: dict[str, TrainConfig], data: Path, held_out: Path, out: Path
 ) -> dict[str, Figures]:
-    """Train each config and return its figures on the held-out photos.
+    """Train each config and return its metrics on the held-out photos.
 
-    What `out` already holds from the same config is read, not trained again; a run that
-    was stopped goes on.
+    Finished runs of the same config in `out` are reused; interrupted ones are resumed.
 
     Args:
-        configs: by name; each run goes to the folder of that name below `out`.
-        data, held_out: folders of photos.
+        configs: by name; each run goes to the subdirectory of that name in `out`.
+        data, held_out: directories of photos.
+        out: directory of the runs.
 
     Raises:
-        TrainingError: `out` holds a run of that name with another config.
+        TrainingError: `out` contains a run of that name with another config.
     """
     keep_freed_memory()
     paths = list_photos(data)
@@ -89,8 +106,8 @@ def sweep(
         _, facts = load_weights(weights)
         if TrainConfig(**facts["config"]) != config:
             raise TrainingError(
-                f"{weights.parent} holds a run with other options. Remove it or give "
-                "another --out."
+                f"{weights.parent} contains a run with other options. Remove it, or "
+                "give another --out."
             )
         results[name] = facts["validation"]
     return results

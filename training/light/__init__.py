@@ -1,8 +1,8 @@
-"""Light as it is: day and night, season, weather and camera, between two photos.
+"""Simulate day and night, seasons, weather and cameras.
 
-`photometric.py` changes images as a fair camera would; this goes far beyond it. No
-effect moves anything: most change each pixel by itself, and those that mix neighbors
-keep centroids to a few hundredths of a pixel.
+`photometric.py` makes the changes of a good camera in fair light; these effects go far
+beyond it. None moves image content: most change each pixel by itself, and those that
+mix neighbors preserve centroids to a few hundredths of a pixel.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from training.light.scene import foliage, lamps, lights, shadows, snow
 
 __all__ = ["EFFECTS", "LightRanges", "Relit", "relight"]
 
-# In the order in which light, camera and storage work on a scene. Names are those of
-# the probabilities in LightRanges. Only `occluders` also tells what it covers.
+# In the order in which light, camera and storage affect a scene. The names are those of
+# the probabilities in LightRanges. Only `occluders` also returns what it covers.
 EFFECTS: dict[str, Callable[[Batch, LightRanges], Tensor | tuple[Tensor, Tensor]]] = {
     effect.__name__: effect
     for effect in (
@@ -47,7 +47,7 @@ EFFECTS: dict[str, Callable[[Batch, LightRanges], Tensor | tuple[Tensor, Tensor]
 
 
 class Relit(NamedTuple):
-    """Images in another light.
+    """Images under changed light.
 
     images: (B, 3, H, W) float32 BGR in [0, 1].
     covered: (B, H, W) bool, True where an occluder hides the scene.
@@ -67,12 +67,12 @@ def relight(
     """Change each image's light, season, weather and camera on its own.
 
     Args:
-        images: (B, 3, H, W) float32 BGR in [0, 1]; left as they are.
-        others: (B, 3, H, W) another photo for each, as a source of color, tone and
+        images: (B, 3, H, W) float32 BGR in [0, 1]; not modified.
+        others: (B, 3, H, W) one other photo per image, the source of color, tone and
             occluders.
         generator: on the same device; fixes the result.
-        strength: scales every effect, 0 to 1; at 0 nothing changes.
-        ranges: probabilities, and full strengths.
+        strength: scale of every effect, 0 to 1; at 0 nothing changes.
+        ranges: probabilities and full strengths.
     """
     ranges = ranges or LightRanges()
     draws = Draws(generator)

@@ -1,4 +1,4 @@
-"""Air between scene and camera, and what stands in it: fog, rain, occluders."""
+"""Effects between scene and camera: fog, rain, occluders."""
 
 import math
 
@@ -9,27 +9,27 @@ from torch.nn import functional as F
 from training.light.draws import TINY, Batch, smoothstep
 from training.light.ranges import LightRanges
 
-STREAK = 21  # pixels that the kernel of a rain streak is wide
+STREAK = 21  # width of the kernel of a rain streak, pixels
 OCCLUDERS = 3
 
 
 def fog(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Veil the images, more on one side than on the other."""
+    """Veil the images with fog of varying density."""
     images = batch.images
     x, y = batch.pixels()
     height, width = batch.size
-    # Far things are mostly higher up in an image, and fog hides them first.
+    # Distant objects are mostly higher in the image, and fog hides them first.
     slope_x, slope_y = batch.uniform(-0.5, 0.5), batch.uniform(-1.2, 0.4)
     density = batch.uniform(0.3, 1) + slope_x * (x / width - 0.5)
     density = density + slope_y * (y / height - 0.5)
     density = density.add_(batch.field(3), alpha=0.1).clamp_(0, 1)
-    grey = batch.uniform(0.45, 0.95) + batch.uniform(-0.04, 0.04, 3)
+    gray = batch.uniform(0.45, 0.95) + batch.uniform(-0.04, 0.04, 3)
     veil = density * (ranges.fog_density * batch.amount)
-    return images.lerp_(grey.expand_as(images), veil)
+    return images.lerp_(gray.expand_as(images), veil)
 
 
 def rain(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Draw streaks of rain or flakes of snow over a slightly greyer view."""
+    """Draw streaks of rain or flakes of snow over a slightly grayed view."""
     images, amount = batch.images, batch.amount
     count = len(images)
     angle = batch.draws.normal(count, 1, 1) * 0.25
@@ -45,21 +45,21 @@ def rain(batch: Batch, ranges: LightRanges) -> Tensor:
     kernel = F.threshold(kernel, TINY, 0.0)
     drops = batch.draws.uniform(0, 1, count, 1, *batch.size)
     share = torch.exp(batch.uniform(math.log(1e-3), math.log(1e-2)))
-    seeds = (drops < share).float() * (drops / share)  # each as bright as it falls
-    # Padded beforehand: a grouped convolution that pads itself is 15 times slower.
+    seeds = (drops < share).float() * (drops / share)  # of random brightness
+    # Padded beforehand: a grouped convolution with padding is 15 times slower.
     seeds = F.pad(seeds, (STREAK // 2,) * 4).transpose(0, 1)
     streaks = F.conv2d(seeds, kernel[:, None], groups=count).transpose(0, 1)
     streaks = streaks.clamp_(max=1)
-    grey = batch.uniform(0.55, 0.95)
-    images = images.lerp_(0.7 * grey.expand_as(images), 0.25 * amount)
-    return images.lerp_(grey.expand_as(images), streaks * ranges.rain_opacity * amount)
+    gray = batch.uniform(0.55, 0.95)
+    images = images.lerp_(0.7 * gray.expand_as(images), 0.25 * amount)
+    return images.lerp_(gray.expand_as(images), streaks * ranges.rain_opacity * amount)
 
 
 def occluders(batch: Batch, ranges: LightRanges) -> tuple[Tensor, Tensor]:
     """Paste blobs of the other photos over the images.
 
     Returns:
-        (N, 3, H, W) images and (N, H, W) bool, True where an image is covered.
+        (N, 3, H, W) images, and (N, H, W) bool, True where an image is covered.
     """
     x, y = batch.pixels()
     height, width = batch.size
@@ -73,7 +73,7 @@ def occluders(batch: Batch, ranges: LightRanges) -> tuple[Tensor, Tensor]:
         stretch = torch.exp(batch.uniform(0, 1.2))
         away = torch.sqrt((u / stretch) ** 2 + (v * stretch) ** 2)
         radius = min(height, width) * ranges.occluder_radius * batch.uniform(0.2, 1)
-        # Where the amount is nothing, there is no blob.
+        # No blob at an amount of 0.
         radius = torch.where(batch.amount > 0, radius * batch.amount, -math.inf)
         inside = torch.maximum(inside, radius - away)
     wobble = batch.field(14).mul_(batch.uniform(0, 1) * 0.04 * height * batch.amount)

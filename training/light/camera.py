@@ -1,4 +1,4 @@
-"""What lens and sensor do: glare, vignette, motion, night, resolution lost."""
+"""Effects of lens and sensor: glare, vignette, motion, night, low resolution."""
 
 import math
 
@@ -11,7 +11,7 @@ from training.light.ranges import LightRanges
 
 
 def glare(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Let bright places bloom, and a lamp or the sun shine into the lens."""
+    """Add bloom around bright areas and flare from a light source."""
     images, amount = batch.images, batch.amount
     x, y = batch.pixels()
     height, width = batch.size
@@ -26,14 +26,14 @@ def glare(batch: Batch, ranges: LightRanges) -> Tensor:
     flare = source / (1 + away / reach**2) ** 1.5
     color = torch.exp(batch.uniform(-0.25, 0.1, 3))
     light = (bloom + flare).clamp_(max=1.5) * (amount * color)
-    # A screen: light fills what is left to white.
+    # Screen blending: the light fills the headroom to white.
     return images.add_((1 - images) * light.clamp_(max=1))
 
 
 def _gaussian(values: Tensor, sigma: Tensor) -> Tensor:
     """Blur (N, 1, H, W) by Gaussians of (N, 1, 1, 1) sigma, in pixels.
 
-    What leaves the image is lost, so weights are symmetric up to the border.
+    Light that leaves the image is lost, so weights are symmetric up to the border.
     """
     blurred = values
     for axis in (-1, -2):
@@ -46,7 +46,7 @@ def _gaussian(values: Tensor, sigma: Tensor) -> Tensor:
 
 
 def vignette(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Darken the corners as lenses do, around a center near the middle."""
+    """Darken the corners around an optical center near the image center."""
     x, y = batch.pixels()
     height, width = batch.size
     center_x, center_y = batch.uniform(0.4, 0.6), batch.uniform(0.4, 0.6)
@@ -56,10 +56,10 @@ def vignette(batch: Batch, ranges: LightRanges) -> Tensor:
 
 
 def motion(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Blur along a line; under a rolling shutter, each row along its own.
+    """Blur along a line, or along a line per row under a rolling shutter.
 
-    Kernels are symmetric and light is shared out before it is spread, so the centroid
-    of every spot stays where it is.
+    Kernels are symmetric, and light is split between them before it is spread, so the
+    centroid of every spot is preserved.
     """
     _, y = batch.pixels()
     rolling = (batch.uniform(0, 1) < 0.5).float()
@@ -86,7 +86,7 @@ def _line(length: Tensor, angle: Tensor, size: int) -> Tensor:
 
 
 def _convolve(images: Tensor, kernel: Tensor) -> Tensor:
-    """Filter (N, 3, H, W) by one (K, K) kernel each, mirrored at the border."""
+    """Filter (N, 3, H, W) by one (K, K) kernel each, with mirrored borders."""
     count, channels = images.shape[:2]
     margin = kernel.shape[-1] // 2
     padded = F.pad(images, (margin,) * 4, mode="reflect").flatten(0, 1)[None]
@@ -96,17 +96,17 @@ def _convolve(images: Tensor, kernel: Tensor) -> Tensor:
 
 
 def night(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Darken by a gamma, take colors and the sky away, amplify, noise included."""
+    """Darken by a gamma, remove color and sky, add noise and amplify."""
     images, amount = batch.images, batch.amount
-    grey = luma(images)
-    sky = smoothstep((grey - 0.5) * 4) * _above(batch)
-    images = images.lerp_(grey, amount * batch.uniform(0.2, 0.9))
+    gray = luma(images)
+    sky = smoothstep((gray - 0.5) * 4) * _above(batch)
+    images = images.lerp_(gray, amount * batch.uniform(0.2, 0.9))
     images = images.mul_(1 - 0.9 * sky * amount)
     gamma = 1 + (ranges.gamma - 1) * amount * batch.uniform(0.3, 1)
-    # From the blue of dusk to the orange of sodium lamps.
-    axis = torch.tensor([-0.7, 0.0, 0.3], device=grey.device).reshape(1, 3, 1, 1)
+    # Tint from the blue of dusk to the orange of sodium lamps.
+    axis = torch.tensor([-0.7, 0.0, 0.3], device=gray.device).reshape(1, 3, 1, 1)
     images = images.pow_(gamma).mul_(torch.exp(amount * batch.uniform(-1, 1) * axis))
-    # The camera meters: the darker what is left, the more it amplifies.
+    # Auto exposure: the darker the image, the higher the gain.
     wanted = torch.exp(batch.uniform(math.log(0.04), math.log(0.25)))
     metered = wanted / images.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
     gain = 1 + (metered.clamp(1, ranges.camera_gain) - 1) * amount
@@ -116,7 +116,7 @@ def night(batch: Batch, ranges: LightRanges) -> Tensor:
 
 
 def _above(batch: Batch) -> Tensor:
-    """Return (N, 1, H, W) shares: up to 1 where a sky would be, none in most images."""
+    """Draw (N, 1, H, W) sky masks, up to 1 above a horizon, 0 for most images."""
     _, y = batch.pixels()
     horizon = batch.uniform(0.2, 0.8) * batch.size[0]
     fade = 0.25 * batch.size[0]
@@ -125,9 +125,9 @@ def _above(batch: Batch) -> Tensor:
 
 
 def resolution(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Shrink each image and enlarge it again; centers stay where they are.
+    """Shrink each image and enlarge it again.
 
-    The triangle filter of the antialiased bilinear shrinking keeps centroids.
+    The triangle filter of antialiased bilinear shrinking preserves centroids.
     """
     factors = 1 + (ranges.downscale - 1) * batch.amount.flatten()
     for image, factor in zip(batch.images, factors.tolist(), strict=True):

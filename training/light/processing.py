@@ -1,4 +1,4 @@
-"""What happens to an image after the sensor: color, tone curve, compression."""
+"""Effects of image processing: color, tone curve, compression."""
 
 import math
 
@@ -11,16 +11,16 @@ from training.light.ranges import LightRanges
 
 LEVELS = 1024  # of a tone curve
 QUANTILES = 33
-STRIDE = 6  # every so many pixels are enough for statistics
+STRIDE = 6  # subsampling for image statistics, pixels
 
-# Orthonormal opponent axes of BGR: light, red against green, yellow against blue.
+# Orthonormal opponent axes of BGR: luminance, red-green, yellow-blue.
 OPPONENT = (
     (3**-0.5, 3**-0.5, 3**-0.5),
     (0.0, -(2**-0.5), 2**-0.5),
     (-2 * 6**-0.5, 6**-0.5, 6**-0.5),
 )
 
-# The quantization of luma and chroma in ITU-T T.81, Annex K.
+# Quantization tables of luma and chroma from ITU-T T.81, Annex K.
 LUMA_STEPS = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -50,7 +50,7 @@ YCC = (
 
 
 def color_transfer(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Give images the mean and deviation of another photo along opponent axes."""
+    """Transfer another photo's mean and deviation along opponent axes."""
     images = batch.images
     axes = torch.tensor(OPPONENT, device=images.device)
     own, other = (
@@ -69,7 +69,7 @@ def color_transfer(batch: Batch, ranges: LightRanges) -> Tensor:
 
 
 def tone_transfer(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Bend each channel's tones so that its histogram nears another photo's."""
+    """Match each channel's histogram to another photo's, in part."""
     own, other = (_quantiles(views) for views in (batch.images, batch.others))
     levels = _levels(batch.images.device)
     upper = torch.searchsorted(own, levels.expand(*own.shape[:2], -1).contiguous())
@@ -82,17 +82,17 @@ def tone_transfer(batch: Batch, ranges: LightRanges) -> Tensor:
 
 
 def _quantiles(images: Tensor) -> Tensor:
-    """Return (N, 3, QUANTILES) strictly rising values from 0 to 1 of each channel."""
+    """Return (N, 3, QUANTILES) strictly increasing quantiles from 0 to 1."""
     sample = images[..., ::STRIDE, ::STRIDE].flatten(2).sort(dim=2).values
     even = torch.linspace(0, 1, QUANTILES, device=images.device)
     values = sample[..., (even * (sample.shape[2] - 1)).long()]
     values[..., 0], values[..., -1] = 0, 1
-    # A share of an even histogram bounds the slope of the curve between two.
+    # Blending with an even histogram bounds the slope of the curve between the two.
     return torch.lerp(values, even, 0.15).contiguous()
 
 
 def tone(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Apply a camera's curve: random and monotone, an S or its reverse, clipped."""
+    """Apply a random monotone tone curve, S-shaped or its inverse, with clipping."""
     count, device, amount = len(batch.images), batch.images.device, batch.amount
     levels = _levels(device)
     one_for_all = batch.draws.normal(count, 1, 1, 8)
@@ -104,7 +104,7 @@ def tone(batch: Batch, ranges: LightRanges) -> Tensor:
     curve = curve / curve[..., -1:]
     black = ranges.clip * (amount * batch.uniform(-0.7, 1))[:, 0]
     white = 1 - ranges.clip * (amount * batch.uniform(-0.7, 1))[:, 0]
-    # Where an end is drawn below 0, the image is faded rather than clipped.
+    # A negative clip fades that end instead of clipping it.
     return _bend(batch.images, ((curve - black) / (white - black)).clamp_(0, 1))
 
 
@@ -113,17 +113,17 @@ def _levels(device: torch.device) -> Tensor:
 
 
 def _bend(images: Tensor, curve: Tensor) -> Tensor:
-    """Apply (N, 3, LEVELS) curves in place; a curve of no change changes nothing."""
+    """Apply (N, 3, LEVELS) curves in place; the identity is exact."""
     change = curve - _levels(images.device)
     index = (images * (LEVELS - 1)).round_().long()
     return images.add_(change.gather(2, index.flatten(2)).view_as(images))
 
 
 def jpeg(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Quantize 8x8 blocks as JPEG does, chroma at half the resolution.
+    """Quantize 8x8 blocks like JPEG, with chroma at half resolution.
 
-    Blocks begin anywhere: a network with cells of 8x8 must not learn their grid. Steps
-    finer than one level are kept, so quality 100 changes nothing.
+    The block grid has a random offset: a network with 8x8 cells must not learn it.
+    Steps below one level are kept, so quality 100 changes nothing.
     """
     height, width = batch.size
     quality = 100 - (100 - ranges.quality) * batch.amount[:, :, 0, 0]
@@ -133,11 +133,11 @@ def jpeg(batch: Batch, ranges: LightRanges) -> Tensor:
     axes = torch.tensor(YCC, device=scale.device)
     padded = F.pad(batch.images, (left, right, top, bottom), mode="replicate")
     planes = (axes @ (255 * padded.flatten(2))).unflatten(2, padded.shape[-2:])
-    grey = _quantize(planes[:, :1] - 128, LUMA_STEPS, scale) + 128
+    gray = _quantize(planes[:, :1] - 128, LUMA_STEPS, scale) + 128
     chroma = _enlarge(_quantize(_halve(planes[:, 1:]), CHROMA_STEPS, scale))
-    # At no quantization at all, the resolution of the chroma stays as well.
+    # Without quantization, chroma keeps its full resolution as well.
     chroma = torch.lerp(planes[:, 1:], chroma, (4 * batch.amount).clamp(max=1))
-    planes = torch.cat((grey, chroma), dim=1)
+    planes = torch.cat((gray, chroma), dim=1)
     images = torch.linalg.inv(axes) @ (planes.flatten(2) / 255)
     images = images.unflatten(2, padded.shape[-2:])
     return images[..., top : top + height, left : left + width]
@@ -160,13 +160,13 @@ def _transform(planes: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _halve(planes: Tensor) -> Tensor:
-    """Average each 2x2 pixels."""
+    """Average each block of 2x2 pixels."""
     rows = planes[..., ::2, :] + planes[..., 1::2, :]
     return (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
 
 
 def _enlarge(planes: Tensor) -> Tensor:
-    """Double both sides, bilinear between pixel centers."""
+    """Double both sides, bilinearly between pixel centers."""
     for dim in (2, 3):
         last = planes.shape[dim] - 1
         before = torch.cat((planes.narrow(dim, 0, 1), planes.narrow(dim, 0, last)), dim)

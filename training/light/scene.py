@@ -1,7 +1,7 @@
-"""Season and light on the scene: foliage, snow, shadows, colored lights, lamps.
+"""Effects of season and light: foliage, snow, shadows, colored lights, lamps.
 
-Images are gamma coded, so light multiplies them too: a gain of g on the light is one
-of g^(1/2.2) on the values.
+Images are gamma-encoded, so light is a gain on their values too: g on the light is
+g^(1/2.2) on the values.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 from training.light.draws import Batch, luma, smoothstep, spline
 from training.light.ranges import LightRanges
 
-# BGR of one unit of luma: fresh green, yellow, orange, brown, bare grey.
+# BGR per unit of luma: fresh green, yellow, orange, brown, bare gray.
 LEAVES_BGR = (
     (0.45, 1.2, 0.8),
     (0.25, 1.05, 1.25),
@@ -25,10 +25,10 @@ EDGES = 4  # of a polygon that casts a shadow
 
 
 def foliage(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Turn what is green, yellow or brown to one other color of leaves."""
+    """Recolor green, yellow and brown areas to one other leaf color."""
     images, amount = batch.images, batch.amount
     blue, green, red = images.unbind(1)
-    # Green to brown hues have little blue and not much more red than green.
+    # Hues from green to brown have little blue and not much more red than green.
     leaves = (4 * (green - blue) - 4 * (red - green).clamp_(min=0)).clamp_(0, 1)
     colors = torch.tensor(LEAVES_BGR, device=images.device)
     picked = batch.draws.uniform(0, len(colors), len(images)).long()
@@ -37,36 +37,36 @@ def foliage(batch: Batch, ranges: LightRanges) -> Tensor:
 
 
 def snow(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Cover bright and colorless places with white, in patches, the ground first."""
+    """Cover bright, colorless areas with patches of white, the ground first."""
     images, amount = batch.images, batch.amount
     _, y = batch.pixels()
     height = batch.size[0]
     ground = (y / height - batch.uniform(0.2, 0.8)) * batch.uniform(0, 4)
-    grey = luma(images)
+    gray = luma(images)
     ragged = batch.field(6).add_(batch.field(24), alpha=0.5)
     ragged.add_(batch.field(80), alpha=0.3)
-    # Colored and dark things stay bare longer than ground: cars, gaps, trunks.
+    # Colored and dark objects (cars, gaps, trunks) stay bare longer than the ground.
     colored = images.amax(dim=1, keepdim=True) - images.amin(dim=1, keepdim=True)
-    cover = ground + 0.5 * ragged + 2 * (grey - 0.35) - 2 * colored
+    cover = ground + 0.5 * ragged + 2 * (gray - 0.35) - 2 * colored
     cover = smoothstep(1.5 * cover + 2 * amount - 1.5) * amount.sqrt()
-    white = (grey * batch.uniform(0.3, 0.5)).add_(batch.uniform(0.45, 0.6))
+    white = (gray * batch.uniform(0.3, 0.5)).add_(batch.uniform(0.45, 0.6))
     tint = torch.tensor([1.05, 1.0, 0.96], device=images.device).reshape(1, 3, 1, 1)
-    # Snow is never darker than what it lies on.
+    # Snow is never darker than the surface below.
     return images.lerp_(torch.maximum(white * tint, images), cover)
 
 
 def shadows(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Cast shadows of straight edges, of polygons or of leaves, hard or soft."""
+    """Cast hard or soft shadows of straight edges, polygons or leaves."""
     shade = torch.where(batch.uniform(0, 1) < 0.6, _polygon(batch), _dapple(batch))
     shade = torch.where(batch.uniform(0, 1) < 0.5, shade, 1 - shade)
-    # Shadows are lit by the sky: bluer than the sun.
+    # Shadows are lit by the sky, which is bluer than the sun.
     blue = torch.tensor([1.2, 1.0, 0.85], device=shade.device).reshape(1, 3, 1, 1)
     darkest = (ranges.shadow_gain * blue) ** batch.uniform(0.4, 1)
     return batch.images.mul_(1 - shade * batch.amount * (1 - darkest))
 
 
 def _polygon(batch: Batch) -> Tensor:
-    """Return (N, 1, H, W) shares: 1 inside a convex shape of up to EDGES edges."""
+    """Draw (N, 1, H, W) masks, 1 inside a convex shape of up to EDGES edges."""
     x, y = batch.pixels()
     height, width = batch.size
     center_x = batch.uniform(0, 1) * width
@@ -87,16 +87,16 @@ def _polygon(batch: Batch) -> Tensor:
 
 
 def _dapple(batch: Batch) -> Tensor:
-    """Return (N, 1, H, W) shares: 1 in the shadow of a crown, with specks of light."""
+    """Draw (N, 1, H, W) masks, 1 in the shadow of a tree, with specks of light."""
     crown = batch.field(3).add_(batch.field(12), alpha=0.5)
     leaves = batch.field(36).add_(batch.field(90), alpha=0.7)
-    # Denser in the middle of the crown, with specks where leaves leave a gap.
+    # Denser toward the center of the crown, with specks at gaps between leaves.
     dense = crown.add_(batch.uniform(-0.2, 0.8)).clamp_(-1.5, 1.0)
     return smoothstep((leaves + 1.5 * dense) * batch.uniform(0.4, 1.2) + 0.5)
 
 
 def lights(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Color the light: warm here, cold there, as sun, sky and lamps mix."""
+    """Vary the color temperature over the image, like mixed light sources."""
     count, draws = len(batch.images), batch.draws
     overall = batch.uniform(-1, 1)
     local = draws.normal(count, 1, 5, 6) * batch.uniform(0, 1)
@@ -108,7 +108,7 @@ def lights(batch: Batch, ranges: LightRanges) -> Tensor:
 
 
 def lamps(batch: Batch, ranges: LightRanges) -> Tensor:
-    """Dim the scene and light it by lamps, with their glow where they hang."""
+    """Dim the scene and light it by lamps with a visible glow."""
     images, amount = batch.images, batch.amount
     x, y = batch.pixels()
     height, width = batch.size

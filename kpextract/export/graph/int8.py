@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.export.errors import ExportError
 from kpextract.export.graph.low_precision import backbone_nodes, low_precision_nodes
 from kpextract.export.graph.tidy import IMAGE
@@ -48,6 +49,7 @@ def quantize(
     Raises:
         ExportError: no such style.
     """
+    import_onnxruntime()  # with its telemetry off, before any other import of it
     from onnxruntime.quantization import QuantFormat, quantize_static
 
     given = {entry.key for entry in dense.metadata_props}

@@ -1,11 +1,15 @@
-"""What a graph says of itself, in the ONNX file's metadata."""
+"""Read a graph that kpextract wrote, and what its metadata say."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from onnx import TensorProto
 
 from kpextract import refinement
+from kpextract.decode import OUTPUTS
+from kpextract.errors import KpextractError
 from kpextract.export.errors import ExportError
 from kpextract.refinement import Refinement
 
@@ -14,47 +18,112 @@ from kpextract.refinement import Refinement
 OPSET = 17
 REFINEMENT = refinement.KEY.removeprefix("kpextract.")
 KEYS = ("kind", "name", "version", "sha256", "license")  # after "kpextract."
+ADVICE = "Give a bundled name or an .onnx file that kpextract exported."
+# Inputs and outputs by name: element types and number of axes.
+FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+TENSORS = {
+    "image": ({TensorProto.UINT8}, 4),
+    "mask": ({TensorProto.UINT8}, 3),
+    "score_logits": ({FLOAT}, 4),
+    "positions": ({FLOAT}, 4),
+    "descriptor_map": ({FLOAT}, 4),
+    "keypoints": ({FLOAT}, 3),
+    "scores": ({FLOAT}, 2),
+    "descriptors": ({FLOAT, HALF}, 3),
+    "count": ({TensorProto.INT32}, 1),
+}
+
+
+@contextmanager
+def damage_is_told(path: Path) -> Iterator[None]:
+    """Turn what onnx and ONNX Runtime raise on damaged graphs into an ExportError.
+
+    Their exceptions share no base class, and Python's own are among them.
+    """
+    try:
+        yield
+    except (KpextractError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ExportError(
+            f"{path} is damaged, or not a model that kpextract wrote "
+            f"({type(error).__name__}: {reason}). {ADVICE}"
+        ) from error
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """The ONNX model of a file that kpextract wrote.
+    """Read the ONNX model of a file that kpextract wrote.
 
     Raises:
-        ExportError: it is no such model.
+        ExportError: the file is damaged or something else.
         OSError: it cannot be read.
     """
     return parse_graph(path.read_bytes(), path)
 
 
 def parse_graph(content: bytes, path: Path) -> onnx.ModelProto:
-    """The ONNX model of a file's `content`; `path` is for messages.
+    """Parse and check the ONNX model of a file that kpextract wrote.
+
+    Args:
+        content: of the file.
+        path: names the file in messages.
 
     Raises:
-        ExportError: it is no model that kpextract wrote.
+        ExportError: the content is damaged or something else.
     """
-    advice = "Give a bundled name or an .onnx file that kpextract exported."
-    try:
+    with damage_is_told(path):
         model = onnx.load_from_string(content)
-    except DecodeError as error:
-        raise ExportError(f"{path} is not an ONNX file ({error}). {advice}") from error
+        _check_metadata(model, path)
+        _check_tensors(model, path)
+        onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _check_metadata(model: onnx.ModelProto, path: Path) -> None:
     found = read_metadata(model)
     missing = [key for key in KEYS if key not in found]
     if missing:
         raise ExportError(
             f"{path} is not a kpextract model: its metadata lack kpextract."
-            f"{', kpextract.'.join(missing)}. {advice}"
+            f"{', kpextract.'.join(missing)}. {ADVICE}"
+        )
+    if found["kind"] not in OUTPUTS:
+        raise ExportError(
+            f"{path}: kpextract.kind must be one of {tuple(OUTPUTS)}, got "
+            f"{found['kind']!r}. {ADVICE}"
         )
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if versions.get("") != OPSET:
         raise ExportError(
             f"{path} has opset {versions.get('')}, and kpextract writes {OPSET}: a "
-            f"converter has changed it. {advice}"
+            f"converter has changed it. {ADVICE}"
         )
-    return model
+
+
+def _check_tensors(model: onnx.ModelProto, path: Path) -> None:
+    """Raise unless inputs and outputs are those of the model's kind."""
+    kind = read_metadata(model)["kind"]
+    inputs = [value.name for value in model.graph.input]
+    outputs = [value.name for value in model.graph.output]
+    allowed = [["image"]] + [["image", "mask"]] * (kind == "sparse")
+    if inputs not in allowed or outputs != list(OUTPUTS[kind]._fields):
+        raise ExportError(
+            f"{path} has inputs {inputs} and outputs {outputs}, not those of a {kind} "
+            f"model. {ADVICE}"
+        )
+    for value in (*model.graph.input, *model.graph.output):
+        types, axes = TENSORS[value.name]
+        tensor = value.type.tensor_type
+        if tensor.elem_type not in types or len(tensor.shape.dim) != axes:
+            raise ExportError(
+                f"{path}: {value.name} has element type {tensor.elem_type} and "
+                f"{len(tensor.shape.dim)} axes, not those of a {kind} model. {ADVICE}"
+            )
 
 
 def read_metadata(model: onnx.ModelProto) -> dict[str, str]:
-    """The entries of kpextract, without that prefix."""
+    """Return the entries of kpextract, without that prefix."""
     prefix = "kpextract."
     return {
         entry.key.removeprefix(prefix): entry.value

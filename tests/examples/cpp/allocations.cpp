@@ -1,11 +1,10 @@
-// Counts heap allocations, of every library: a malloc that is defined in the program
-// comes first. MODEL IMAGE MASK; the model takes masks. Prints how many there were in
-// FRAMES calls, the least of several turns, since ONNX Runtime has some more once in a
-// while:
+// Counts the heap allocations of all libraries, by a malloc defined in the program.
+// Arguments: MODEL IMAGE MASK; the model takes masks. Prints the number of allocations in
+// FRAMES calls, the minimum of several turns, since ONNX Runtime occasionally makes more:
 //   bare      ONNX Runtime alone, bound as the extractor binds it
-//   extract   extract(image, mask, out) after a first call with the fewest keypoints
-//   by value  extract(image, mask), which makes new features
-//   resized   the second, each call with an image of another size than the one before
+//   extract   extract(image, mask, out) after a first call with few keypoints
+//   by value  extract(image, mask), which returns new features
+//   resized   extract(image, mask, out), with another image size in each call
 #include <algorithm>
 #include <cerrno>
 #include <climits>

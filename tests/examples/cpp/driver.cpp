@@ -4,8 +4,8 @@
 //                  [--threads N] [--feature2d] [--describe-given]
 //   driver share MODEL IMAGE IMAGE     two threads with one extractor
 //   driver reuse MODEL IMAGE IMAGE     one Features for images of two sizes
-//   driver leak                        loses memory, which a sanitizer must see
-// An error's class and message go to the standard error, and the exit code is 3.
+//   driver leak                        leaks memory, which a sanitizer must detect
+// Prints the class and message of an error on standard error, and exits with 3.
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -38,7 +38,7 @@ int& device() {
 
 using Words = std::vector<std::string>;
 
-// A picture, or the matrix "m" of a .yml file: any type.
+// Reads a picture, or the matrix "m" of any type from a .yml file.
 cv::Mat read(const std::string& path) {
     if (path.find(".yml") == std::string::npos)
         return cv::imread(path, cv::IMREAD_UNCHANGED);
@@ -127,8 +127,8 @@ bool same(const Features& a, const Features& b) {
     return bits(a) == bits(b);
 }
 
-// Prints how many of 40 calls from two threads, each with its own image, gave other
-// bits than a call alone.
+// Prints how many of 40 calls from two threads, each with its own image, differ from a
+// single call.
 void share(const Words& words) {
     Extractor extractor(words[1]);
     int wrong[2] = {0, 0};
@@ -139,15 +139,15 @@ void share(const Words& words) {
         threads.emplace_back([&extractor, &wrong, i, image, alone] {
             for (int call = 0; call < 20; ++call)
                 wrong[i] += !same(alone, extractor.extract(image));
-            wrong[i] += device() != 0;  // new threads have the first, and keep it
+            wrong[i] += device() != 0;  // new threads start on the first device
         });
     }
     for (std::thread& thread : threads) thread.join();
     std::cout << wrong[0] + wrong[1] << "\n";
 }
 
-// Prints how many of six calls into one Features, the size of the image changing, gave
-// other bits than a call into a new one.
+// Prints how many of six calls into one Features, with changing image sizes, differ from
+// a call into a new one.
 void reuse(const Words& words) {
     Extractor extractor(words[1]);
     const cv::Mat images[] = {read(words[2]), read(words[3])};
@@ -198,7 +198,7 @@ int run(const Words& words) {
 
 int main(int argc, char** argv) {
 #ifdef KPEXTRACT_TENSORRT
-    device() = 1;  // an engine's device is that of the thread that loads it
+    device() = 1;  // an engine uses the device of the thread that loads it
     const int code = run(Words(argv + 1, argv + argc));
     if (const int live = fake_live()) {
         std::cerr << live << " things of CUDA or TensorRT were not freed\n";

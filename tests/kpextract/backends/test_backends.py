@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from kpextract import (
     BackendUnavailableError,
@@ -16,6 +17,7 @@ from kpextract import (
     InvalidImageError,
     InvalidOptionError,
     ModelError,
+    OutOfMemoryError,
     backends,
 )
 from kpextract.backends import BACKENDS, backend_status, onnxrt
@@ -231,3 +233,23 @@ def test_the_precision_is_that_of_the_graph(tmp_path):
     export_variant("small", path, Variant("dense", fp16=True))
     assert Extractor(path).info.precision == "float16"
     assert Extractor().info.precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        ("Failed to allocate memory for requested buffer", OutOfMemoryError),
+        ("std::bad_alloc", OutOfMemoryError),
+        ("CUBLAS failure 13", BackendUnavailableError),
+    ],
+)
+def test_a_failing_run_is_a_typed_error(photo, monkeypatch, failure, error):
+    extractor = Extractor(backend="onnx-cpu")
+    session = extractor.pipeline.backend._session
+
+    def run(*inputs):
+        raise Fail(failure)
+
+    monkeypatch.setattr(session, "_session", SimpleNamespace(run=run))
+    with pytest.raises(error, match=failure):
+        extractor.detect(photo)

@@ -47,7 +47,7 @@ def test_info_is_what_runs(machine):
     info = machine.open().info
     assert info.backend == "tensorrt"
     assert info.device == "Orin"
-    assert (info.precision, info.model_version) == ("float16", "7")
+    assert (info.precision, info.model.version) == ("float16", "7")
 
 
 def test_sparse_engine_takes_masks_and_only_its_rows_travel(machine):

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from kpextract import BackendUnavailableError, ModelError
+from kpextract.backends import trt
 from kpextract.backends.base import Batch
 from kpextract.cli import _parser
 from kpextract.modelfile import MODELS, ModelFile
@@ -42,6 +43,15 @@ def test_an_engine_of_elsewhere_is_refused_with_the_command(
         f"{path} {why}. Build it again: kpextract build small -o {path} --with "
         "tensorrt --size 96x64 --min-size 48x32 --batch 1:2 --force"
     )
+
+
+@pytest.mark.parametrize("package", ["antigravity", "os.path", "", None, ["tensorrt"]])
+def test_a_sidecar_cannot_have_any_module_imported(machine, monkeypatch, package):
+    imported = []
+    monkeypatch.setattr(trt, "import_tensorrt", imported.append)
+    with pytest.raises(ModelError, match="Only tensorrt and tensorrt_rtx do"):
+        machine.open(tensorrt={"package": package, "version": "10.3.0"})
+    assert imported == []
 
 
 def test_the_command_is_one_that_kpextract_takes(machine, tmp_path):

@@ -1,4 +1,4 @@
-"""What `kpextract bench` prints, writes and refuses."""
+"""Test what `kpextract bench` prints, writes and refuses."""
 
 import json
 
@@ -12,7 +12,7 @@ from kpextract.system.timing import STAGES
 SMALL = ["--size", "64x48", "--calls", "2"]
 
 
-def test_the_command_prints_a_block_for_each_combination(capsys, small):
+def test_the_command_prints_a_block_per_combination(capsys, small):
     sizes = ["--size", "64x48", "--size", "40x40"]
     more = ["--batch", "1", "2", "--max-keypoints", "7", "30", "--calls", "1"]
     assert main(["bench", *sizes, *more]) == 0
@@ -76,7 +76,7 @@ def test_a_table_of_known_figures():
     ]
 
 
-def test_the_file_is_what_is_printed_for_programs(root, tmp_path, capsys):
+def test_the_file_holds_what_json_prints(root, tmp_path, capsys):
     out = tmp_path / "bench.json"
     photo = str(root / "examples" / "blocks.jpg")
     assert main(["bench", photo, *SMALL, "--json", "--out", str(out)]) == 0
@@ -127,7 +127,7 @@ def test_bad_input_is_one_line(arguments, message, capsys):
         (["--calls", "many"], "not a whole number of at least 1: 'many'"),
     ],
 )
-def test_bad_use_is_told(arguments, message, capsys):
+def test_bad_use_is_reported(arguments, message, capsys):
     with pytest.raises(SystemExit) as raised:
         main(["bench", *arguments])
     assert raised.value.code == 2

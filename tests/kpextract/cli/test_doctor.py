@@ -1,8 +1,11 @@
+"""Test `kpextract doctor`, its probes and its parsers."""
+
 import json
 import stat
 
 import pytest
 
+from kpextract.backends import backend_status
 from kpextract.cli import main
 from kpextract.cli.doctor import describe
 from kpextract.system import gpu, inventory
@@ -45,11 +48,11 @@ SMI_ORIN = "Orin (nvgpu), 8.7, 540.4.0, [N/A]\n"
         (gpu.parse_cuda_of_driver, "| CUDA UMD Version: 13.0  |", "13.0"),
     ],
 )
-def test_versions_are_read_from_what_the_tools_print(parse, text, expected):
+def test_versions_are_parsed_from_the_tools_output(parse, text, expected):
     assert parse(text) == expected
 
 
-def test_every_gpu_is_read_and_what_one_does_not_tell_is_none():
+def test_every_gpu_is_read_and_missing_facts_are_none():
     first, second = gpu.parse_gpus(SMI_TWO)
     assert first == {
         "name": "NVIDIA H200",
@@ -66,21 +69,25 @@ def test_every_gpu_is_read_and_what_one_does_not_tell_is_none():
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
-        (gpu.parse_l4t, "", "nv_tegra_release says something else: ''"),
-        (gpu.parse_jetpack, "", "dpkg-query says"),
-        (gpu.parse_power_mode, "NVPM ERROR: x", "nvpmodel says .*NVPM ERROR: x"),
+        (gpu.parse_l4t, "", "unexpected output of nv_tegra_release: ''"),
+        (gpu.parse_jetpack, "", "unexpected output of dpkg-query"),
+        (
+            gpu.parse_power_mode,
+            "NVPM ERROR: x",
+            "unexpected output of nvpmodel: .*NVPM ERROR: x",
+        ),
         (gpu.parse_gpus, "", "lists no GPU"),
         (gpu.parse_gpus, "No devices were found\n", "No devices were found"),
     ],
 )
-def test_a_tool_that_says_something_else_is_quoted(parse, text, message):
+def test_unexpected_output_is_quoted(parse, text, message):
     with pytest.raises(NoAnswerError, match=message):
         parse(text)
 
 
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
-    """Puts a program on PATH that prints a text and ends with a code."""
+    """Put a program on PATH that prints a text and exits with a code."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     def write(name, text, code=0):
@@ -91,7 +98,7 @@ def tool(tmp_path, monkeypatch):
     return write
 
 
-def test_tools_on_the_path_are_asked(tool):
+def test_tools_on_the_path_are_run(tool):
     tool("nvidia-smi", SMI_ORIN)
     tool("nvpmodel", NVPMODEL)
     tool("dpkg-query", "6.2+b77")
@@ -100,7 +107,7 @@ def test_tools_on_the_path_are_asked(tool):
     assert gpu.jetpack() == "6.2"
 
 
-def test_why_a_tool_gives_no_answer(tool):
+def test_a_failing_tool_is_explained(tool):
     tool("nvidia-smi", "first\nNVIDIA-SMI has failed to reach the driver.\n", code=9)
     with pytest.raises(NoAnswerError, match=r"^NVIDIA-SMI has failed to reach the"):
         gpu.gpus()
@@ -108,20 +115,20 @@ def test_why_a_tool_gives_no_answer(tool):
         output(["no-such-tool"], seconds=1)
     with pytest.raises(NoAnswerError, match=r"sleep gave no answer in 0\.1 s"):
         output(["sleep", "5"], seconds=0.1)
-    with pytest.raises(NoAnswerError, match="died of SIGABRT"):
+    with pytest.raises(NoAnswerError, match="crashed with SIGABRT"):
         output(["sh", "-c", "kill -ABRT $$"], seconds=5)
 
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
-    """Writes a module that the process of a probe can import."""
+    """Write a module that the process of a probe can import."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return lambda code: (tmp_path / "a_library.py").write_text(code)
 
 
-def test_a_library_that_crashes_or_prints_is_no_harm(library, capfd):
+def test_a_library_that_crashes_or_prints_does_no_harm(library, capfd):
     library("import os; os.abort()")
-    with pytest.raises(NoAnswerError, match="died of SIGABRT"):
+    with pytest.raises(NoAnswerError, match="crashed with SIGABRT"):
         ask("module", "a_library")
     library("print('loading ...'); __version__ = '1.2'")
     assert ask("module", "a_library") == "1.2"
@@ -131,7 +138,7 @@ def test_a_library_that_crashes_or_prints_is_no_harm(library, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_provider_is_believed_for_the_nodes_that_it_ran():
+def test_a_provider_is_judged_by_the_nodes_it_ran():
     assert set(ask("provider", "CPUExecutionProvider")) == {"CPUExecutionProvider"}
     # Not in the CPU's package: ONNX Runtime takes the CPU without an error.
     ran = ask("provider", "AzureExecutionProvider")
@@ -150,7 +157,7 @@ def test_on_this_machine_the_cpu_works(capfd):
 
 @pytest.fixture
 def answers(monkeypatch):
-    """Answers of the probes and tools of a machine without anything."""
+    """Answer for the probes and tools of a machine that has nothing."""
     answers = {
         ("backends",): {"onnx-cpu": "needs ONNX Runtime. Run: pip install x"},
     }
@@ -166,7 +173,7 @@ def answers(monkeypatch):
     return answers
 
 
-def test_where_nothing_works_the_exit_code_is_1(answers, capsys):
+def test_the_exit_code_is_1_if_nothing_works(answers, capsys):
     assert main(["doctor"]) == 1
     output = capsys.readouterr().out
     assert "backend onnx-cpu: no, needs ONNX Runtime. Run: pip install x" in output
@@ -198,7 +205,7 @@ def test_a_jetson_with_a_provider_that_runs_part(answers, monkeypatch, capsys):
         "board: NVIDIA Jetson Orin",
         "l4t: 36.4.3",
         f"{cuda}: ran 40 of 43 nodes",
-        "TensorrtExecutionProvider: no, ran nothing of the model; "
+        "TensorrtExecutionProvider: no, ran no node of the model; "
         "CPUExecutionProvider ran all",
         "backend onnx-cpu: small 1 runs on CPU, float32",
         "backend tensorrt: available (10.3.0)",
@@ -206,7 +213,7 @@ def test_a_jetson_with_a_provider_that_runs_part(answers, monkeypatch, capsys):
         assert line in lines
 
 
-def test_a_backend_that_only_says_that_it_is_there_does_not_work(answers, capsys):
+def test_an_installed_backend_that_does_not_run_does_not_work(answers, capsys):
     answers["backends",] = {"onnx-cpu": "available"}
     assert main(["doctor"]) == 1
     assert "backend onnx-cpu: no, no answer to" in capsys.readouterr().out
@@ -227,7 +234,7 @@ def test_two_packages_of_one_module_are_a_warning_with_the_fix(answers, monkeypa
     assert f"warning: {warning}" in describe(facts)
 
 
-def test_a_package_that_is_there_and_does_not_load(answers, monkeypatch):
+def test_an_installed_package_that_does_not_load(answers, monkeypatch):
     monkeypatch.setattr(inventory, "MODULES", {"json": ("json", "pip install json")})
     monkeypatch.setattr(inventory, "EXCLUSIVE", {})
     fact = inventory.examine()["modules"]["json"]
@@ -237,3 +244,46 @@ def test_a_package_that_is_there_and_does_not_load(answers, monkeypatch):
     )
     fact = inventory.examine()["modules"]["x"]
     assert fact == {"unknown": "not installed (pip install x)"}
+
+
+def test_a_frozen_application_does_not_start_itself(monkeypatch):
+    """In one, sys.executable is the application, not Python."""
+
+    def start(*_, **__):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+    monkeypatch.setattr("kpextract.system.probe.output", start)
+    assert ask("module", "json") == json.__version__
+    with pytest.raises(NoAnswerError, match="No module named 'no_such_module'"):
+        ask("module", "no_such_module")
+
+
+RTX = {"tensorrt_rtx"}
+PLAN = {
+    "nothing": (set(), ['"kpextract[tensorrt]"']),
+    "TensorRT-RTX alone": (RTX, ['"kpextract[cuda-python]"', "pycuda or cuda-python"]),
+    "TensorRT alone": ({"tensorrt"}, ['"kpextract[cuda-python]"']),
+    "bindings alone": ({"pycuda"}, ['"kpextract[tensorrt]"', "needs TensorRT, not"]),
+}
+
+
+@pytest.mark.parametrize("case", PLAN)
+def test_only_what_is_missing_is_to_be_installed(monkeypatch, case):
+    installed, expected = PLAN[case]
+    monkeypatch.setattr(
+        "kpextract.backends.trt.find_spec", lambda name: name in installed or None
+    )
+    status = backend_status()["tensorrt"]
+    for text in expected:
+        assert text in status
+    wrong = "[cuda-python]" if "TensorRT" not in case else "[tensorrt]"
+    assert wrong not in status
+
+
+def test_tensorrt_rtx_with_bindings_is_available(monkeypatch):
+    installed = {"tensorrt_rtx", "cuda"}
+    monkeypatch.setattr(
+        "kpextract.backends.trt.find_spec", lambda name: name in installed or None
+    )
+    assert backend_status()["tensorrt"] == "available (tensorrt_rtx, cuda)"

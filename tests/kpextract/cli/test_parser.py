@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from kpextract.cli import COMMANDS, _parser, main
-from kpextract.cli.parser import did_you_mean
+from kpextract.errors import did_you_mean
 
 # Their arguments are worded in the files of the commands listed here.
 TRACK = ("source", "out", "mask", "drop", "reconnect", "timeout", "raw")
@@ -18,19 +18,19 @@ MISTAKES = {
     "unknown option": (
         ["track", "x.mp4", "--max-keypiont", "5"],
         "kpextract track: unrecognized arguments: --max-keypiont",
-        "did you mean --max-keypoints?",
+        "Did you mean --max-keypoints?",
     ),
     "unknown option with a value": (
         ["info", "--jsno=1"],
         "kpextract info: unrecognized arguments: --jsno=1",
-        "did you mean --json?",
+        "Did you mean --json?",
     ),
     "extra argument": (["info", "x"], "unrecognized arguments: x", "info --help"),
-    "unknown command": (["trak", "0"], "invalid choice: 'trak'", "did you mean track?"),
+    "unknown command": (["trak", "0"], "invalid choice: 'trak'", "Did you mean track?"),
     "unknown choice": (
         ["bench", "--backend", "onxn-cpu"],
         "invalid choice: 'onxn-cpu'",
-        "did you mean onnx-cpu?",
+        "Did you mean onnx-cpu?",
     ),
     "wrong type": (
         ["track", "0", "--timeout", "soon"],
@@ -116,3 +116,9 @@ def test_a_closed_pipe_ends_a_command_quietly():
         process.stdout.close()
         errors = process.stderr.read()
     assert (process.returncode, errors) == (141, b"")
+
+
+def test_a_misspelled_model_is_guessed(capsys):
+    assert main(["bench", "--model", "smal"]) == 2
+    assert "'smal' is neither a bundled name" in (error := capsys.readouterr().err)
+    assert "Did you mean small?" in error

@@ -1,4 +1,4 @@
-"""kpextract track, from videos whose motion is known to tracks, lines and pictures."""
+"""Test `kpextract track` on videos with known motion: tracks, JSON and pictures."""
 
 import json
 import os
@@ -99,12 +99,12 @@ def test_the_original_is_never_overwritten(clip, capsys):
     assert cv2.VideoCapture(clip).isOpened()
 
 
-def test_a_suffix_that_cannot_be_written_is_told_before_any_work(clip, capsys):
+def test_an_unknown_suffix_is_refused_before_any_work(clip, capsys):
     assert main(["track", clip, "--out", "tracks.gif"]) == 2
     assert "must end in one of .mp4, .mkv, .avi" in capsys.readouterr().err
 
 
-def test_frames_of_other_sizes_end_the_video_and_leave_what_was_written(
+def test_a_frame_of_another_size_ends_the_run_and_keeps_the_video(
     views, tmp_path, capsys
 ):
     folder, out = tmp_path / "frames", tmp_path / "out.mp4"
@@ -127,7 +127,7 @@ def test_a_missing_source_is_one_line(capsys):
     ("form", "message"),
     [("640", "a size is like 640x480"), ("640x480:yuv", "'bgr', 'rgb', 'gray'")],
 )
-def test_a_raw_form_that_cannot_be_says_why(form, message, capsys):
+def test_an_impossible_raw_format_is_explained(form, message, capsys):
     with pytest.raises(SystemExit):
         main(["track", "-", "--raw", form])
     assert message in capsys.readouterr().err
@@ -148,7 +148,7 @@ def test_raw_frames_come_through_a_pipe(views):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_it_cleanly_with_a_whole_video(views, tmp_path, number):
+def test_a_signal_ends_the_run_with_a_complete_video(views, tmp_path, number):
     out = tmp_path / "out.mp4"
     arguments = (
         "-",
@@ -181,7 +181,7 @@ def test_a_signal_stops_it_cleanly_with_a_whole_video(views, tmp_path, number):
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 4
 
 
-def test_a_pipe_that_stalls_is_an_error_and_what_was_written_stays(views, tmp_path):
+def test_a_stalled_pipe_is_an_error_and_keeps_the_video(views, tmp_path):
     out = tmp_path / "out.mp4"
     arguments = ("-", "--raw", "480x360", "--out", str(out), "--timeout", "0.5")
     with subprocess.Popen(
@@ -197,7 +197,7 @@ def test_a_pipe_that_stalls_is_an_error_and_what_was_written_stays(views, tmp_pa
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 1
 
 
-def test_a_killed_run_leaves_no_half_video(views, tmp_path):
+def test_a_killed_run_leaves_no_partial_video(views, tmp_path):
     out = tmp_path / "out.mp4"
     arguments = ("-", "--raw", "480x360", "--json", "--out", str(out))
     with subprocess.Popen(

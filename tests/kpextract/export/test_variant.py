@@ -244,7 +244,7 @@ def test_a_model_is_not_replaced_by_its_own_variant(write):
 def test_a_file_that_is_no_model(content, tmp_path):
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
-    with pytest.raises(ExportError, match=r"x\.onnx is not a"):
+    with pytest.raises(ExportError, match=r"x\.onnx is (not a|damaged, or not a) "):
         load_graph(path)
 
 

@@ -1,4 +1,4 @@
-"""The machine of a figure, from recorded text."""
+"""Test the description of a machine, from recorded text."""
 
 import pytest
 
@@ -26,13 +26,13 @@ def test_a_processor_is_read():
     }
 
 
-def test_a_processor_that_tells_no_model_or_clock(monkeypatch):
+def test_a_processor_without_model_or_clock(monkeypatch):
     monkeypatch.setattr("platform.processor", lambda: "aarch64")
     expected = {"cpu": "aarch64", "cpu_mhz": None, "instructions": ["asimddp"]}
     assert hardware.parse_cpu(ARM) == expected
 
 
-def test_clocks_are_read_and_what_a_gpu_does_not_tell_is_none():
+def test_clocks_are_read_and_missing_ones_are_none():
     first, second = gpu.parse_gpus(SMI_CLOCKS, gpu.CLOCKS)
     assert first == {
         "sm": "1980 MHz",
@@ -43,12 +43,12 @@ def test_clocks_are_read_and_what_a_gpu_does_not_tell_is_none():
     assert (second["sm_most"], second["power_limit"]) == (None, None)
 
 
-def test_memory_in_use_is_that_of_all_gpus():
+def test_memory_in_use_is_summed_over_all_gpus():
     assert gpu.parse_memory_used("512 MiB\n1024 MiB\n") == 1536
 
 
 @pytest.mark.parametrize("text", ["[N/A]\n", "much\n", ""])
-def test_memory_that_is_not_told_is_no_number(text):
+def test_unreported_memory_is_not_a_number(text):
     with pytest.raises(NoAnswerError, match="nvidia-smi"):
         gpu.parse_memory_used(text)
 
@@ -86,7 +86,7 @@ def test_a_machine_with_a_gpu(monkeypatch):
     assert "pytest" not in machine["packages"]
 
 
-def test_a_jetson_tells_its_power_mode(monkeypatch):
+def test_a_jetson_reports_its_power_mode(monkeypatch):
     monkeypatch.setattr(gpu, "is_jetson", lambda: True)
     monkeypatch.setattr(gpu, "board", lambda: "Jetson Orin Nano")
     tools(monkeypatch, {"-q": "NV Power Mode: 15W\n0\n"})

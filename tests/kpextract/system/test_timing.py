@@ -1,4 +1,4 @@
-"""What `kpextract bench` measures; no test knows how fast a machine is."""
+"""Test what `kpextract bench` measures; no test knows how fast a machine is."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -39,7 +39,7 @@ class Clock:
 
 
 class Timed:
-    """An extractor whose parts take known milliseconds."""
+    """Wrap an extractor so that its parts take known milliseconds."""
 
     def __init__(self, extractor, clock, **milliseconds):
         self._extractor, self._clock, self._takes = extractor, clock, milliseconds
@@ -63,7 +63,7 @@ class Timed:
         return timed
 
 
-def test_a_stopwatch_adds_what_comes_again():
+def test_a_stopwatch_adds_repeated_stages():
     clock = Clock()
     watch = Stopwatch(clock)
     for stage, seconds in (("a", 1.0), ("b", 2.0), ("a", 4.0)):
@@ -79,14 +79,14 @@ def test_percentiles_and_jitter_of_given_times():
     assert spread(reversed(seconds)) == expected
 
 
-def test_images_a_second_are_those_of_the_median():
+def test_images_per_second_come_from_the_median():
     found = figures([0.1, 0.2, 0.9], images=8)
     assert found["calls"] == 3
     assert found["milliseconds"]["p50"] == 200.0
     assert found["images_per_second"] == 40.0
 
 
-def test_the_ratio_is_of_neighbors_and_missing_stages_are_zero():
+def test_the_ratio_pairs_neighbors_and_missing_stages_are_zero():
     stages = [{"inference": 0.1, "decode": 0.02}, {"inference": 0.4, "decode": 0.04}]
     found = stage_figures([0.2, 0.6], stages)
     assert found["total_over_inference"]["p50"] == 1.75
@@ -95,7 +95,7 @@ def test_the_ratio_is_of_neighbors_and_missing_stages_are_zero():
     assert set(found["stages"]["host to device"].values()) == {0.0}
 
 
-def test_what_is_measured_is_what_passes(extractor):
+def test_measured_times_are_those_that_pass(extractor):
     clock = Clock()
     timed = Timed(extractor, clock, detect=12, prepare=1, network=8, features=2)
     ticks = []
@@ -124,7 +124,7 @@ def test_a_batch_is_one_call(extractor):
     assert row["stages"]["inference"]["p50"] == 5.0
 
 
-def test_calls_of_anything_are_timed_after_a_warm_up():
+def test_any_call_is_timed_after_a_warm_up():
     clock, calls = Clock(), []
 
     def call():
@@ -183,7 +183,7 @@ def test_tensorrt_waits_after_each_stage_and_launches_no_graph(machine):
         np.testing.assert_array_equal(array, wanted)
 
 
-def test_stages_leave_the_graph_of_the_calls_between_them(machine):
+def test_stages_leave_the_graph_of_other_calls_alone(machine):
     backend, batch = machine.open(), images(1)
     for _ in range(4):
         backend.infer(Batch(batch))
@@ -224,14 +224,14 @@ def test_a_photo_of_the_size_is_not_touched(photo):
     np.testing.assert_array_equal(batch_of(photo, (640, 480), 1)[0], photo)
 
 
-def test_memory_of_the_gpu_is_what_it_grew_by(monkeypatch):
+def test_gpu_memory_is_its_growth(monkeypatch):
     used = iter([500, 742])
     monkeypatch.setattr("kpextract.system.gpu.memory_used", lambda: next(used))
     memory = Memory()
     assert memory.most()["gpu"] == 242
 
 
-def test_memory_of_no_gpu_is_not_known(monkeypatch):
+def test_gpu_memory_is_unknown_without_a_gpu(monkeypatch):
     def no_answer():
         raise NoAnswerError("nvidia-smi is not installed")
 

@@ -71,7 +71,7 @@ def test_a_damaged_image_of_a_folder_is_named_and_skipped(folder, caplog):
     (folder / "0002.png").write_bytes(b"no image")
     assert [frame.index for frame in all_of(folder)] == list(range(COUNT - 1))
     (record,) = caplog.records
-    assert "0002.png is not an image" in record.getMessage()
+    assert "0002.png cannot be read" in record.getMessage()
 
 
 def test_frames_of_a_folder_are_in_natural_order(photo, tmp_path):
@@ -171,6 +171,12 @@ def test_a_name_that_is_not_utf8_is_refused(clip):
     clip.rename(odd)
     with pytest.raises(SourceError, match=r"odd\\udcff\.avi: the name is not UTF-8"):
         open_video(odd)
+
+
+def test_a_folder_without_images_is_not_called_missing(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(SourceError, match=r"no image of a format .* are \.txt"):
+        open_video(tmp_path)
 
 
 def test_a_named_pipe_is_reported_instead_of_read(tmp_path):

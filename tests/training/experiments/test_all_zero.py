@@ -1,4 +1,4 @@
-"""Scores that learn alone, one free logit a point: can they all become zero?"""
+"""Test whether scores that learn alone, as free logits, all become zero."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ ADAM = partial(torch.optim.Adam, lr=0.1)
 
 @pytest.fixture(scope="module")
 def points():
-    """Two images whose points have one partner each, most of them near."""
+    """Make two images whose points have one partner each, mostly near."""
     generator = torch.Generator().manual_seed(0)
     draw = torch.rand(2, POINTS, generator=generator)
     distances = torch.tensor([[2.0], [3.5]]) * draw.square() + 0.1
@@ -27,7 +27,7 @@ def points():
 
 
 def train(points, centered, start, optimizer):
-    """(2, 2, M) scores and the loss of the last step."""
+    """Train and return (2, 2, M) scores and the loss of the last step."""
     model = FreeLogits(points, start)
     every = torch.arange(2)
     loss = partial(paper_loss, points, centered)
@@ -38,7 +38,7 @@ def train(points, centered, start, optimizer):
 
 
 def test_the_bound_by_hand():
-    # The third pair does not count; of the others the mean is 2.
+    # The third pair is masked; the mean of the others is 2.
     points = PointPairs(
         torch.zeros(1, 3, dtype=torch.long),
         torch.tensor([[1.0, 3.0, 9.0]]),
@@ -48,7 +48,7 @@ def test_the_bound_by_hand():
 
 
 @pytest.mark.parametrize("start", [-3.9, 0.0, 3.9])
-def test_centered_scores_part_from_any_constant(points, start):
+def test_centered_scores_leave_any_constant(points, start):
     scores, loss = train(points, True, start, SGD)
     bound = float(points.bound().sum())
     assert bound <= loss < 0.8 * bound
@@ -65,7 +65,7 @@ def test_uncentered_scores_all_become_zero(points, start):
     assert 0 <= loss < 0.01 * float(points.distances.sum())
 
 
-def test_on_the_plateau_gradient_descent_stays_and_adam_does_not(points):
+def test_gradient_descent_stays_on_the_plateau_and_adam_leaves_it(points):
     bound = float(points.bound().sum())
     scores, loss = train(points, True, PLATEAU, SGD)
     assert scores.max() < 0.001
@@ -74,7 +74,7 @@ def test_on_the_plateau_gradient_descent_stays_and_adam_does_not(points):
     assert bound <= loss < 0.8 * bound
 
 
-def test_the_command_prints_a_row_a_training(root, tmp_path, monkeypatch, capsys):
+def test_the_command_prints_one_row_per_run(root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("training.experiments.all_zero.STEPS", 1)
     weights = root / "models" / "small.safetensors"
     arguments = ["--weights", str(weights), "--photos", str(root / "examples")]
@@ -85,7 +85,7 @@ def test_the_command_prints_a_row_a_training(root, tmp_path, monkeypatch, capsys
     assert cv2.imread(str(tmp_path / "all_zero.png")).shape[1] > 600
 
 
-def test_a_missing_folder_of_photos_is_one_line(root, tmp_path, capsys):
+def test_a_missing_photo_directory_is_a_one_line_error(root, tmp_path, capsys):
     weights = root / "models" / "small.safetensors"
     arguments = ["--weights", str(weights), "--photos", str(tmp_path / "none")]
     assert main([*arguments, "--out", str(tmp_path)]) == 1

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from training import train
+from training import arguments
 from training.config import TrainConfig, TrainingError
 from training.experiments import ablation, architecture
 from training.experiments.sweep import sweep
@@ -28,11 +28,11 @@ def test_a_sweep_trains_each_config_once(root, tmp_path):
 
 
 @pytest.mark.parametrize("row", ablation.ROWS)
-def test_the_options_of_a_row_make_its_config(row):
+def test_the_options_of_a_row_give_its_config(row):
     changes = ablation.ROWS[row]
     config = TrainConfig(steps=7, **changes)
     words = f"--data x --steps 7 {ablation.command_options(changes)}".split()
-    options = vars(train._parser().parse_args(words))
+    options = vars(arguments.parse(None, words))
     for name in ("network", "loss_weights"):
         assert dict(options[name]) == getattr(config, name)
     for name in ("recipe", "seed", "ramp", "finish", "steps"):
@@ -48,7 +48,7 @@ def test_rows_of_the_ablation_differ():
     assert len(set(configs)) == len(configs)
 
 
-def test_variants_are_networks_that_differ_and_one_shipped():
+def test_variants_are_distinct_networks_and_one_shipped():
     configs = [replace(architecture.START, **c) for c in architecture.VARIANTS.values()]
     assert len(set(configs)) == len(configs)
     small_2 = replace(architecture.START, **architecture.VARIANTS[architecture.CHOSEN])
@@ -80,16 +80,17 @@ def test_tables_and_plot(tmp_path):
         }
         for name, matches in (("start", 50.0), ("stem 8", 60.0))
     }
-    lines = architecture.table(rows).splitlines()
+    lines = architecture.table({"rows": rows}).splitlines()
     assert lines[2].startswith("| stem 8 | 3.00 | 18.0 | 7.0 |")
     assert lines[3].startswith("| **start** |")
     architecture.plot(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
-    text = ablation.table({"no usp": FIGURES})
+    row = {"options": "--loss-weights usp=0.0", "figures": FIGURES}
+    text = ablation.table({"rows": {"no usp": row}})
     assert "| no usp | `--loss-weights usp=0.0` |" in text
 
 
-def test_the_committed_results_are_of_todays_rows(root):
+def test_the_committed_results_match_the_current_rows(root):
     results = root / "benchmarks" / "results"
     stored = json.loads((results / "architecture.json").read_text())["rows"]
     for name, changes in architecture.VARIANTS.items():

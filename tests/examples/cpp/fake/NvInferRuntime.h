@@ -1,5 +1,5 @@
-// Stands in for TensorRT's header: the names that trt_extractor.cpp uses, with the
-// signatures that TensorRT 10 gives them.
+// Fakes TensorRT's header: the names that trt_extractor.cpp uses, with the signatures of
+// TensorRT 10.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,7 @@
-// Stands in for libcudart and libnvinfer. An "engine" is a text file: FAKE, the path of
-// a sparse ONNX file, and the least and most HxW of a free size; ONNX Runtime runs it.
-// As strict as the real ones: device memory is no host memory, copies want pinned
-// memory, nothing is done before the stream is waited for, and each thing has its
-// device.
+// Fakes libcudart and libnvinfer. An "engine" is a text file: FAKE, the path of a sparse
+// ONNX file, and the min and max HxW of a dynamic size; ONNX Runtime runs it. As strict
+// as the real ones: device memory is not host memory, copies need pinned memory, nothing
+// is done before the stream is synchronized, and every object belongs to a device.
 #include "fake.hpp"
 
 #include <cstdlib>
@@ -27,7 +26,7 @@ struct Block {
 };
 std::map<char*, Block> blocks;
 
-// A block is freed with its content spoiled, and new with no zeros in it.
+// Blocks are overwritten when freed, and new blocks hold no zeros.
 cudaError_t take(void** made, std::size_t size, int device) {
     *made = std::memset(std::malloc(size), 0xA5, size);
     blocks[static_cast<char*>(*made)] = {size, device};
@@ -215,7 +214,7 @@ struct Engine final : ICudaEngine, Counted {
     }
 
     ILogger& logger;
-    std::vector<std::int64_t> ends;  // least H and W, most H and W
+    std::vector<std::int64_t> ends;  // min H and W, max H and W
     Ort::Session session;
     std::vector<std::string> names;
     std::map<std::string, Tensor> tensors;

@@ -1,6 +1,6 @@
 #pragma once
 
-// Allocations, streams and objects of the stand-ins that are alive.
+// Counts the live allocations, streams and objects of the fakes.
 int fake_live();
 
 // The calling thread's CUDA device.

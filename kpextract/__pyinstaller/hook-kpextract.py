@@ -1,0 +1,14 @@
+# ruff: noqa: N999  # PyInstaller looks for a file of this name
+"""Collect the bundled models, and the modules that are imported by name."""
+
+from PyInstaller.utils.hooks import collect_submodules
+
+from kpextract.modelfile import MODELS
+
+# Not collect_data_files: it misplaces the models of an editable installation.
+datas = [
+    (str(path), "kpextract/models")
+    for suffix in (".onnx", ".json")
+    for path in MODELS.glob(f"*{suffix}")
+]
+hiddenimports = collect_submodules("kpextract.backends")

@@ -1,0 +1,1 @@
+"""Synthetic scenes with depth, rendered from photos, with exact correspondences."""
