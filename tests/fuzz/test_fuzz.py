@@ -12,14 +12,14 @@ from tests.fuzz.recipe import Recipe
 HERE = Path(__file__).parent
 # Executions of a target here; together they take about a minute.
 EXECUTIONS = {
-    "command_line": 150,
+    "command_line": 100,
     "detection": 400,
     "engine_card": 400,
     "features_file": 1000,
     "model_card": 400,
     "model_file": 800,
     "photo_file": 2000,
-    "weights": 100,
+    "weights": 40,
 }
 SEEDS = sorted(path for path in (HERE / "seeds").glob("*/*") if path.is_file())
 

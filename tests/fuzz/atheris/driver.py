@@ -15,7 +15,7 @@ from pathlib import Path
 
 import atheris
 
-FLUSH = 500  # executions between two writes of the counts
+FLUSH = 100  # executions between two writes of the counts
 
 
 class Watch:
