@@ -24,7 +24,7 @@ def import_cv2(caller: str) -> ModuleType:
 
 
 def import_onnx(caller: str) -> ModuleType:
-    """The package onnx, or an error as for `import_cv2`."""
+    """Import onnx, or raise as `import_cv2` does."""
     return _import("onnx", "onnx", caller, "export", "onnx")
 
 

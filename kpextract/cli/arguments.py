@@ -42,7 +42,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def add_match_options(command: argparse.ArgumentParser) -> None:
-    """The options of `match`, with its defaults where none is given."""
+    """Add the options of `match`, with its defaults where none is given."""
     add = command.add_argument
     unset = argparse.SUPPRESS
     add("--min-similarity", type=float, default=unset, help="least cosine of a match")
@@ -57,7 +57,7 @@ def add_match_options(command: argparse.ArgumentParser) -> None:
 
 
 def add_extractor_options(command: argparse.ArgumentParser) -> None:
-    """The constructor's options, with its defaults where none is given."""
+    """Add the constructor's options, with its defaults where none is given."""
     add = command.add_argument
     unset = argparse.SUPPRESS
     add("--model", default=unset, help="bundled name or path of an .onnx file")

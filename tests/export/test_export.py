@@ -44,7 +44,7 @@ OPERATORS = {
 
 
 def make_network(name="small"):
-    """A network whose batch norms have seen data, so that folding has work to do."""
+    """Make a network whose batch norms have seen data: folding has work to do."""
     torch.manual_seed(0)
     network = UnsuperPoint(CONFIGS[name]).train()
     with torch.no_grad():

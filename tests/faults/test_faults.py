@@ -38,7 +38,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def frames(tmp_path):
-    """A folder of frames for `track`."""
+    """Make a folder of frames for `track`."""
     folder = tmp_path / "frames"
     folder.mkdir()
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)

@@ -254,7 +254,7 @@ class FakeContext:
 
 
 def fake_tensorrt(device, profiles, *, most_contexts=100, package="tensorrt"):
-    """A module as `tensorrt`; `engines` of it are those that it has loaded.
+    """Make a module like `tensorrt`; `engines` of it are those that it has loaded.
 
     Args:
         profiles: (least, best, largest) shape of each input.

@@ -16,7 +16,7 @@ PROFILE = {"image": [[1, 32, 48, 3], [2, 64, 96, 3], [2, 64, 96, 3]]}
 
 
 def engine(folder, content=None, profile=None, **changes):
-    """An engine's file, as `find_model` gives it; of the bundled model by default."""
+    """Make an engine's file as `find_model` gives it; by default the bundled one."""
     content = (MODELS / "small.onnx").read_bytes() if content is None else content
     profile = profile or PROFILE
     sparse = "mask" in profile

@@ -19,7 +19,7 @@ FRAME = Frame(SIZE, SIZE)
 
 
 def make_maps(logits, relative=(0.5, 0.5), dimension=4, seed=0):
-    """Maps of one image; every cell's point at the same place in its cell."""
+    """Make maps of one image; every cell's point at the same place in its cell."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     x = 8 * (columns + relative[0]) - 0.5
     y = 8 * (rows + relative[1]) - 0.5

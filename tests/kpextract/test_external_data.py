@@ -32,7 +32,7 @@ def graph(node=None, **fields):
 
 
 def node(value, name="value"):
-    """A node with an attribute of whatever type `value` has."""
+    """Make a node with an attribute of whatever type `value` has."""
     made = onnx.NodeProto(op_type="Constant", output=["x"])
     attribute = made.attribute.add(name=name)
     if isinstance(value, list):

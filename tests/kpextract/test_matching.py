@@ -65,7 +65,7 @@ def random_features(count, seed, dimension=16, size=(640, 480)):
 
 
 def plain(features0, features1, min_similarity=-1.0, max_ratio=1.0):
-    """The definition, keypoint by keypoint."""
+    """Apply the definition, keypoint by keypoint."""
     cosines = features0.descriptors @ features1.descriptors.T
     pairs = []
     for i, row in enumerate(cosines):

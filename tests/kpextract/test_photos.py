@@ -132,7 +132,7 @@ def test_planar_files_are_read_like_their_interleaved_twins(tmp_path, photometri
 
 
 def planar_tiff(planes, photometric):
-    """An uncompressed TIFF with one plane of 16 bits after the other."""
+    """Encode an uncompressed TIFF with one plane of 16 bits after the other."""
     height, width = planes[0].shape
     count = len(planes)
     body = b"".join(plane.astype("<u2").tobytes() for plane in planes)
@@ -230,7 +230,7 @@ def test_high_dynamic_range_is_read_like_a_photo(tmp_path):
 
 
 def png(width, height):
-    """A valid file of black pixels, 16 bits a channel."""
+    """Encode a valid file of black pixels, 16 bits a channel."""
 
     def chunk(kind, content):
         checksum = struct.pack(">I", zlib.crc32(kind + content))
@@ -244,7 +244,7 @@ def png(width, height):
 
 
 def jpeg(width, height):
-    """A JPEG whose header says that size."""
+    """Encode a JPEG whose header says that size."""
     content = bytearray(cv2.imencode(".jpg", BGR)[1].tobytes())
     at = content.index(b"\xff\xc0")
     content[at + 5 : at + 9] = struct.pack(">HH", height, width)

@@ -34,7 +34,7 @@ def make_refinement(seed=0, scale=0.2):
 
 
 def constant(x, y, log_sigma=0.0):
-    """A refinement that gives the same move, before the tanh, for every patch."""
+    """Make a refinement that gives the same move, before the tanh, for every patch."""
     weights = [np.zeros((PATCH_SIDE**2, 4)), np.zeros((4, 3))]
     biases = [np.zeros(4), np.array([x, y, log_sigma])]
     return Refinement(
@@ -45,7 +45,7 @@ def constant(x, y, log_sigma=0.0):
 
 @pytest.fixture(scope="module")
 def refining(root, tmp_path_factory):
-    """The bundled model with a refinement of random weights."""
+    """Export the bundled model with a refinement of random weights."""
     model = onnx.load(root / "models" / "small.onnx")
     kept = [entry for entry in model.metadata_props if entry.key != KEY]
     del model.metadata_props[:]

@@ -106,7 +106,7 @@ def test_another_selection_is_refused():
 
 
 def greedy(logits, points, min_distance):
-    """The definition, point by point."""
+    """Apply the definition, point by point."""
     kept = []
     for i in np.argsort(-logits, kind="stable"):
         away = points[kept] - points[i]

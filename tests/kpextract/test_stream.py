@@ -126,7 +126,7 @@ def test_no_items_give_no_results():
 
 
 def frames(photo):
-    """A photo shifted a little from frame to frame; one frame has another size."""
+    """Shift a photo a little from frame to frame; one frame has another size."""
     views = [np.roll(photo, 7 * i, axis=1) for i in range(6)]
     return [*views, photo[:240, :320], photo[:, :, 1], *views[:2]]
 

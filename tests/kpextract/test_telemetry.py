@@ -14,7 +14,7 @@ AFTER_US = {"kpextract/backends/onnx_sessions.py", "kpextract/export/graph/int8.
 
 @pytest.fixture
 def home(tmp_path):
-    """The environment of a user whose home folder is new, not that of a CI service."""
+    """Return the environment of a user with a new home, not of a CI service."""
     kept = {k: v for k, v in os.environ.items() if k not in (VARIABLE, "CI")}
     kept = {k: v for k, v in kept.items() if not k.startswith("XDG_")}
     return kept | {"HOME": str(tmp_path)}

@@ -151,7 +151,7 @@ def _program(
     thinning: Suppression | None,
     refinement: Refinement | None,
 ) -> str:
-    """Decoding in the text format of ONNX."""
+    """Write the decoding in the text format of ONNX."""
     fixed_size = dimension_names(dense.input[0])[1].isdigit()
     logits, points = ("allowed" if mask else "logits"), "points"
     steps = [CELLS, MASK if mask else ""]
@@ -190,7 +190,7 @@ def _signature(
     float16: bool,
     refinement: Refinement | None,
 ) -> str:
-    """Inputs and outputs with their types and shapes."""
+    """Write inputs and outputs with their types and shapes."""
     batch, height, width, _ = dimension_names(dense.input[0])
     maps = {value.name: dimension_names(value) for value in dense.output}
     inputs = [f"float[{', '.join(shape)}] {name}" for name, shape in maps.items()]

@@ -39,7 +39,7 @@ def claims_cuda(monkeypatch):
 
 @pytest.fixture(scope="module")
 def fixed(tmp_path_factory):
-    """The small model for two images of 320x240 at a time."""
+    """Export the small model for two images of 320x240 at a time."""
     path = tmp_path_factory.mktemp("fixed") / "fixed.onnx"
     export_variant("small", path, Variant("dense", size=(320, 240), batch=2))
     return path

@@ -72,7 +72,7 @@ print(json.dumps(seen))
 
 @pytest.fixture(scope="module")
 def over_stub(tmp_path_factory):
-    """Runs a script with cuda-python over the stand-in for the driver."""
+    """Run a script with cuda-python over the stand-in for the driver."""
     if importlib.util.find_spec("cuda") is None:
         pytest.skip('cuda-python is not installed: pip install ".[cuda-python]"')
     folder = tmp_path_factory.mktemp("driver")

@@ -22,7 +22,7 @@ VARIANTS = {
 
 @pytest.fixture
 def make_engine(tmp_path, monkeypatch):
-    """Exports a variant of the bundled model and builds it; gives both paths."""
+    """Export a variant of the bundled model and build it; return both paths."""
     device, profiles = FakeDevice(), {}
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(device, profiles))
     monkeypatch.setattr("kpextract.backends.trt.open_device", lambda: device)

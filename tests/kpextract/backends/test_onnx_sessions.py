@@ -20,7 +20,7 @@ VARIANT = Variant("sparse", size=SIZE, batch=2, max_keypoints=20, mask=True)
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """The small network for two images at a time, with masks."""
+    """Export the small network for two images at a time, with masks."""
     path = tmp_path_factory.mktemp("calls") / "fixed.onnx"
     export_variant("small", path, VARIANT)
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -133,7 +133,7 @@ def test_strips_are_for_dense_graphs_of_any_height_that_say_their_reach(
 
 @pytest.fixture(scope="module", params=["small", "base"])
 def model(request, tmp_path_factory):
-    """A dense graph that says its reach; `base` with random weights."""
+    """Export a dense graph that says its reach; `base` with random weights."""
     path = tmp_path_factory.mktemp("dense") / f"{request.param}.onnx"
     if request.param == "small":
         export_variant("small", path, Variant(kind="dense"))
@@ -149,7 +149,7 @@ def model(request, tmp_path_factory):
 
 @pytest.fixture
 def forced(monkeypatch):
-    """Strips for every image of more than four halos of rows."""
+    """Use strips for every image of more than four halos of rows."""
     monkeypatch.setattr(graph, "find_strips", partial(find_strips, most_pixels=1))
 
 

@@ -8,10 +8,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 @pytest.fixture(scope="session")
 def graph_of_maps():
-    """Makes a dense graph whose outputs are given maps whatever the image is."""
+    """Make a dense graph whose outputs are given maps whatever the image is."""
 
     def make(maps, fixed_size):
-        """`maps` are (B, C, h, w) each."""
+        """Take maps of (B, C, h, w) each."""
         batch, _, rows, columns = maps.score_logits.shape
         size = [8 * rows, 8 * columns] if fixed_size else ["height", "width"]
         value = helper.make_tensor_value_info
@@ -40,7 +40,7 @@ def graph_of_maps():
 
 @pytest.fixture(scope="session")
 def run_graph():
-    """Runs a model; gives one of the tuples of `kpextract.decode`."""
+    """Run a model; return one of the tuples of `kpextract.decode`."""
 
     def run(model, outputs, inputs):
         onnx.checker.check_model(model, full_check=True)

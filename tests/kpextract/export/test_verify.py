@@ -169,7 +169,7 @@ def test_the_table_has_a_line_for_each_image_and_one_for_all(extractor):
 
 @pytest.fixture
 def changed_model(root, tmp_path):
-    """Writes the bundled model with its convolutions' weights changed."""
+    """Write the bundled model with its convolutions' weights changed."""
 
     def write(change):
         model = onnx.load(root / "models" / "small.onnx")

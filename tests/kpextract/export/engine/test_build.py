@@ -44,7 +44,7 @@ def _without_tensorrt(monkeypatch):
 
 @pytest.fixture(scope="module")
 def dense(root):
-    """The bundled weights as a graph of today, B, H and W free."""
+    """Trace the bundled weights with today's code, B, H and W free."""
     network, _ = load_weights(root / "models" / "small.safetensors")
     return trace(network, METADATA)
 
@@ -154,7 +154,7 @@ def test_an_engine_of_tensorrt_is_for_its_gpu(path, tmp_path, monkeypatch):
 
 
 def save_graph(path, nodes, inputs, outputs, initializers=()):
-    """A model with our metadata and any graph."""
+    """Make a model with our metadata and any graph."""
     graph = helper.make_graph(nodes, "graph", inputs, outputs, list(initializers))
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=8)

@@ -17,7 +17,7 @@ HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
 
 
 def model(*operators):
-    """A chain of nodes; "Cast" is one to float16."""
+    """Make a chain of nodes; "Cast" is one to float16."""
     nodes, last = [], "image"
     for index, operator in enumerate(operators):
         to = {"to": HALF} if operator == "Cast" else {}

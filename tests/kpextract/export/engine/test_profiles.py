@@ -9,7 +9,7 @@ from kpextract.export.engine.profiles import Shapes, Sizes, input_shapes
 
 
 def graph(batch, height, width):
-    """Inputs of an exported model; a name is a free length."""
+    """Make the inputs of an exported model; a name is a free length."""
     shape = (batch, height, width)
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, [*shape, 3])
     mask = helper.make_tensor_value_info("mask", TensorProto.UINT8, shape)
@@ -40,7 +40,10 @@ def test_what_the_graph_fixes_need_not_be_said():
     ("sizes", "message"),
     [
         (Sizes((320, 480)), "takes only width 640, but --size requests 320 to 320"),
-        (Sizes((640, 480), max_size=(640, 960)), "only height 480, .* requests 480 to 960"),
+        (
+            Sizes((640, 480), max_size=(640, 960)),
+            "only height 480, .* requests 480 to 960",
+        ),
         (Sizes(batch=(1, 2)), "takes only batch 2, but --batch requests 1 to 2"),
     ],
 )

@@ -95,7 +95,7 @@ def used(root):
 
 
 def without(reason):
-    """What cannot be checked here is a failure in CI."""
+    """Fail in CI, skip elsewhere: this cannot be checked here."""
     (pytest.fail if IN_CI else pytest.skip)(reason)
 
 
@@ -141,7 +141,7 @@ def look_up(module, names, **environment):
 
 
 def check(used, found):
-    """What is used without a guard, or whose guard is there, must be there."""
+    """Check that every name used without a guard exists, and every guarded one."""
     names = used | set(GUARDED)
     needed = {n for n in names if n not in GUARDED or GUARDED[n] in found}
     assert needed - found == set()

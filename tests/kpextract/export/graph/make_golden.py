@@ -26,7 +26,7 @@ CASES = {"map at 1/8": 8, "map at 1/4": 4}  # pixels between entries of the map
 
 
 def make_maps(stride):
-    """Lists [h][w], [2][h][w] and [D][H/s][W/s]; two cells tie at the top."""
+    """Make lists [h][w], [2][h][w] and [D][H/s][W/s]; two cells tie at the top."""
     torch.manual_seed(stride)
     config = NetworkConfig(
         name="tiny",
@@ -75,7 +75,7 @@ def expected(logits, positions, descriptor_map, stride, mask, min_distance=0.0):
 
 
 def keep_apart(ranked, min_distance):
-    """The cells that are not too close to a better one that was kept."""
+    """Return the cells that are not too close to a better one that was kept."""
     kept = []
     for cell in ranked:
         if all(math.dist(cell[-2:], other[-2:]) >= min_distance for other in kept):
@@ -84,7 +84,7 @@ def keep_apart(ranked, min_distance):
 
 
 def sample(descriptor_map, x, y, stride):
-    """Unit descriptor at a point, bilinear, the border repeated."""
+    """Return the unit descriptor at a point, bilinear, the border repeated."""
     height, width = len(descriptor_map[0]), len(descriptor_map[0][0])
     u = min(max((x + 0.5) / stride - 0.5, 0), width - 1)
     v = min(max((y + 0.5) / stride - 0.5, 0), height - 1)

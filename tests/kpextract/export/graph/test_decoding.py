@@ -9,7 +9,7 @@ from kpextract.image import Frame
 
 
 def make_maps(rows, columns, logits):
-    """Maps of one image with every point in the middle of its cell."""
+    """Make maps of one image with every point in the middle of its cell."""
     y, x = np.mgrid[:rows, :columns].astype(np.float32) * 8 + 3.5
     descriptors = np.random.default_rng(0).normal(size=(1, 4, rows, columns))
     return DenseMaps(

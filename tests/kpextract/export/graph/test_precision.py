@@ -125,7 +125,7 @@ def test_int8_for_tensorrt_is_symmetric_with_biases_in_float(write):
 
 
 def open_as_written(model):
-    """A session that computes int8 as the graph has it: quantized, multiplied in float.
+    """Open a session that computes int8 as the graph has it, multiplied in float.
 
     ONNX Runtime's own int8 kernels add products in 16 bits where the processor has no
     VNNI, and these sums saturate: what they give says more of the processor than of
@@ -138,7 +138,7 @@ def open_as_written(model):
 
 
 def maps(session, image):
-    """What a dense graph gives for one image."""
+    """Run a dense graph on one image."""
     return DenseMaps(*session.run(list(DenseMaps._fields), {"image": image[None]}))
 
 

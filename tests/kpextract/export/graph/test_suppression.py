@@ -15,7 +15,7 @@ from training.network import CONFIGS
 
 
 def make_maps(logits, x, y):
-    """Maps of one image; all arrays are (h, w)."""
+    """Make maps of one image; all arrays are (h, w)."""
     logits, x, y = (np.asarray(array, np.float32) for array in (logits, x, y))
     descriptors = np.random.default_rng(0).normal(size=(1, 4, *logits.shape))
     return DenseMaps(
@@ -24,7 +24,7 @@ def make_maps(logits, x, y):
 
 
 def decode_both(maps, min_distance, crossing, graph_of_maps, run_graph, batch=1):
-    """What a graph gives and what NumPy gives, without a budget."""
+    """Decode in a graph and in NumPy, without a budget."""
     rows, columns = maps.score_logits.shape[2:]
     dense = graph_of_maps(maps, fixed_size=True)
     sparse = append_decoding(
@@ -105,7 +105,7 @@ def test_rounds_are_odd(distance, rounds):
 
 
 def chain_lengths(logits, points, min_distance):
-    """Rounds after which a graph without a bound on them would not change."""
+    """Count the rounds after which a graph without a bound on them would not change."""
     better = (logits[None] > logits[:, None]) | (
         (logits[None] == logits[:, None]) & np.tri(len(logits), k=-1, dtype=bool)
     )
