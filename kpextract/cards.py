@@ -26,7 +26,7 @@ AnyCard = TypeVar("AnyCard", bound="_Card")
 
 
 class Rule(NamedTuple):
-    """What a value must be, in words and as a check."""
+    """Rule that a value must obey, in words and as a check."""
 
     words: str
     holds: Callable[[Any], bool]

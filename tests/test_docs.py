@@ -1,4 +1,4 @@
-"""What the documents promise: their snippets run, their links lead somewhere.
+"""Test what the documents promise: snippets run, links lead somewhere.
 
 Blocks marked python or bash are run, in order, in a folder that looks like the
 checkout; the Python of a document shares one namespace, and `pip install` is left out.

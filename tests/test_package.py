@@ -86,6 +86,17 @@ def test_files_and_functions_stay_short(path):
             warnings.warn(f"{name} has {lines} lines", stacklevel=1)
 
 
+@pytest.mark.parametrize("folder", ["", "tests"])
+def test_docstrings_begin_with_what_they_do(folder):
+    """A docstring that begins with Of, As, Those or What leaves its verb out."""
+    files = (ROOT / folder).glob("**/*.py") if folder else SOURCES
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                first = (ast.get_docstring(node) or " ").split()[:1]
+                assert first not in (["Of"], ["As"], ["Those"], ["What"]), path
+
+
 def test_import_is_silent_and_light():
     script = (
         "import sys, kpextract;"

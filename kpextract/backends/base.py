@@ -38,7 +38,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """What actually runs, checked against what the runtime reports."""
+    """Facts of what actually runs, checked against what the runtime reports."""
 
     backend: str
     device: str

@@ -1,4 +1,4 @@
-"""What several commands of the command line share."""
+"""Arguments that several commands of the command line share."""
 
 import argparse
 from typing import Any

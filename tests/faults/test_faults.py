@@ -1,4 +1,4 @@
-"""What a stop, a full disk or a read-only folder leaves on disk: all or nothing."""
+"""Test what stops, full disks and read-only folders leave: all or nothing."""
 
 import contextlib
 import signal

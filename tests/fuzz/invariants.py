@@ -1,4 +1,4 @@
-"""What must hold whatever is given: valid features, or an error of ours in one line."""
+"""Check what must hold for any input: valid features, or one of our errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

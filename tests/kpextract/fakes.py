@@ -180,7 +180,7 @@ class FakeEngine:
 
     @property
     def contexts(self):
-        """Those that are still there."""
+        """Return the allocations that are still there."""
         return [context for made in self._contexts if (context := made())]
 
     def allows(self, name, shape):

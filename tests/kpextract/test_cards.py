@@ -1,4 +1,4 @@
-"""What a sidecar may say: everything in it is data, and checked."""
+"""Test that everything a sidecar says is data, and checked."""
 
 import json
 from pathlib import Path

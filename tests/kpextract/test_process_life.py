@@ -1,4 +1,4 @@
-"""What a stream, a fork and a copy leave behind: scripts in processes of their own."""
+"""Test streams, forks and copies by scripts in processes of their own."""
 
 import os
 import subprocess

@@ -58,7 +58,7 @@ def test_no_candidate_is_no_error():
 
 
 def spread(features):
-    """Of a 4 x 4 grid over the image, how many keypoints the emptiest part has."""
+    """Count the keypoints in the emptiest part of a 4 x 4 grid over the image."""
     counts, _, _ = np.histogram2d(
         *features.keypoints.T, bins=4, range=[[-0.5, 639.5], [-0.5, 479.5]]
     )

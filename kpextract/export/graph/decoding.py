@@ -209,7 +209,7 @@ def _signature(
 
 
 def _turns(max_keypoints: int, logits: str) -> tuple[str, list[int]]:
-    """As many TopK as it takes, and how many cells each gives."""
+    """Write as many TopK as it takes, and how many cells each gives."""
     sizes = [min(MOST, max_keypoints - done) for done in range(0, max_keypoints, MOST)]
     text = ""
     for turn in range(len(sizes)):

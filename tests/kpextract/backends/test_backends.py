@@ -61,7 +61,7 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(claims_cuda):
 
 @pytest.fixture
 def cuda_raises(claims_cuda, monkeypatch):
-    """As where CUDA is found and cannot be started."""
+    """Pretend that CUDA is found and cannot be started."""
     real = onnxruntime.InferenceSession
 
     def session(content, options, providers, **more):

@@ -40,7 +40,7 @@ def noise(seed):
 
 
 class Fixed(FixedSession):
-    """What comes from a GPU is a copy; from the CPU's memory it would not be one."""
+    """Outputs from a GPU are copies; from the CPU's memory they would not be."""
 
     def _fetch(self):
         return super()._fetch().copy()

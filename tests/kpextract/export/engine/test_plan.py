@@ -1,4 +1,4 @@
-"""What the builder is told, by a stand-in that notes it: nothing is built here."""
+"""Test what the builder is told, on a stand-in: nothing is built here."""
 
 import sys
 from types import SimpleNamespace
