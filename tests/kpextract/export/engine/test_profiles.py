@@ -40,7 +40,10 @@ def test_what_the_graph_fixes_need_not_be_said():
     ("sizes", "message"),
     [
         (Sizes((320, 480)), "takes only width 640, but --size requests 320 to 320"),
-        (Sizes((640, 480), max_size=(640, 960)), "only height 480, .* requests 480 to 960"),
+        (
+            Sizes((640, 480), max_size=(640, 960)),
+            "only height 480, .* requests 480 to 960",
+        ),
         (Sizes(batch=(1, 2)), "takes only batch 2, but --batch requests 1 to 2"),
     ],
 )
