@@ -19,12 +19,12 @@ TELEMETRY = ("openvino_telemetry",)
 
 
 def import_cv2(caller: str) -> ModuleType:
-    """OpenCV, or an error that says which call needs it and how to install it."""
+    """Import OpenCV, or raise an error with the caller and the install line."""
     return _import("cv2", "OpenCV", caller, "cpu", "opencv-python")
 
 
 def import_onnx(caller: str) -> ModuleType:
-    """Import onnx, or raise as `import_cv2` does."""
+    """Import the package onnx, or raise an error like `import_cv2`."""
     return _import("onnx", "onnx", caller, "export", "onnx")
 
 

@@ -1,5 +1,6 @@
 """Write and read NumPy's `.npz`, the format of `Features.save` and `Features.load`."""
 
+import io
 import os
 import zipfile
 from dataclasses import MISSING, fields
@@ -17,8 +18,10 @@ MAX_BYTES = 1 << 32  # unpacked; a small archive may claim any size
 def save(features: Features, path: str | os.PathLike[str]) -> None:
     """Write a file, whole or not at all."""
     arrays = {name: np.asarray(value) for name, value in features.to_dict().items()}
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    content = io.BytesIO()  # devices do not tell positions, which an archive needs
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def load(path: str | os.PathLike[str]) -> Features:

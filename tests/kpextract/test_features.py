@@ -1,7 +1,9 @@
 """Features as a value and as a file."""
 
 import io
+import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,11 @@ def test_save_and_load_give_the_same_bits(tmp_path, count):
     assert [entry.name for entry in tmp_path.iterdir()] == ["features.npz"]
 
 
+def test_features_can_be_saved_to_a_device():
+    make_features().save(os.devnull)
+    assert not os.path.isfile(os.devnull)
+
+
 def test_save_keeps_the_name_that_was_given(tmp_path):
     make_features().save(tmp_path / "features.kp")
     assert len(Features.load(tmp_path / "features.kp")) == 3
@@ -42,11 +49,11 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     make_features().save(path)
     before = path.read_bytes()
 
-    def full(file, **_):
-        file.write(b"half a fi")
+    def full(path, content):
+        path.open("wb").write(content[:100])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         make_features(0).save(path)
     assert path.read_bytes() == before
