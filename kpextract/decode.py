@@ -80,12 +80,14 @@ def take(
         min_score: minimum score, in [0, 1].
     """
     scores = _never_rising(rows.scores[: int(rows.count)][:max_keypoints])
-    kept = int((scores >= min_score).sum())  # best first
-    points = _clip(rows.keypoints[:kept], frame.input_size)
+    points = rows.keypoints[: len(scores)]
+    # The graph does not know where the padding begins; it takes part in the budget.
+    outside = (points >= np.array(frame.input_size) - 0.5).any(axis=1)
+    kept = np.flatnonzero((scores >= min_score) & ~outside)
     return Features(
-        keypoints=frame.to_caller(points),
-        scores=scores[:kept],
-        descriptors=rows.descriptors[:kept].astype(np.float32),
+        keypoints=frame.to_caller(_clip(points[kept], frame.input_size)),
+        scores=scores[kept],
+        descriptors=rows.descriptors[kept].astype(np.float32),
         image_size=frame.image_size,
     )
 
@@ -110,7 +112,7 @@ def decode(
     Args:
         maps: one image's maps (`DenseMaps.image`).
         frame: the image's sizes.
-        max_keypoints: the budget; None keeps every cell.
+        max_keypoints: the budget; None keeps every cell whose point is in the image.
         min_score: minimum score, in [0, 1].
         mask: (H, W) bool of the caller's image; applied before the budget is spent, at
             the pixel on which a keypoint falls.
@@ -166,7 +168,7 @@ def decode_octaves(
             `decode`; distances are in pixels of the first input.
     """
     frame, cells = octaves[0].frame, _Cells(octaves)
-    candidates = np.arange(len(cells.logits))
+    candidates = cells.inside()
     if mask is not None:
         points = frame.to_caller(cells.points(candidates))
         candidates = candidates[_allowed(mask, points)]
@@ -206,6 +208,20 @@ class _Cells:
         parts = [octave.maps.score_logits.reshape(-1) for octave in octaves]
         self._starts = np.cumsum([0, *map(len, parts[:-1])])
         self.logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def inside(self) -> np.ndarray:
+        """Return the numbers of the cells whose points lie inside the image.
+
+        A point may cross the border of its cell, or lie in the padding; one that is
+        NaN stays.
+        """
+        found = []
+        for octave, frame in zip(self._octaves, self._frames, strict=True):
+            x, y = octave.maps.positions.reshape(2, -1)
+            width, height = frame.input_size
+            outside = (x < -0.5) | (x >= width - 0.5) | (y < -0.5) | (y >= height - 0.5)
+            found.append(~outside)
+        return np.flatnonzero(np.concatenate(found))
 
     def points(self, cells: np.ndarray) -> np.ndarray:
         """Return (N, 2) x and y in pixels of the first input, inside the image."""

@@ -215,17 +215,18 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def mask_for_input(allowed: np.ndarray, frame: Frame) -> np.ndarray:
-    """Resample a mask of the caller's image to the network's input, padded.
+    """Resample a mask of the caller's image to the network's input.
 
     Args:
         allowed: (H, W) bool of the caller's image.
 
     Returns:
-        (H', W') uint8, 1 where a keypoint is allowed.
+        (H', W') uint8, 1 where a keypoint is allowed; 0 in the padding.
     """
     columns, rows = (_nearest(frame, axis) for axis in (0, 1))
     resized = allowed[rows[:, None], columns].astype(np.uint8)
-    return pad_to_stride(resized[:, :, None])[:, :, 0]
+    height, width = resized.shape
+    return np.pad(resized, ((0, -height % STRIDE), (0, -width % STRIDE)))
 
 
 def _nearest(frame: Frame, axis: int) -> np.ndarray:

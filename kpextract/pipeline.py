@@ -177,7 +177,7 @@ class Pipeline:
             ModelError: an output is NaN or infinite.
         """
         self._check_finite(*(array for output in outputs for array in _ranked(output)))
-        features = self._decode(outputs, prepared)
+        features = self.decode_unchecked(outputs, prepared)
         self._check_finite(features.descriptors)
         return replace(features, model=self.backend.info.model)
 
@@ -195,7 +195,10 @@ class Pipeline:
             "compares it with its source."
         )
 
-    def _decode(self, outputs: Sequence[Outputs], prepared: Prepared) -> Features:
+    def decode_unchecked(
+        self, outputs: Sequence[Outputs], prepared: Prepared
+    ) -> Features:
+        """Return the features of one image as they are, for code that counts NaN."""
         if isinstance(outputs[0], SparseRows):
             return take(
                 outputs[0],

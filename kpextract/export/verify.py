@@ -125,7 +125,7 @@ def compare(
     """
     with np.errstate(invalid="ignore"):  # NaN is counted, not warned of
         pairings = {
-            name: pair(reference.detect(image), other.detect(image))
+            name: pair(_detect(reference, image), _detect(other, image))
             for name, image in images
         }
     if not pairings:
@@ -211,6 +211,13 @@ def _partners(
 def _arrays(features: Features) -> np.ndarray:
     """Return all numbers of each keypoint, (N, 3 + D)."""
     return np.column_stack([features.keypoints, features.scores, features.descriptors])
+
+
+def _detect(extractor: Extractor, image: np.ndarray) -> Features:
+    """Return what `Extractor.detect` does, NaN and infinite values included."""
+    prepared = extractor.pipeline.prepare(image)
+    (outputs,) = extractor.pipeline.infer([prepared])
+    return extractor.pipeline.decode_unchecked(outputs, prepared)
 
 
 def _finite_rows(features: Features) -> np.ndarray:

@@ -102,19 +102,54 @@ def test_an_empty_result_keeps_shapes_and_dtypes():
     assert len(features) == 0
 
 
-def test_positions_beyond_the_image_are_clipped_to_it():
-    maps = make_maps(peaks(), (1.375, -0.375))
+def test_points_beyond_the_image_are_dropped():
+    # x = 8 c + 10.5, of which c = 5 gives 50.5; y = 8 r - 3.5, of which r = 0 is -3.5.
+    maps = make_maps(peaks(r0c1=9, r1c5=8, r1c1=7), (1.375, -0.375))
     points = decode(maps, FRAME).keypoints
+    assert len(points) == (HEIGHT - 1) * (WIDTH - 1)
+    np.testing.assert_array_equal(points.min(axis=0), [10.5, 4.5])
+    np.testing.assert_array_equal(points.max(axis=0), [42.5, 28.5])
+    # The budget is for those inside.
+    best = decode(maps, FRAME, max_keypoints=1)
+    np.testing.assert_array_equal(best.keypoints, [[18.5, 4.5]])
+
+
+def test_points_in_the_outer_half_of_a_border_pixel_are_clipped():
+    # x = 8 c + 7.25, at most 47.25; y = 8 r - 0.25.
+    points = decode(make_maps(peaks(), (0.96875, 0.03125)), FRAME).keypoints
+    assert len(points) == HEIGHT * WIDTH
     assert points[:, 0].max() == 47
     assert points[:, 1].min() == 0
 
 
+@pytest.mark.parametrize(
+    ("relative", "columns", "rows"),
+    [((0.0, 0.0), WIDTH, HEIGHT), ((1.0, 1.0), WIDTH - 1, HEIGHT - 1)],
+    ids=["at -0.5 is inside", "at W - 0.5 is outside"],
+)
+def test_the_image_is_half_open(relative, columns, rows):
+    assert len(decode(make_maps(peaks(), relative), FRAME)) == columns * rows
+
+
 def test_no_keypoint_lies_in_the_padding():
     frame = Frame((43, 34), (43, 34))
-    points = decode(make_maps(peaks(), (0.95, 0.95)), frame).keypoints
-    assert len(points) == HEIGHT * WIDTH
-    assert points[:, 0].max() == 42
-    assert points[:, 1].max() == 33
+    # x = 8 c + 7.25 and y = 8 r + 7.25: of the last column and row in the padding.
+    points = decode(make_maps(peaks(), (0.96875, 0.96875)), frame).keypoints
+    assert len(points) == (HEIGHT - 1) * (WIDTH - 1)
+    np.testing.assert_array_equal(points.max(axis=0), [39.25, 31.25])
+
+
+def test_rows_of_a_graph_that_lie_in_the_padding_are_dropped():
+    rows = SparseRows(
+        np.float32([[42.5, 3], [42.25, 3], [3, 33.5], [3, 5], [1, 1]]),
+        np.float32([0.9, 0.8, 0.7, 0.6, 0.5]),
+        np.eye(5, dtype=np.float32),
+        4,
+    )
+    features = take(rows, Frame((43, 34), (43, 34)))
+    np.testing.assert_array_equal(features.keypoints, [[42, 3], [3, 5]])
+    np.testing.assert_array_equal(features.scores, np.float32([0.8, 0.6]))
+    np.testing.assert_array_equal(features.descriptors, np.eye(5)[[1, 3]])
 
 
 def test_resizing_is_undone_with_the_half_pixels():
@@ -132,13 +167,12 @@ def test_a_resized_image_is_masked_and_clipped_in_its_own_pixels():
     frame = Frame((92, 78), (46, 39))
     maps = make_maps(peaks(), (0.95, 0.95))
     points = decode(maps, frame).keypoints
-    np.testing.assert_array_equal(points.max(axis=0), [2 * 45.5 - 0.5, 2 * 38.5 - 0.5])
+    # Of columns 0 to 4 and rows 0 to 3: 2 (8 c + 7.6) - 0.5.
+    np.testing.assert_allclose(points.max(axis=0), [78.7, 62.7], rtol=1e-6)
     mask = np.zeros((78, 92), bool)
     mask[:, 46:] = True
     kept = decode(maps, frame, mask=mask).keypoints
-    assert (
-        len(kept) == HEIGHT * 4
-    )  # cells 2 to 5: x = 2 (8 (c + 0.95) - 0.5 + 0.5) - 0.5
+    assert len(kept) == 4 * 3  # columns 2 to 4, of which 2 is at 46.7
     assert kept[:, 0].min() > 45.5
 
 

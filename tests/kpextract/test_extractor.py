@@ -97,7 +97,8 @@ def test_padding_moves_nothing(photo, bottom, right):
     padded = np.pad(cropped, ((0, bottom), (0, right), (0, 0)), mode="edge")
     inside, whole = extractor.detect(cropped), extractor.detect(padded)
     limit = [width - 1, height - 1]
-    np.testing.assert_array_equal(inside.keypoints, np.minimum(whole.keypoints, limit))
+    there = whole[(whole.keypoints < np.add(limit, 0.5)).all(axis=1)]
+    np.testing.assert_array_equal(inside.keypoints, np.minimum(there.keypoints, limit))
     assert inside.image_size == (width, height)
 
 

@@ -34,6 +34,16 @@ CELLS = """
     anywhere = Transpose <perm = [0, 2, 1]> (rows)
     bounded = Min (anywhere, last)
     points = Max (bounded, zero)
+    before = Greater (minus_half, anywhere)
+    edge = Sub (size, half)
+    short_of = Greater (edge, anywhere)
+    before_float = Cast <to = 1> (before)
+    short_of_float = Cast <to = 1> (short_of)
+    beyond_float = Sub (one, short_of_float)
+    crossings = Max (before_float, beyond_float)
+    crosses = ReduceMax <axes = [2], keepdims = 0> (crossings)
+    stays = Greater (one, crosses)
+    inside = Where (stays, logits, barred)
 """
 MASK = """
     mask_float = Cast <to = 1> (mask)
@@ -42,7 +52,7 @@ MASK = """
     rows_columns = Gather <axis = 2> (columns_rows, swapped)
     pixels = GatherND <batch_dims = 1> (mask_float, rows_columns)
     free = Greater (pixels, zero)
-    allowed = Where (free, logits, barred)
+    allowed = Where (free, inside, barred)
 """
 # With free sizes an image may have fewer cells than rows are asked for.
 FILL = """
@@ -86,6 +96,7 @@ CONSTANTS = f"""
     int64[2] last_two = {{3, 2}}, int64[2] swapped = {{1, 0}},
     int64[2] as_row = {{0, -1}}, int64[3] as_rows = {{0, 2, -1}},
     int64[1] axis_1 = {{1}}, int64[1] axis_2 = {{2}}, int64[1] axis_3 = {{3}},
+    float half = {{0.5}}, float minus_half = {{-0.5}},
     float zero = {{0.0}}, float one = {{1.0}}, float two = {{2.0}},
     float stride = {{{STRIDE:.1f}}}, float tiny = {{{TINY}}},
     float barred = {{{BARRED}}}, float taken = {{{TAKEN}}}
@@ -117,7 +128,7 @@ def append_decoding(
         fixed, K must be at most the number of cells; else rows fill up with padding.
     """
     thinning = (
-        suppression("allowed" if mask else "logits", min_distance, crossing)
+        suppression("allowed" if mask else "inside", min_distance, crossing)
         if min_distance > 0
         else None
     )
@@ -153,7 +164,7 @@ def _program(
 ) -> str:
     """Write the decoding in the text format of ONNX."""
     fixed_size = dimension_names(dense.input[0])[1].isdigit()
-    logits, points = ("allowed" if mask else "logits"), "points"
+    logits, points = ("allowed" if mask else "inside"), "points"
     steps = [CELLS, MASK if mask else ""]
     if thinning:
         steps.append(thinning.steps)

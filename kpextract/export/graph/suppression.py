@@ -26,11 +26,11 @@ SMALLEST = 1e-30  # no two logits differ by less
 STEPS = """
     corner = Reshape (last, as_plane)
     capped = Min (positions, corner)
-    inside = Max (capped, zero)
+    bounded_map = Max (capped, zero)
     ranked = Reshape ({logits}, shape)
     free_cells = Greater (ranked, barred)
     round0 = Cast <to = 1> (free_cells)
-    values = Concat <axis = 1> (inside, ranked)
+    values = Concat <axis = 1> (bounded_map, ranked)
     own = Unsqueeze (values, axis_1)
     bordered = Pad (own, border, far)
     {slices}

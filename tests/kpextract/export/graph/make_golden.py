@@ -26,7 +26,10 @@ CASES = {"map at 1/8": 8, "map at 1/4": 4}  # pixels between entries of the map
 
 
 def make_maps(stride):
-    """Make lists [h][w], [2][h][w] and [D][H/s][W/s]; two cells tie at the top."""
+    """Make lists [h][w], [2][h][w] and [D][H/s][W/s]; at the top, three cells tie.
+
+    The point of one of them lies outside the image.
+    """
     torch.manual_seed(stride)
     config = NetworkConfig(
         name="tiny",
@@ -45,7 +48,8 @@ def make_maps(stride):
             head.weight *= 30  # an untrained network says much the same everywhere
         logits, positions, descriptors = network(torch.rand(1, 3, HEIGHT, WIDTH))
     logits = logits[0, 0]
-    logits[5, 7] = logits[0, 3] = logits.max() + 20  # beyond where sigmoid is 1
+    top = logits.max() + 20  # beyond where sigmoid is 1
+    logits[5, 7] = logits[0, 3] = logits[2, 3] = top
     return logits.tolist(), positions[0].tolist(), descriptors[0].tolist()
 
 
@@ -62,8 +66,10 @@ def expected(logits, positions, descriptor_map, stride, mask, min_distance=0.0):
     cells = []
     for r, row in enumerate(logits):
         for c, logit in enumerate(row):
-            x = min(max(positions[0][r][c], 0), WIDTH - 1)
-            y = min(max(positions[1][r][c], 0), HEIGHT - 1)
+            x, y = positions[0][r][c], positions[1][r][c]
+            if not (-0.5 <= x < WIDTH - 0.5 and -0.5 <= y < HEIGHT - 0.5):
+                continue
+            x, y = min(max(x, 0), WIDTH - 1), min(max(y, 0), HEIGHT - 1)
             if mask is None or mask[round(y)][round(x)]:
                 cells.append((-logit, r, c, x, y))
     best = keep_apart(sorted(cells), min_distance)[:BUDGET]

@@ -105,8 +105,11 @@ def test_training_side(case):
     output = DenseOutput(*(torch.from_numpy(array)[None] for array in maps))
     height, width = image_size(output)
     last = torch.tensor([width - 1, height - 1])
-    points = points_of(output).clamp(min=torch.zeros(2), max=last)
+    anywhere = points_of(output)
+    points = anywhere.clamp(min=torch.zeros(2), max=last)
+    inside = ((anywhere >= -0.5) & (anywhere < last + 0.5)).all(dim=-1)[0]
     order = output.score_logits.flatten().sort(descending=True, stable=True).indices
+    order = order[inside[order]]
     best = order[: GOLDEN["budget"]]
     stride = height // output.descriptor_map.shape[-2]
     found = Features(
@@ -125,6 +128,8 @@ def test_the_golden_file_holds_the_hard_cases():
         points = np.array(entry["positions"]).reshape(2, -1).T
         assert (points < 0).any()
         assert (points > np.array(SIZE) - 1).any()
+        assert (points[np.argmax(entry["score_logits"])] < np.array(SIZE) - 1).all()
+        assert (points[-1] > np.array(SIZE)).all()  # ties with the best, and is outside
         first, second = entry["expected"]["scores"][:2]
         assert first == second
         assert entry["expected"] != entry["expected_with_mask"]
