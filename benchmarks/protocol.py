@@ -7,7 +7,7 @@ matching accuracy use the best keypoints of the whole image. Matches within 3 px
 correct.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -74,16 +74,6 @@ def shrink(image: np.ndarray, max_size: int) -> tuple[np.ndarray, np.ndarray]:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
-def select(features: Features, rows: np.ndarray | slice) -> Features:
-    """Return the keypoints of `rows` with their scores and descriptors."""
-    return replace(
-        features,
-        keypoints=features.keypoints[rows],
-        scores=features.scores[rows],
-        descriptors=features.descriptors[rows],
-    )
-
-
 def nearest_neighbors(query: Features, train: Features, norm: int) -> np.ndarray:
     """Return (N, 2) indices of each query and its nearest descriptor.
 
@@ -130,9 +120,9 @@ def measure(
     """
     budget = slice(max_keypoints)
     seen0, seen1 = seen_by_both(features0, features1, homography)
-    shared0 = select(features0, np.flatnonzero(seen0)[budget])
-    shared1 = select(features1, np.flatnonzero(seen1)[budget])
-    whole0, whole1 = select(features0, budget), select(features1, budget)
+    shared0 = features0[np.flatnonzero(seen0)[budget]]
+    shared1 = features1[np.flatnonzero(seen1)[budget]]
+    whole0, whole1 = features0[budget], features1[budget]
     return {
         "keypoints": (len(whole0) + len(whole1)) / 2,
         **_detection(shared0, shared1, homography),

@@ -20,7 +20,7 @@ from benchmarks.conditions import CONDITIONS, View
 from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import Interval, interval
 from benchmarks.machine import write_result
-from benchmarks.protocol import corner_error, mutual_neighbors, select, shrink
+from benchmarks.protocol import corner_error, mutual_neighbors, shrink
 from kpextract import Features
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import expand, read_photo
@@ -79,14 +79,14 @@ def measure_photo(
     height, width = photo.shape[:2]
     beyond = cv2.resize(beyond, (width, height), interpolation=cv2.INTER_AREA)
     budget = slice(MAX_KEYPOINTS)
-    seen = [select(c.detect(photo), budget) for c in candidates]
+    seen = [c.detect(photo)[budget] for c in candidates]
     rows = []
     for condition in CONDITIONS.values():
         for level in condition.levels:
             view = condition.make(photo, level, beyond, seed)
             row = []
             for candidate, features0 in zip(candidates, seen, strict=True):
-                features1 = select(candidate.detect(view.image), budget)
+                features1 = candidate.detect(view.image)[budget]
                 figures = measure(features0, features1, view, candidate.norm)
                 row.append([figures[name] for name in FIGURES])
             rows.append(row)

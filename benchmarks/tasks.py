@@ -21,7 +21,7 @@ from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import interval, level
 from benchmarks.machine import write_result
 from benchmarks.pairs import read_pairs
-from benchmarks.protocol import corner_error, mutual_neighbors, select, shrink
+from benchmarks.protocol import corner_error, mutual_neighbors, shrink
 from benchmarks.scene_pair import Calibrated, Picture, ScenePair, count_kinds
 from kpextract import Features
 from training.metrics import CORRECT, warp_points
@@ -59,7 +59,7 @@ class Look:
             image, scale = shrink(picture.read(), self.max_size)
             features = self.candidate.detect(image)
             self._known[picture.name] = (
-                select(features, slice(self.max_keypoints)),
+                features[: self.max_keypoints],
                 scale,
             )
         return self._known[picture.name]
