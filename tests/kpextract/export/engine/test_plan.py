@@ -181,7 +181,7 @@ def test_the_timing_cache_is_kept_between_builds(tmp_path):
 
 def test_no_plan_is_an_error_even_without_a_log():
     trt = FakeTensorRT({"STRONGLY_TYPED": 1}, STRONG, plan=None)
-    with pytest.raises(ExportError, match="its log names no error"):
+    with pytest.raises(ExportError, match="its log holds no error"):
         build_plan(trt, model("Relu"), SHAPES, BuildOptions())
 
 
