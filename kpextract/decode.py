@@ -343,6 +343,7 @@ def sample_descriptors(
         np.einsum("dcn,cn->dn", near, shares, out=mixed[first : first + CHANNELS])
     sampled = np.ascontiguousarray(mixed.T)
     norms = np.sqrt(np.einsum("nd,nd->n", sampled, sampled))[:, None]
+    norms[np.isinf(norms)] = np.nan  # an overflow must not pass for a descriptor
     with np.errstate(invalid="ignore"):  # infinite values become NaN
         sampled /= np.maximum(norms, np.float32(TINY))
     return sampled

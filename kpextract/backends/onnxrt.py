@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import reprlib
 import sys
 import threading
 import weakref
@@ -31,6 +32,7 @@ from kpextract.errors import (
     OutOfMemoryError,
 )
 from kpextract.modelfile import ModelFile
+from kpextract.printable import printable
 from kpextract.refinement import Refinement
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,21 @@ def check(name: str) -> str:
     return f"onnxruntime {check_listed(name).__version__}"
 
 
+# Types and rank of what graphs take and give, by name.
+FLOAT, BYTES = ("tensor(float)",), ("tensor(uint8)",)
+TENSORS = {
+    "image": (BYTES, 4),
+    "mask": (BYTES, 3),
+    "score_logits": (FLOAT, 4),
+    "positions": (FLOAT, 4),
+    "descriptor_map": (FLOAT, 4),
+    "keypoints": (FLOAT, 3),
+    "scores": (FLOAT, 2),
+    "descriptors": ((*FLOAT, "tensor(float16)"), 3),
+    "count": (("tensor(int32)",), 1),
+}
+
+
 class OnnxBackend(GraphBackend):
     """A dense or sparse ONNX graph."""
 
@@ -90,6 +107,7 @@ class OnnxBackend(GraphBackend):
         _check_provider(session, backend)
         metadata = session.get_modelmeta().custom_metadata_map
         self.outputs = outputs_of(model, metadata)
+        _check_tensors(model, session, self.outputs)
         self._order = [tensor.name for tensor in session.get_outputs()]
         shapes = {tensor.name: tensor.shape for tensor in session.get_inputs()}
         self.takes_mask = "mask" in shapes
@@ -145,9 +163,14 @@ class OnnxBackend(GraphBackend):
         return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
 
 
+def _one_line(error: Exception) -> str:
+    """Return the message of an error, whose text may have several lines."""
+    return printable(" ".join(str(error).split()))
+
+
 def _failure(error: Exception, batch: Batch) -> KpextractError:
     """Return what ONNX Runtime's error means for the caller."""
-    text = str(error)
+    text = _one_line(error)
     if any(words in text.lower() for words in OUT_OF_MEMORY):
         count, height, width = batch.images.shape[:3]
         return OutOfMemoryError(
@@ -201,6 +224,36 @@ def _fixed(session: Any) -> bool:
     """Return whether every input and output has a fixed shape."""
     tensors = [*session.get_inputs(), *session.get_outputs()]
     return all(isinstance(side, int) for tensor in tensors for side in tensor.shape)
+
+
+def _check_tensors(model: ModelFile, session: Any, outputs: type[Outputs]) -> None:
+    """Raise unless the graph's inputs and outputs are those of its kind.
+
+    Raises:
+        ModelError: a name, type or rank that the contract does not have.
+    """
+    inputs = {tensor.name: tensor for tensor in session.get_inputs()}
+    given = inputs | {tensor.name: tensor for tensor in session.get_outputs()}
+    expected = {name: TENSORS[name] for name in ("image", *outputs._fields)}
+    if "mask" in inputs:
+        expected["mask"] = TENSORS["mask"]
+    unknown = sorted(set(inputs) - set(expected))
+    for name, (types, rank) in expected.items():
+        tensor = given.get(name)
+        if (
+            tensor is None
+            or tensor.type not in types
+            or len(tensor.shape) != rank
+            or any(isinstance(side, int) and side < 1 for side in tensor.shape)
+            or unknown
+        ):
+            found = {t.name: (t.type, t.shape) for t in given.values()}
+            raise ModelError(
+                f"{model.path} is not a kpextract model: it has the tensors "
+                f"{printable(reprlib.repr(found))}, but {name} must be "
+                f"{' or '.join(types)} of rank {rank}. Give an .onnx file written by "
+                "kpextract export."
+            )
 
 
 def _descriptor_dim(session: Any) -> int:
@@ -291,8 +344,8 @@ def _load(
         )
     except Exception as error:  # its exceptions share no public base class
         raise ModelError(
-            f"{model.path}: ONNX Runtime cannot load it as a model ({error}). "
-            "Give an .onnx file written by kpextract export."
+            f"{model.path}: ONNX Runtime cannot load it as a model "
+            f"({_one_line(error)}). Give an .onnx file written by kpextract export."
         ) from error
     _sessions.add(session)
     return session

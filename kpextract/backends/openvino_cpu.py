@@ -40,7 +40,8 @@ class OpenVINOBackend(GraphBackend):
             self._compiled = core.compile_model(graph, "CPU", OPTIONS | threads)
         except RuntimeError as error:
             raise ModelError(
-                f"{model.path}: OpenVINO cannot load it as a model ({error}). Give an "
+                f"{model.path}: OpenVINO cannot load it as a model "
+                f"({' '.join(str(error).split())}). Give an "
                 ".onnx file written by kpextract export."
             ) from error
         metadata = _metadata(graph)

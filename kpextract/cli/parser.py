@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from kpextract.cli.exit_codes import FAILED
 from kpextract.errors import did_you_mean
+from kpextract.printable import printable
 from kpextract.video.address import without_password
 
 CHOICES = re.compile(
@@ -21,7 +22,7 @@ class CommandParser(argparse.ArgumentParser):
         if found := CHOICES.search(message):
             names = re.findall(r"[\w.-]+", found["all"])
             message += f".{did_you_mean(found['given'], names)}"
-        text = without_password(" ".join(message.split()))
+        text = printable(without_password(" ".join(message.split())))
         stop = "" if text.endswith((".", "?")) else "."
         self.exit(FAILED, f"{self.prog}: {text}{stop} See {self.prog} --help.\n")
 
