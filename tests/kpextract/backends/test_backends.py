@@ -110,8 +110,8 @@ def test_a_graph_that_cannot_be_captured_runs_without(
 
 
 def test_a_damaged_model_is_not_the_providers_fault(cuda_raises, tmp_path):
-    (tmp_path / "x.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match="not an ONNX file"):
+    (tmp_path / "x.onnx").write_bytes(b"\xf8\x07\x01")  # protobuf, but no model
+    with pytest.raises(ModelError, match="cannot load it as a model"):
         Extractor(tmp_path / "x.onnx", backend="onnx-cuda")
 
 
