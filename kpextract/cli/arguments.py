@@ -45,14 +45,20 @@ def add_match_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `match`, with its defaults where none is given."""
     add = command.add_argument
     unset = argparse.SUPPRESS
-    add("--min-similarity", type=float, default=unset, help="least cosine of a match")
+    add(
+        "--min-similarity",
+        type=float,
+        default=unset,
+        metavar="COSINE",
+        help="min cosine similarity of a match, -1 to 1 (default: any)",
+    )
     add(
         "--max-ratio",
         type=float,
         default=unset,
         metavar="RATIO",
-        help="distance to the match over that to a rival elsewhere in the second "
-        "photo, at most; 0.9 suits these descriptors (default: 1, any)",
+        help="max ratio of the distance to the match and to its rival elsewhere in the "
+        "second photo; 0.9 suits these descriptors (default: 1, any)",
     )
 
 
@@ -60,28 +66,63 @@ def add_extractor_options(command: argparse.ArgumentParser) -> None:
     """Add the constructor's options, with its defaults where none is given."""
     add = command.add_argument
     unset = argparse.SUPPRESS
-    add("--model", default=unset, help="bundled name or path of an .onnx file")
-    add("--backend", choices=("auto", *BACKENDS), default=unset)
-    add("--precision", default=unset, help="int8: the bundled model in integers")
-    add("--max-keypoints", type=int, default=unset, help="budget of a photo")
-    add("--min-score", type=float, default=unset, help="least score, 0 to 1")
+    add(
+        "--model",
+        default=unset,
+        metavar="NAME_OR_FILE",
+        help="bundled name or path of an .onnx or .engine file (default: small)",
+    )
+    add(
+        "--backend",
+        choices=("auto", *BACKENDS),
+        default=unset,
+        help="runtime and device (default: auto, the best that runs here)",
+    )
+    add(
+        "--precision",
+        default=unset,
+        metavar="TYPE",
+        help="int8 for the bundled model in 8-bit integers (default: as the model is)",
+    )
+    _add_selection_options(command)
+
+
+def _add_selection_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    unset = argparse.SUPPRESS
+    add(
+        "--max-keypoints",
+        type=int,
+        default=unset,
+        metavar="N",
+        help="max keypoints per image (default: 1024)",
+    )
+    add(
+        "--min-score",
+        type=float,
+        default=unset,
+        metavar="SCORE",
+        help="min score of a keypoint, 0 to 1 (default: 0)",
+    )
     add(
         "--selection",
         choices=SELECTIONS,
         default=unset,
-        help="grid: spread over the photo, not the strongest wherever they are",
+        help="strongest keypoints, or an even spread on a grid (default: strongest)",
     )
     add(
         "--max-size",
         type=int,
         default=unset,
-        help="shrink longer sides to this many pixels",
+        metavar="PX",
+        help="max longer side; larger images are shrunk to it (default: no limit)",
     )
     add(
         "--octaves",
         type=int,
         default=unset,
-        help="2: also the photo at half its size, for large changes of scale "
+        metavar="N",
+        help="2 also searches the image at half its size, for large changes of scale "
         "(default: 1)",
     )
     add(
@@ -89,6 +130,12 @@ def add_extractor_options(command: argparse.ArgumentParser) -> None:
         type=float,
         default=unset,
         metavar="PX",
-        help="pixels between any two keypoints, at least (default: 0)",
+        help="min distance between two keypoints in pixels (default: 0)",
     )
-    add("--num-threads", type=int, default=unset)
+    add(
+        "--num-threads",
+        type=int,
+        default=unset,
+        metavar="N",
+        help="CPU threads per call (default: the runtime decides)",
+    )
