@@ -135,31 +135,40 @@ void Extractor::resize(cv::Size padded) {
 // Same as kpextract.decode.take in Python.
 void Extractor::take(const Rows& rows, cv::Size image, Features& out) const {
     const Layout& layout = engine_->layout();
-    const int most = std::min(rows.count, options_.max_keypoints.value_or(rows.count));
-    int kept = 0;  // best first
-    while (kept < most && rows.scores[kept] >= options_.min_score) ++kept;
+    // A graph from elsewhere may count more rows than it gives.
+    const int given = std::clamp(rows.count, 0, layout.max_keypoints);
+    const int most = std::min(given, options_.max_keypoints.value_or(given));
+    int ranked = 0;  // best first
+    while (ranked < most && rows.scores[ranked] >= options_.min_score) ++ranked;
 
     // Reserve all rows, so that a frame with more keypoints allocates nothing.
     const auto room = static_cast<std::size_t>(layout.max_keypoints);
     out.keypoints.reserve(room);
     out.keypoints.clear();
-    // A point may cross the border of its cell, or lie in the padding.
-    const auto right = static_cast<float>(image.width - 1);
-    const auto bottom = static_cast<float>(image.height - 1);
-    for (int i = 0; i < kept; ++i) {
-        const float x = std::clamp(rows.keypoints[2 * i], 0.0F, right);
-        const float y = std::clamp(rows.keypoints[2 * i + 1], 0.0F, bottom);
-        out.keypoints.emplace_back(x, y, KEYPOINT_SIZE, -1.0F, rows.scores[i]);
-    }
     cv::Mat& descriptors = out.descriptors;
     if (descriptors.dims != 2 || descriptors.type() != CV_32F ||
         descriptors.cols != layout.descriptor_dim || descriptors.isSubmatrix())
         descriptors = cv::Mat(layout.max_keypoints, layout.descriptor_dim, CV_32F);
     descriptors.reserve(room);
-    descriptors.resize(static_cast<std::size_t>(kept));
-    if (kept > 0)
-        cv::Mat(kept, layout.descriptor_dim, layout.descriptor_depth, rows.descriptors)
+    descriptors.resize(static_cast<std::size_t>(ranked));
+    if (ranked > 0)
+        cv::Mat(ranked, layout.descriptor_dim, layout.descriptor_depth, rows.descriptors)
             .convertTo(descriptors, CV_32F);
+
+    const auto right = static_cast<float>(image.width - 1);
+    const auto bottom = static_cast<float>(image.height - 1);
+    int kept = 0;
+    for (int i = 0; i < ranked; ++i) {
+        const float x = rows.keypoints[2 * i], y = rows.keypoints[2 * i + 1];
+        // The graph does not know where the padding begins.
+        if (x >= right + 0.5F || y >= bottom + 0.5F) continue;
+        if (kept < i) descriptors.row(i).copyTo(descriptors.row(kept));
+        out.keypoints.emplace_back(std::clamp(x, 0.0F, right),
+                                   std::clamp(y, 0.0F, bottom), KEYPOINT_SIZE, -1.0F,
+                                   rows.scores[i]);
+        ++kept;
+    }
+    descriptors.resize(static_cast<std::size_t>(kept));
 }
 
 }  // namespace kpextract
