@@ -39,8 +39,8 @@ SIZE_HELP = "image size in pixels (default: 640x480)"
 PICKS = {"GatherElements", "GatherND"}  # read as many values as they write
 # Through memory. The cost of a node outside these sets is unknown.
 THROUGH_MEMORY = {
-    *("Conv", "GridSample", "MaxPool", "ReduceL2", "ReduceSum", "ScatterElements"),
-    *("TopK", *PICKS),
+    *("Conv", "GridSample", "MaxPool", "ReduceL2", "ReduceMax", "ReduceSum"),
+    *("ScatterElements", "TopK", *PICKS),
 }
 
 

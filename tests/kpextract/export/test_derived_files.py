@@ -33,7 +33,8 @@ def test_one_command_makes_and_verifies_all(command, tmp_path, capsys):
     _dense, *lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == FILES
     sparse, half, engine = lines
-    assert "passed: 0.00% changed" in sparse
+    # Photos of odd sizes: points in their padding take part in a graph's budget.
+    assert "passed: 0.16% changed" in sparse
     assert "float16" in half
     assert "passed" in half
     assert "640x480, tensorrt_rtx" in engine

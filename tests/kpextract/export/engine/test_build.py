@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.trace import trace
 from kpextract.cli import main
+from kpextract.errors import ModelError
 from kpextract.export.engine.build import build
 from kpextract.export.engine.plan import BuildOptions
 from kpextract.export.engine.profiles import Sizes
@@ -164,16 +165,52 @@ def save_graph(path, nodes, inputs, outputs, initializers=()):
     return path
 
 
+def save_dense(path, nodes, values, initializers=()):
+    """Save a model with the tensors of a dense one, its maps cut out of `values`.
+
+    Args:
+        nodes: from `pixels` (1, N) float32 to `values` (1, at least 4096) float32.
+    """
+    shapes = {
+        "score_logits": [1, 1, 8, 12],
+        "positions": [1, 2, 8, 12],
+        "descriptor_map": [1, 4, 8, 12],
+    }
+    constants = [
+        numpy_helper.from_array(np.array(value, np.int64), name)
+        for name, value in {"flat": [1, -1], "zero": [0], "columns": [1]}.items()
+    ]
+    cuts = []
+    for name, shape in shapes.items():
+        constants += [
+            numpy_helper.from_array(np.array([np.prod(shape)]), f"{name}_end"),
+            numpy_helper.from_array(np.array(shape), f"{name}_shape"),
+        ]
+        cut = [values, "zero", f"{name}_end", "columns"]
+        cuts += [
+            helper.make_node("Slice", cut, [f"{name}_row"]),
+            helper.make_node("Reshape", [f"{name}_row", f"{name}_shape"], [name]),
+        ]
+    float_image = [
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["floats", "flat"], ["pixels"]),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 64, 96, 3])
+    maps = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    ]
+    every = [*float_image, *nodes, *cuts]
+    return save_graph(path, every, [image], maps, [*constants, *initializers])
+
+
 def test_a_node_that_is_not_understood_is_named(tmp_path):
-    path = save_graph(
-        tmp_path / "model.onnx",
-        [
-            helper.make_node("Relu", ["image"], ["positive"], name="first"),
-            helper.make_node("NonZero", ["positive"], ["where"], name="points"),
-        ],
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [2, 8])],
-        [helper.make_tensor_value_info("where", TensorProto.INT64, [2, "count"])],
-    )
+    nodes = [
+        helper.make_node("NonZero", ["pixels"], ["where"], name="points"),
+        helper.make_node("Cast", ["where"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["numbers", "flat"], ["values"]),
+    ]
+    path = save_dense(tmp_path / "model.onnx", nodes, "values")
     with pytest.raises(ExportError, match=r"tensorrt_rtx .*node 'points' \(NonZero\)"):
         build(path, tmp_path / "model.engine")
     assert os.listdir(tmp_path) == ["model.onnx"]
@@ -182,16 +219,8 @@ def test_a_node_that_is_not_understood_is_named(tmp_path):
 def test_a_builder_that_fails_is_quoted(tmp_path):
     """TopK of more than 3840 parses, and cannot be built."""
     count = numpy_helper.from_array(np.array([4096], dtype=np.int64), "count")
-    path = save_graph(
-        tmp_path / "model.onnx",
-        [helper.make_node("TopK", ["image", "count"], ["scores", "cells"])],
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 5000])],
-        [
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 4096]),
-            helper.make_tensor_value_info("cells", TensorProto.INT64, [1, 4096]),
-        ],
-        [count],
-    )
+    nodes = [helper.make_node("TopK", ["pixels", "count"], ["best", "cells"])]
+    path = save_dense(tmp_path / "model.onnx", nodes, "best", [count])
     with pytest.raises(ExportError, match=r"cannot build this model: .*3840") as caught:
         build(path, tmp_path / "model.engine")
     assert "\n" not in str(caught.value)
@@ -253,11 +282,17 @@ def test_what_is_there_is_replaced_by_force_only(path, tmp_path, capsys):
         ("", "give --size WIDTHxHEIGHT"),
         ("--size 642x480", "size 642x480 must be multiples of 8 of at least 16"),
         ("--size 640x8", "size 640x8 must be multiples of 8 of at least 16"),
-        ("--size 640x480 --min-size 320x488", "height of the engine: 488 at least"),
-        ("--size 640x480 --max-size 320x960", "width of the engine: 640 at least"),
+        (
+            "--size 640x480 --min-size 320x488",
+            "height of the engine has min 488, opt 480",
+        ),
+        (
+            "--size 640x480 --max-size 320x960",
+            "width of the engine has min 640, opt 640, max 320",
+        ),
         ("--max-size 640x480", "need --size"),
-        ("--size 640x480 --batch 0", "batch of the engine: 0 at least"),
-        ("--size 640x480 --batch 8:1", "batch of the engine: 8 at least"),
+        ("--size 640x480 --batch 0", "batch of the engine has min 0"),
+        ("--size 640x480 --batch 8:1", "batch of the engine has min 8, opt 1"),
         ("--size 640x480 --workspace 0", "at least 1 MiB"),
         ("--size 640x480 --dla 0", "finds 0 on this machine"),
         ("--size 640x480 --timing-cache t.cache", "Leave out --timing-cache"),
@@ -282,7 +317,7 @@ def test_a_model_of_others_is_refused(dense, tmp_path):
     with pytest.raises(ExportError, match="not a kpextract model"):
         build(path, tmp_path / "model.engine", sizes=Sizes((640, 480)))
     path.write_bytes(b"no model")
-    with pytest.raises(ExportError, match="not an ONNX file"):
+    with pytest.raises(ModelError, match="not an ONNX file"):
         build(path, tmp_path / "model.engine", sizes=Sizes((640, 480)))
 
 
