@@ -62,8 +62,8 @@ def add_match_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_extractor_options(command: argparse.ArgumentParser) -> None:
-    """Add the constructor's options, with its defaults where none is given."""
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Add which model runs where, with the constructor's defaults."""
     add = command.add_argument
     unset = argparse.SUPPRESS
     add(
@@ -84,6 +84,11 @@ def add_extractor_options(command: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="int8 for the bundled model in 8-bit integers (default: as the model is)",
     )
+
+
+def add_extractor_options(command: argparse.ArgumentParser) -> None:
+    """Add the constructor's options, with its defaults where none is given."""
+    add_model_options(command)
     _add_selection_options(command)
 
 

@@ -8,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kpextract.backends import BACKENDS
 from kpextract.backends.table import TABLE
-from kpextract.cli.arguments import add_command, size
+from kpextract.cli.arguments import add_command, add_model_options, size
 from kpextract.cli.outputs import check_outputs, print_written
 from kpextract.errors import InvalidOptionError
 from kpextract.extractor import Extractor
@@ -39,33 +38,14 @@ def add_parser(commands: Any) -> None:
         "Time detection by stage, with throughput and memory.",
         "kpextract bench photo.jpg --size 640x480 --size 1280x720 --batch 1 8",
     )
-    add = command.add_argument
-    unset = argparse.SUPPRESS
-    add(
+    command.add_argument(
         "photo",
         nargs="?",
         type=Path,
         metavar="PHOTO",
         help="photo, stretched to each size (default: a generated texture)",
     )
-    add(
-        "--model",
-        default=unset,
-        metavar="NAME_OR_FILE",
-        help="bundled name or path of an .onnx or .engine file (default: small)",
-    )
-    add(
-        "--backend",
-        choices=("auto", *BACKENDS),
-        default=unset,
-        help="runtime and device (default: auto, the best that runs here)",
-    )
-    add(
-        "--precision",
-        default=unset,
-        metavar="TYPE",
-        help="int8 for the bundled model in 8-bit integers (default: as the model is)",
-    )
+    add_model_options(command)
     _add_case_options(command)
 
 
