@@ -106,10 +106,17 @@ void Extractor::extract(const cv::Mat& image, const cv::Mat& mask, Features& out
         fill<std::uint8_t, 3>(image, padded, inputs_.image);
     else
         fill<std::uint16_t, 3>(image, padded, inputs_.image);
-    if (!mask.empty())
-        fill<std::uint8_t, 1>(mask, padded, inputs_.mask);
-    else if (inputs_.mask)
-        std::memset(inputs_.mask, 1, static_cast<std::size_t>(padded.area()));
+    if (inputs_.mask) {  // no keypoint may lie in the padding
+        const auto columns = static_cast<std::size_t>(image.cols);
+        std::memset(inputs_.mask, 0, static_cast<std::size_t>(padded.area()));
+        for (int y = 0; y < image.rows; ++y) {
+            std::uint8_t* row = inputs_.mask + y * padded.width;
+            if (mask.empty())
+                std::memset(row, 1, columns);
+            else
+                std::memcpy(row, mask.ptr<std::uint8_t>(y), columns);
+        }
+    }
     take(engine_->run(), image.size(), out);
 }
 
