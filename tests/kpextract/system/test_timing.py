@@ -46,6 +46,7 @@ class Timed:
         backend = extractor.pipeline.backend
         self._real = replace(extractor.pipeline, backend=self)
         self.takes_mask, self.outputs = backend.takes_mask, backend.outputs
+        self.info = backend.info
         self.pipeline = SimpleNamespace(
             prepare=self._part("prepare", self._real.prepare),
             infer=self._real.infer,
