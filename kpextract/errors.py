@@ -46,6 +46,10 @@ class FeatureFileError(KpextractError):
     """A features file that cannot be read."""
 
 
+class StoreError(KpextractError):
+    """An output of many images that cannot be continued or read as it is."""
+
+
 class MissingPackageError(KpextractError, ImportError):
     """An optional package that a call needs and that is not installed."""
 

@@ -1,0 +1,94 @@
+"""Hold the features of many images in one output, which a later run continues.
+
+Each format with such an output has a class that follows `Store`; `table.py` says which
+suffix means which format.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+from kpextract.features import Features
+
+
+class Stamp(NamedTuple):
+    """Which state of an input an entry was made from.
+
+    size: of the file in bytes.
+    mtime_ns: when it was last changed, nanoseconds since 1970.
+    """
+
+    size: int
+    mtime_ns: int
+
+
+class Entry(NamedTuple):
+    """The features of one image, or why there are none.
+
+    name: of the image below the input folder, with forward slashes; unique per store.
+    stamp: state of the input when it was read.
+    features: None if the image could not be read.
+    error: one line that says why; None if there are features.
+    """
+
+    name: str
+    stamp: Stamp
+    features: Features | None
+    error: str | None = None
+
+
+class Store(Protocol):
+    """An output open for writing by one process.
+
+    A class is opened by its constructor, `NpzFolder(path, settings)`, which creates the
+    output or continues one of the same settings. Whatever moment a process is killed
+    at, each entry is there whole or not at all, and the store opens again.
+
+    settings: what the features depend on, such as model, version, sha256 and the
+        extractor's options, as texts; written with the output.
+
+    Raises:
+        StoreError: the output has other settings, is being written by another process,
+            or is not a store of this format.
+    """
+
+    def __init__(self, path: str, settings: Mapping[str, str]) -> None: ...
+
+    def done(self) -> dict[str, Stamp]:
+        """Return the entries that are whole, errors included, by name."""
+        ...
+
+    def add(self, entry: Entry) -> None:
+        """Write an entry; one of the same name is replaced."""
+        ...
+
+    def close(self) -> None:
+        """Finish the output and let other processes open it."""
+        ...
+
+
+class StoreReader(Protocol):
+    """An output open for reading, in the order of its names."""
+
+    def __init__(self, path: str) -> None: ...
+
+    settings: Mapping[str, str]
+
+    def names(self) -> list[str]:
+        """Return the names of the images that have features, in natural order."""
+        ...
+
+    def read(self, name: str) -> Features:
+        """Return the features of one image.
+
+        Raises:
+            FeatureFileError: it is not there or corrupt.
+        """
+        ...
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry, errors included, in natural order of names."""
+        ...
+
+    def close(self) -> None:
+        """Close the files that are open."""
+        ...
