@@ -61,7 +61,8 @@ def _cameras(
     images = [model.image(number) for number in model.reg_image_ids()]
     centers = np.array([image.projection_center() for image in images])
     rotations = [image.cam_from_world().rotation.matrix() for image in images]
-    return centers, *(np.array([r[row] for r in rotations]) for row in (2, 1))
+    down, forward = (np.array([r[row] for r in rotations]) for row in (1, 2))
+    return centers, forward, down
 
 
 def _axes_of_view(

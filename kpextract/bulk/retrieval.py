@@ -12,7 +12,7 @@ import numpy as np
 
 from kpextract.formats.store import StoreReader
 
-CENTERS = 32
+CENTERS = 64
 SAMPLE = 200  # descriptors per image that k-means sees, the best ones
 MAX_SAMPLES = 100_000  # descriptors that k-means sees
 ROUNDS = 25  # of k-means
@@ -45,7 +45,8 @@ def vlad(reader: StoreReader, centers: int = CENTERS, seed: int = 0) -> np.ndarr
 
     The sum of each center is scaled to unit length before the whole (Arandjelovic and
     Zisserman 2013, "All about VLAD"), so that repeated texture does not outweigh the
-    rest. An image without keypoints has zeros.
+    rest; what all images share, their mean, is subtracted at the end. An image without
+    keypoints has zeros.
 
     Args:
         centers: of k-means; fewer if the store has fewer descriptors.
@@ -59,14 +60,17 @@ def vlad(reader: StoreReader, centers: int = CENTERS, seed: int = 0) -> np.ndarr
         counts = assigned.sum(axis=0)[:, None]
         return _unit(assigned.T @ descriptors - counts * found).ravel()
 
-    return _pool(reader, aggregate)
+    rows = _pool(reader, aggregate)
+    there = rows.any(axis=1)
+    if there.any():
+        rows[there] -= rows[there].mean(axis=0)
+    return _unit(rows)
 
 
 def neighbors(vectors: np.ndarray, count: int) -> np.ndarray:
     """Return (N, min(count, N - 1)) indices of the rows most similar to each row.
 
-    The most similar is first, and a row is not its own neighbor; equally similar ones
-    are in the order of their indices.
+    The most similar is first, and a row is not its own neighbor.
 
     Args:
         vectors: (N, D) float32, unit rows.
@@ -80,8 +84,10 @@ def neighbors(vectors: np.ndarray, count: int) -> np.ndarray:
         similarity = vectors[start : start + ROWS] @ vectors.T
         rows = np.arange(len(similarity))
         similarity[rows, start + rows] = -np.inf
-        order = np.argsort(-similarity, axis=1, kind="stable")
-        found[start : start + ROWS] = order[:, :kept]
+        best = np.argpartition(-similarity, kept - 1, axis=1)[:, :kept]
+        best.sort(axis=1)
+        order = np.argsort(-similarity[rows[:, None], best], axis=1, kind="stable")
+        found[start : start + ROWS] = np.take_along_axis(best, order, axis=1)
     return found
 
 
