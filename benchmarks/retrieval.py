@@ -2,8 +2,8 @@
 
     python -m benchmarks.retrieval video/ street/ --out results/retrieval.json
 
-Frames at most `--reach` places apart, in the natural order of their names, count as true
-neighbors: a lower bound where a recording comes back to a place.
+Frames at most `--reach` places apart, in natural order of their names, count as true
+neighbors; recall is a lower bound where a recording comes back to a place.
 """
 
 import sys

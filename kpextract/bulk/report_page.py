@@ -31,7 +31,8 @@ figure { margin: 0; border: 1px solid #ddd; border-radius: 6px; overflow: hidden
 figure img { display: block; width: 100%; height: 225px; object-fit: contain;
   background: #f4f4f4; }
 figcaption { padding: .5rem .75rem; font-size: .85rem; overflow-wrap: anywhere; }
-.error { color: #a40000; } .matrix { image-rendering: pixelated; width: 400px; }
+.error { color: #a40000; } .matrix { border: 1px solid #ddd; image-rendering: pixelated;
+  width: 400px; }
 svg text { font: 11px system-ui, sans-serif; fill: #555; } svg rect { fill: #3b6ea5; }
 """
 # The browser refuses whatever is not in the page itself.
@@ -150,7 +151,7 @@ def _histogram(name: str, values: Sequence[float], top: float) -> str:
         f'{bars}<text x="0" y="{base}">0</text>'
         f'<text x="{width}" y="{base}" text-anchor="end">{top:g}</text>'
         f'<text x="{width / 2}" y="{base + 16}" text-anchor="middle">{name} (tallest '
-        f"bar: {tallest} images)</text></svg>"
+        f"bar: {tallest})</text></svg>"
     )
 
 

@@ -1,0 +1,1 @@
+"""`kpextract match` on the output of `kpextract extract`."""
