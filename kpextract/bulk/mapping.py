@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from kpextract.bulk.alignment import align as align_observations
 from kpextract.errors import KpextractError, MappingError, UsageError
 from kpextract.packages import import_pycolmap
 
@@ -53,6 +54,7 @@ def reconstruct(
     output: str | os.PathLike[str],
     *,
     num_threads: int = 1,
+    align: bool = True,
     progress: Callable[[], None] | None = None,
 ) -> list["pycolmap.Reconstruction"]:
     """Verify the matches of a database, map it, and write each model to a folder.
@@ -66,6 +68,8 @@ def reconstruct(
         output: folder that does not exist or is empty.
         num_threads: of pycolmap; -1 takes all. With 1, the same database gives the
             same map.
+        align: move the observations of each point to the same spot in all photos
+            (`kpextract.bulk.alignment`) and adjust cameras and points again.
         progress: called after each image that was added.
 
     Returns:
@@ -91,13 +95,16 @@ def reconstruct(
             found = pycolmap.incremental_mapping(
                 database, photos, work, options, next_image_callback=progress
             )
-            models = sorted(found.values(), key=lambda model: -model.num_reg_images())
+            models = [m for m in found.values() if m.num_reg_images() >= MIN_MODEL]
+            models.sort(key=lambda model: -model.num_reg_images())
             if not models:
                 raise MappingError(
                     f"{database}: no {MIN_MODEL} images could be mapped. Give photos "
                     "that overlap by half or more, taken from different places, and "
                     "more pairs (--pairs exhaustive)."
                 )
+            for model in models if align else ():
+                align_observations(pycolmap, model, Path(photos), num_threads)
             _write(models, Path(work) / "models", target)
     return models
 
