@@ -2,8 +2,8 @@
 
     python -m benchmarks.mapping scene/ building/ --out results/mapping.json
 
-All pairs of photos are matched, all photos of a folder share one camera, and the rest is
-`kpextract map` for both. Photos of another size than the first are left out.
+All pairs of photos are matched, all photos of a folder share one camera, and the rest
+is `kpextract map` for both. Photos of another size than the first are left out.
 """
 
 import itertools
@@ -47,10 +47,8 @@ def photos_of(folder: Path) -> list[Path]:
     """Return the photos of a folder that have the size of the first."""
     cv2 = import_cv2("benchmarks.mapping")
     paths = expand([str(folder)])
-    shapes = [cv2.imread(str(path)).shape for path in paths]
-    return [
-        path for path, shape in zip(paths, shapes, strict=True) if shape == shapes[0]
-    ]
+    sizes = {path: cv2.imread(str(path)).shape for path in paths}
+    return [path for path in paths if sizes[path] == sizes[paths[0]]]
 
 
 def fill_with_sift(
@@ -157,13 +155,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     info = Extractor().info
     ours = f"{info.model} {info.version}"
-    runs = [
-        (folder, "SIFT", fill_with_sift, s) for folder in options.folders for s in SIFT
-    ]
-    runs += [
-        (folder, ours, fill_with_ours, s) for folder in options.folders for s in OURS
-    ]
-    runs.sort(key=lambda run: options.folders.index(run[0]))
+    features = [("SIFT", fill_with_sift, s) for s in SIFT]
+    features += [(ours, fill_with_ours, s) for s in OURS]
+    runs = [(folder, *run) for folder in options.folders for run in features]
     rows: list[dict[str, Any]] = []
     for folder, name, fill, settings in tqdm(runs, unit="map"):
         figures = measure(fill, photos_of(folder), settings)
