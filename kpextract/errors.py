@@ -54,6 +54,10 @@ class MappingError(KpextractError):
     """A COLMAP database that gives no map."""
 
 
+class WorkerError(KpextractError, RuntimeError):
+    """Workers of a bulk run that cannot be started, or that failed."""
+
+
 class MissingPackageError(KpextractError, ImportError):
     """An optional package that a call needs and that is not installed."""
 
