@@ -34,12 +34,12 @@ class Settings(NamedTuple):
     max_ratio: float = 1.0
 
 
-SIFT = (Settings(1000), Settings(2000))
+SIFT = (Settings(2000), Settings(1000))
 OURS = (
-    *(Settings(2000, distance) for distance in (0, 2, 3, 4)),
+    *(Settings(2000, distance) for distance in (3, 0, 4, 2)),
     Settings(2000, 3, 0.9),
-    Settings(1000, 0),
     Settings(1000, 3),
+    Settings(1000, 0),
 )
 
 

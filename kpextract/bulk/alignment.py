@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpextract.errors import InvalidImageError
+from kpextract.image import to_uint8_bgr
 from kpextract.packages import import_cv2
+from kpextract.photos import read_photo
 
 if TYPE_CHECKING:
     import pycolmap
@@ -319,12 +321,13 @@ def _read(
 ) -> np.ndarray:
     """Return a photo in gray as COLMAP sees it, (H, W) float32, slightly blurred."""
     cv2 = import_cv2("kpextract map")
-    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
-    photo = cv2.imread(str(photos / image.name), flags)
+    path = photos / image.name
+    photo = to_uint8_bgr(read_photo(path, upright=False), "bgr")
     camera = model.camera(image.camera_id)
-    if photo is None or photo.shape != (camera.height, camera.width):
+    if photo.shape[:2] != (camera.height, camera.width):
         raise InvalidImageError(
-            f"{photos / image.name} is not the photo of {camera.width}x{camera.height} "
-            "pixels that was matched."
+            f"{path} has {photo.shape[1]}x{photo.shape[0]} pixels; "
+            f"{camera.width}x{camera.height} were matched."
         )
-    return np.asarray(cv2.GaussianBlur(photo.astype(np.float32), (0, 0), BLUR))
+    gray = cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(gray, (0, 0), BLUR))

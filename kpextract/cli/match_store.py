@@ -1,1 +1,77 @@
-"""`kpextract match` on the output of `kpextract extract`."""
+"""Match the images of an output of `kpextract extract`."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kpextract.bulk.matching import match_store
+from kpextract.bulk.pairs import Pair, choose_pairs
+from kpextract.cli.outputs import check_outputs, print_written, say
+from kpextract.cpus import check_threads
+from kpextract.formats.table import open_match_output, open_reader
+from kpextract.matching import check_bounds
+
+
+def add_store_options(command: Any) -> None:
+    """Add the options that only an output of `kpextract extract` takes."""
+    add = command.add_argument
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        help="matches of an output of kpextract extract: .h5 as hloc reads it, or a "
+        "COLMAP .db",
+    )
+    add(
+        "--pairs",
+        metavar="PAIRS",
+        help="exhaustive, sequential:N, retrieval:N (most similar images) or a file "
+        "with two names per line (default: exhaustive)",
+    )
+    add(
+        "--photos",
+        type=Path,
+        help="folder that was extracted; a .db needs it for its cameras",
+    )
+
+
+def match_features(
+    features: Path,
+    out: Path,
+    pairs: str,
+    photos: Path | None,
+    as_json: bool,
+    num_threads: int | None = None,
+    **bounds: float,
+) -> int:
+    """Match pairs of images of a store; a second run continues."""
+    from tqdm import tqdm
+
+    check_outputs([out], [features])
+    check_bounds(bounds.get("min_similarity", -1.0), bounds.get("max_ratio", 1.0))
+    if num_threads is not None:
+        check_threads("num_threads", num_threads)
+    reader = open_reader(str(features))
+    try:
+        chosen = choose_pairs(pairs, reader)
+
+        def watch(left: Iterable[Pair]) -> Iterable[Pair]:
+            return tqdm(left, unit="pair", disable=as_json)
+
+        output = open_match_output(str(out), reader, photos)
+        try:
+            done = match_store(
+                reader, chosen, output, num_threads=num_threads, watch=watch, **bounds
+            )
+        finally:
+            output.close()
+    finally:
+        reader.close()
+    if as_json:
+        print(json.dumps({"out": str(out)} | done._asdict(), indent=2))
+    else:
+        again = f", {done.skipped} were done" if done.skipped else ""
+        say(f"{done.pairs} pairs matched{again}: {done.matches} matches")
+        print_written(out)
+    return 0

@@ -115,5 +115,5 @@ def test_a_photo_of_another_size_is_refused(photos, tmp_path):
         cv2.imwrite(str(tmp_path / path.name), cv2.imread(str(path))[:-1])
     points = corners(photos)
     model = model_of(points, np.zeros_like(points))
-    with pytest.raises(InvalidImageError, match="is not the photo of 320x240"):
+    with pytest.raises(InvalidImageError, match=r"320x239 pixels; 320x240 were"):
         alignment.move(model, tmp_path, alignment.gather(model))
