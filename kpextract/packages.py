@@ -66,11 +66,6 @@ def import_openvino(caller: str) -> ModuleType:
         return _import(*names, error_type=BackendUnavailableError)
 
 
-def import_pycolmap(caller: str) -> ModuleType:
-    """Import pycolmap, or raise an error like `import_cv2`."""
-    return _import("pycolmap", "pycolmap", caller, "colmap", "pycolmap")
-
-
 def import_matplotlib(caller: str) -> ModuleType:
     """Import matplotlib, or raise an error like `import_cv2`."""
     return _import("matplotlib", "matplotlib", caller, "colmap", "matplotlib")

@@ -5,12 +5,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from kpextract.bulk.match_database import MatchDatabase
+from kpextract.bulk.match_files import MatchFile
 from kpextract.bulk.matching import match_store
 from kpextract.bulk.pairs import Pair, choose_pairs
 from kpextract.cli.outputs import check_outputs, print_written, say
 from kpextract.cpus import check_threads
-from kpextract.formats.table import open_match_output, open_reader
+from kpextract.errors import UsageError
+from kpextract.formats.store import StoreReader
+from kpextract.formats.table import open_reader
 from kpextract.matching import check_bounds
+
+HDF5 = (".h5", ".hdf5")
 
 
 def add_store_options(command: Any) -> None:
@@ -41,8 +47,8 @@ def match_features(
     out: Path,
     pairs: str,
     photos: Path | None,
+    num_threads: int | None,
     as_json: bool,
-    num_threads: int | None = None,
     **bounds: float,
 ) -> int:
     """Match pairs of images of a store; a second run continues."""
@@ -59,7 +65,7 @@ def match_features(
         def watch(left: Iterable[Pair]) -> Iterable[Pair]:
             return tqdm(left, unit="pair", disable=as_json)
 
-        output = open_match_output(str(out), reader, photos)
+        output = _open_output(out, reader, photos, bounds)
         try:
             done = match_store(
                 reader, chosen, output, num_threads=num_threads, watch=watch, **bounds
@@ -75,3 +81,16 @@ def match_features(
         say(f"{done.pairs} pairs matched{again}: {done.matches} matches")
         print_written(out)
     return 0
+
+
+def _open_output(
+    out: Path, reader: StoreReader, photos: Path | None, bounds: dict[str, float]
+) -> MatchFile | MatchDatabase:
+    """Open a new or continued output by its suffix."""
+    suffix = out.suffix.lower()
+    if suffix == ".db":
+        return MatchDatabase(out, reader, photos)
+    if suffix not in HDF5:
+        raise UsageError(f"--out {out} must end in .h5 or .db.")
+    settings = {name: f"{value:g}" for name, value in bounds.items()}
+    return MatchFile(out, {**reader.settings, **settings})

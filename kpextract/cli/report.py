@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kpextract.bulk.match_files import count_matches
 from kpextract.bulk.report import ImageFacts, StoreFacts, collect
 from kpextract.bulk.report_page import thumbnail, write_page
 from kpextract.cli.arguments import add_command
@@ -14,7 +15,7 @@ from kpextract.errors import InvalidImageError, UsageError
 from kpextract.features import Features
 from kpextract.files import replacing
 from kpextract.formats.store import StoreReader
-from kpextract.formats.table import open_matches, open_reader
+from kpextract.formats.table import open_reader
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 
@@ -73,15 +74,12 @@ def report(
         raise UsageError(f"--photos {photos} is not a directory.")
     reader = open_reader(str(features))
     try:
-        counted = None
-        if matches:
-            counted = open_matches(str(matches), reader.names()).counts()
-        facts = collect(reader, counted)
+        facts = collect(reader, count_matches(matches) if matches else None)
         pictures = Thumbnails(reader, photos)
         title = f"Features of {features.name}"
         page = write_page(facts, title, dict(reader.settings), max_images, pictures)
-        with replacing(out) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(page)
+        with replacing(out) as temporary:
+            temporary.write_text("".join(page), encoding="utf-8")
     finally:
         reader.close()
     _say(facts, min(max_images, len(facts.images)), out, as_json)
