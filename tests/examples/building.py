@@ -70,6 +70,14 @@ def cmake(source, build, *options, target="all"):
     return printed
 
 
+def opencv_version(build):
+    """Return the version of OpenCV that a build found."""
+    cache = (build / "CMakeCache.txt").read_text()
+    folder = Path(re.search(r"OpenCV_DIR:PATH=(.*)", cache)[1])
+    text = (folder / "OpenCVConfig-version.cmake").read_text()
+    return re.search(r"OpenCV_VERSION (\S+)\)", text)[1]
+
+
 def snippets():
     """Return the C++ snippets of the guide, by program name."""
     blocks = documents.snippets(GUIDE.read_text(), "cpp")
