@@ -18,7 +18,7 @@ INSTALL = "apt-get install g++ cmake libopencv-dev libonnxruntime-dev"
 
 
 def find_headers(name, *patterns):
-    """Return the folder that holds a header, or None.
+    """Return the folder that holds a header, or another file, or None.
 
     It is searched below KPEXTRACT_CPP, which .ci/run fills, and below the system root.
     """
