@@ -87,6 +87,7 @@ class Dispatcher:
     def __init__(self, crew: Crew, jobs: Iterable[Job]):
         self._crew, self._jobs = crew, iter(jobs)
         self._read = self._next = 0  # numbers of the next job to read, entry to yield
+        self._exhausted = False
         self._ready: dict[int, Entry] = {}
         self._suspects: deque[_Batch] = deque()
         self._deaths: dict[int, int] = {}  # by number of a suspect
@@ -105,13 +106,14 @@ class Dispatcher:
         for worker in range(self._crew.size):
             self._crew.start(worker)
         self._wait_for_the_first()
-        while self._give() or self._ready:
-            while self._next in self._ready:
+        self._give()
+        while not self._exhausted or self._next < self._read:
+            if self._next in self._ready:
                 yield self._ready.pop(self._next)
                 self._next += 1
-                self._give()
-            if self._next < self._read:
+            else:
                 self._take(self._crew.wait(1.0))
+            self._give()
 
     def _wait_for_the_first(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -123,20 +125,20 @@ class Dispatcher:
                 )
             self._take(self._crew.wait(1.0))
 
-    def _give(self) -> bool:
-        """Give jobs to workers with room; return whether any job is under way."""
+    def _give(self) -> None:
+        """Give jobs to workers with room."""
         for worker, held in self._held.items():
             if self._suspects and not held:
                 self._alone.add(worker)
                 self._send(worker, self._suspects.popleft())
             while len(held) < self._crew.depth and worker not in self._alone:
-                room = self._next + self._window - self._read
-                jobs = list(islice(self._jobs, min(room, self._crew.batch)))
+                room = min(self._next + self._window - self._read, self._crew.batch)
+                jobs = list(islice(self._jobs, room))
+                self._exhausted |= len(jobs) < room
                 if not jobs:
                     break
                 self._send(worker, _Batch(self._read, jobs))
                 self._read += len(jobs)
-        return self._next < self._read
 
     def _send(self, worker: int, batch: _Batch) -> None:
         self._held[worker].append(batch)

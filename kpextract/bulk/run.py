@@ -22,7 +22,7 @@ class Summary:
     Attributes:
         images: that have features from this run.
         keypoints: of those images.
-        skipped: images that an earlier run has done.
+        skipped: names of images that an earlier run has done.
         failed: name and error of each input that has no features.
         seconds: that the run took.
         interrupted: whether a signal ended it.
@@ -30,7 +30,7 @@ class Summary:
 
     images: int = 0
     keypoints: int = 0
-    skipped: int = 0
+    skipped: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
@@ -93,7 +93,7 @@ def _pending(
     for each in inputs:
         for job in each.jobs(done):
             if done.get(job.name) == job.stamp:
-                summary.skipped += 1
+                summary.skipped.append(job.name)
             else:
                 yield job
 
