@@ -11,6 +11,7 @@ from kpextract.cli.arguments import (
     add_extractor_options,
     add_match_options,
 )
+from kpextract.cli.match_store import add_store_options, match_features
 from kpextract.cli.outputs import check_outputs, print_written
 from kpextract.draw import draw_matches
 from kpextract.errors import UsageError
@@ -33,13 +34,26 @@ def add_parser(commands: Any) -> None:
     command = add_command(
         commands,
         "match",
-        match_photos,
-        "Match two photos and count the matches that agree on one geometry.",
-        "kpextract match a.jpg b.jpg --draw m.png --out m.npz",
+        match_inputs,
+        "Match two photos and count the matches that agree on one geometry, or match "
+        "many pairs of an output of kpextract extract.",
+        "kpextract match a.jpg b.jpg --draw m.png --out m.npz, or "
+        "kpextract match features.h5 --pairs sequential:10 -o matches.h5",
     )
     add = command.add_argument
-    add("photo0", type=Path, metavar="A", help="first photo")
-    add("photo1", type=Path, metavar="B", help="second photo")
+    add(
+        "photo0",
+        type=Path,
+        metavar="A",
+        help="first photo, or an output of kpextract extract",
+    )
+    add(
+        "photo1",
+        type=Path,
+        metavar="B",
+        nargs="?",
+        help="second photo; none after an output",
+    )
     add(
         "--geometry",
         choices=GEOMETRIES,
@@ -60,14 +74,34 @@ def add_parser(commands: Any) -> None:
         help="the other matches in the picture, too, in red (default: inliers only)",
     )
     add(
+        "-o",
         "--out",
         type=Path,
         metavar="FILE",
-        help=".npz or .json file with pairs, points, inliers and matrix "
-        "(default: none)",
+        help="two photos: .npz or .json file with pairs, points, inliers and matrix "
+        "(default: none); an output: .h5 file as hloc reads it, or COLMAP .db",
     )
+    add_store_options(command)
     add_match_options(command)
     add_extractor_options(command)
+
+
+def match_inputs(
+    photo0: Path,
+    photo1: Path | None,
+    pairs: str | None,
+    photos: Path | None,
+    **options: Any,
+) -> int:
+    """Match two photos, or the images of a store."""
+    if photo1 is None:
+        return match_features(photo0, pairs=pairs, photos=photos, **options)
+    if pairs or photos:
+        raise UsageError(
+            "--pairs and --photos belong to an output of kpextract extract, not to two "
+            "photos."
+        )
+    return match_photos(photo0, photo1, **options)
 
 
 def match_photos(

@@ -14,53 +14,56 @@ from kpextract.cpus import check_threads
 from kpextract.errors import UsageError
 from kpextract.formats.store import StoreReader
 from kpextract.formats.table import open_reader
+from kpextract.geometry import DEFAULT_GEOMETRY
 from kpextract.matching import check_bounds
 
 HDF5 = (".h5", ".hdf5")
+BOUNDS = {"min_similarity": -1.0, "max_ratio": 1.0}  # options of `match`
 
 
 def add_store_options(command: Any) -> None:
     """Add the options that only an output of `kpextract extract` takes."""
     add = command.add_argument
     add(
-        "-o",
-        "--out",
-        type=Path,
-        help="matches of an output of kpextract extract: .h5 as hloc reads it, or a "
-        "COLMAP .db",
-    )
-    add(
         "--pairs",
         metavar="PAIRS",
-        help="exhaustive, sequential:N, retrieval:N (most similar images) or a file "
-        "with two names per line (default: exhaustive)",
+        help="pairs of an output: exhaustive, sequential:N, retrieval:N (most similar "
+        "images) or a file with two names per line (default: exhaustive)",
     )
     add(
         "--photos",
         type=Path,
+        metavar="FOLDER",
         help="folder that was extracted; a .db needs it for its cameras",
     )
 
 
 def match_features(
     features: Path,
-    out: Path,
-    pairs: str,
+    out: Path | None,
+    pairs: str | None,
     photos: Path | None,
-    num_threads: int | None,
     as_json: bool,
-    **bounds: float,
+    **options: Any,
 ) -> int:
     """Match pairs of images of a store; a second run continues."""
     from tqdm import tqdm
 
+    if out is None:
+        raise UsageError(
+            f"{features}: one input is an output of kpextract extract, whose matches "
+            "need -o FILE. Give two photos to match these."
+        )
     check_outputs([out], [features])
-    check_bounds(bounds.get("min_similarity", -1.0), bounds.get("max_ratio", 1.0))
+    bounds = {name: options.pop(name) for name in BOUNDS if name in options}
+    check_bounds(**BOUNDS | bounds)
+    num_threads = options.pop("num_threads", None)
     if num_threads is not None:
         check_threads("num_threads", num_threads)
+    _refuse(options)
     reader = open_reader(str(features))
     try:
-        chosen = choose_pairs(pairs, reader)
+        chosen = choose_pairs(pairs or "exhaustive", reader)
 
         def watch(left: Iterable[Pair]) -> Iterable[Pair]:
             return tqdm(left, unit="pair", disable=as_json)
@@ -94,3 +97,15 @@ def _open_output(
         raise UsageError(f"--out {out} must end in .h5 or .db.")
     settings = {name: f"{value:g}" for name, value in bounds.items()}
     return MatchFile(out, {**reader.settings, **settings})
+
+
+def _refuse(options: dict[str, Any]) -> None:
+    """Raise UsageError if an option for two photos was given."""
+    if options.pop("geometry") != DEFAULT_GEOMETRY:
+        options["geometry"] = True
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: only for two photos. An output of kpextract extract "
+            "has its features already."
+        )
