@@ -22,6 +22,7 @@ from benchmarks import markdown, script
 from benchmarks.machine import write_result
 from kpextract import Extractor, match
 from kpextract.bulk import mapping
+from kpextract.bulk.alignment import align
 from kpextract.packages import import_cv2, import_pycolmap
 from kpextract.photos import expand
 
@@ -110,13 +111,13 @@ def measure(fill: Fill, photos: list[Path], settings: Settings) -> dict[str, Any
     with tempfile.TemporaryDirectory() as work:
         database = Path(work) / "map.db"
         fill(pycolmap, database, photos, settings)
-        figures = {}
-        for name, aligned in (("detected", False), ("aligned", True)):
-            models = mapping.reconstruct(
-                database, folder, Path(work) / name, align=aligned
-            )
-            figures[name] = asdict(mapping.summarize(models, len(photos)))
-    return figures
+        models = mapping.reconstruct(
+            database, folder, Path(work) / "sparse", align=False
+        )
+        detected = asdict(mapping.summarize(models, len(photos)))
+        align(pycolmap, models[0], folder)
+        aligned = asdict(mapping.summarize(models, len(photos)))
+    return {"detected": detected, "aligned": aligned}
 
 
 def table(result: dict[str, Any]) -> str:
