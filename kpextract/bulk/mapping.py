@@ -150,7 +150,7 @@ def check_database(pycolmap: ModuleType, database: Path, photos: Path) -> None:
     if not database.is_file():
         raise UsageError(
             f"{database} is not there. Make it with `kpextract extract PHOTOS -o "
-            "map.db --match exhaustive`."
+            "features.h5` and `kpextract match features.h5 --photos PHOTOS -o map.db`."
         )
     with pycolmap.Database.open(database) as opened:
         names = [image.name for image in opened.read_all_images()]
@@ -164,7 +164,7 @@ def check_database(pycolmap: ModuleType, database: Path, photos: Path) -> None:
     if not pairs:
         raise MappingError(
             f"{database} has {len(names)} images and no matches. Match them with "
-            "`kpextract match`, or extract with --match exhaustive."
+            "`kpextract match features.h5 --photos PHOTOS -o map.db`."
         )
 
 

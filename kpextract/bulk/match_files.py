@@ -2,10 +2,9 @@
 
 The group `NAME0/NAME1`, with - for / in names, holds `matches0` (N0,), for each
 keypoint of the first image the index of its match or -1, and `matching_scores0` (N0,)
-float16, (cosine + 1) / 2, 0 without a match. An attribute holds the names as they are.
+float16, (cosine + 1) / 2, 0 without a match. Attributes hold the names as they are.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from kpextract.formats.settings import check_settings, from_text, to_text
 from kpextract.packages import import_h5py
 
 SETTINGS = "kpextract"  # attribute of the file
-NAMES = "names"  # attribute of a pair's group: JSON of both
+NAMES = ("name0", "name1")  # attributes of a pair's group
 # What HDF5 1.8 reads as well.
 VERSION = ("v108", "v108")
 INT16 = np.iinfo(np.int16).max  # hloc's own type, for at most so many keypoints
@@ -79,7 +78,7 @@ class MatchFile:
             "matches0", data=found.astype(np.int16 if small else np.int32)
         )
         group.create_dataset("matching_scores0", data=scores)
-        group.attrs[NAMES] = json.dumps(matches.pair)
+        group.attrs.update(zip(NAMES, matches.pair, strict=True))
         self._file.flush()
         self._pages.commit()
         self._done.add(matches.pair)
@@ -150,7 +149,7 @@ def _groups(path: Path, file: Any) -> Iterator[tuple[Pair, Any]]:
     """Yield the names and the group of each pair."""
     try:
         for group in (second for first in file.values() for second in first.values()):
-            first, second = map(str, json.loads(group.attrs[NAMES]))
+            first, second = (str(group.attrs[name]) for name in NAMES)
             yield (first, second), group
     except Exception as error:  # whatever a damaged file makes h5py raise
         raise StoreError(

@@ -72,9 +72,13 @@ def map_photos(
 def describe(summary: mapping.MapSummary) -> str:
     """Return the figures of a map in one line."""
     others = summary.models - 1
+    where = ""
+    if others == 1:
+        where = "; photos of another part are in 1/"
+    elif others:
+        where = f"; photos of {others} other parts are in 1/ to {others}/"
     return (
         f"registered {summary.registered} of {summary.images} photos, "
         f"{summary.points} points, mean track length {summary.mean_track_length:.1f}, "
-        f"reprojection error {summary.reprojection_error:.2f} px"
-        + (f", {others} more of {summary.models} models" if others else "")
+        f"reprojection error {summary.reprojection_error:.2f} px{where}"
     )
