@@ -208,9 +208,11 @@ class Hdf5Reader:
 def _create(path: Path, settings: Mapping[str, str]) -> None:
     """Write a file without images, whole or not at all."""
     h5py = import_h5py("writing HDF5")
-    with replacing(path) as temporary:
-        with h5py.File(temporary, "w", libver=VERSION) as file:
-            file.attrs[SETTINGS] = to_text(settings)
+    with (
+        replacing(path) as temporary,
+        h5py.File(temporary, "w", libver=VERSION) as file,
+    ):
+        file.attrs[SETTINGS] = to_text(settings)
 
 
 def _open(path: Path, source: Path | AtomicFile, mode: str) -> Any:
