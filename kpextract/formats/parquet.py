@@ -129,7 +129,7 @@ class ParquetReader:
     def __init__(self, path: str) -> None:
         import_pyarrow("reading Parquet")
         self._folder = Path(path)
-        self.settings = _settings(self._folder / SETTINGS)
+        self.settings: Mapping[str, str] = _settings(self._folder / SETTINGS)
         rows = _index(_files(self._folder))
         self._rows = {name: rows[name] for name in in_natural_order(rows)}
         self._table = functools.lru_cache(OPEN_FILES)(_read)
