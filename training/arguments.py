@@ -18,6 +18,7 @@ NUMBERS = {
     "batch": "number of pairs per step and process",
     "learning_rate": "peak learning rate",
     "ramp": "fraction of the run over which rotation grows to its full range",
+    "average": "share of the weights' running average that a step keeps, 0 for none",
     "finish": "final fraction of the run, with views of twice the side",
     "validations": "number of validations, evenly spaced over the run",
     "seed": "seed of weights, pairs and noise",

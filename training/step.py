@@ -78,6 +78,7 @@ def train_step(
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config, share)
     run.optimizer.step()
+    run.average.update_parameters(run.network)
     lap("optimizer")
     progress.step += 1
     progress.pairs += len(batch.images0) * parallel.world_size()
