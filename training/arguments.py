@@ -84,6 +84,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         add(option, type=type(value), default=value, help=text)
     text = "torch.compile: about 10%% faster on a CPU; needs a C++ compiler"
     add("--compile", action="store_true", help=text)
+    text = "training of the refinement alone, the rest of --start being kept"
+    add("--refinement-only", action="store_true", help=text)
     text = "continuation from the checkpoint in --out"
     add("--resume", action="store_true", help=text)
 

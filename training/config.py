@@ -34,6 +34,7 @@ class TrainConfig:
     ramp: float = 0.3  # fraction of the run over which rotation grows to full
     finish: float = 0.0  # final fraction of the run, with views of twice the side
     clip: float = 2.0  # norm of the gradient
+    refinement_only: bool = False  # leave the rest of the network as it starts
     # Share of the running average of the weights that a step keeps; 0 has no average.
     average: float = 0.999
     validations: int = 10  # evenly spaced over the run

@@ -154,14 +154,32 @@ def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
     if not weights.get("refinement"):  # it would not be trained
         network_config = replace(network_config, refine_width=0)
     network = UnsuperPoint(network_config).to(device, memory_format=torch.channels_last)
+    if config.refinement_only:
+        keep_all_but_refinement(network)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        [weights for weights in network.parameters() if weights.requires_grad],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
     )
-    siamese = parallel.share_gradients(Siamese(network))
+    siamese = parallel.share_gradients(Siamese(network, config.refinement_only))
     if config.compile:
         siamese = torch.compile(siamese)
     average = average_weights(network, config.average)
     return Run(config, network, siamese, average, optimizer, Progress(), names)
+
+
+def keep_all_but_refinement(network: UnsuperPoint) -> None:
+    """Let a network train its refinement only.
+
+    Raises:
+        TrainingError: it has none.
+    """
+    if network.refiner is None:
+        raise TrainingError(
+            "the refinement alone cannot be trained: the recipe or the model has none."
+        )
+    network.requires_grad_(False)
+    network.refiner.requires_grad_(True)
 
 
 def average_weights(network: UnsuperPoint, keep: float) -> AveragedModel:
@@ -206,7 +224,8 @@ def _loop(run: Run, sources: Sources, held_out: Sources, out: Path) -> None:
     """Run steps, log, validate and checkpoint until the run is complete."""
     progress, config, writes = run.progress, run.config, parallel.rank() == 0
     device = sources.photos.device
-    run.network.train()
+    # Without training, batch norm keeps its statistics.
+    run.siamese.train(not config.refinement_only)
     last = last_checkpoint = time.monotonic()
     form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
     bar = tqdm(total=100, unit="%", bar_format=form, disable=not writes)
