@@ -18,6 +18,7 @@ NUMBERS = {
     "batch": "number of pairs per step and process",
     "learning_rate": "peak learning rate",
     "ramp": "fraction of the run over which rotation grows to its full range",
+    "average": "share of the weights' running average that a step keeps, 0 for none",
     "finish": "final fraction of the run, with views of twice the side",
     "validations": "number of validations, evenly spaced over the run",
     "seed": "seed of weights, pairs and noise",
@@ -83,6 +84,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         add(option, type=type(value), default=value, help=text)
     text = "torch.compile: about 10%% faster on a CPU; needs a C++ compiler"
     add("--compile", action="store_true", help=text)
+    text = "training of the refinement alone, the rest of --start being kept"
+    add("--refinement-only", action="store_true", help=text)
     text = "continuation from the checkpoint in --out"
     add("--resume", action="store_true", help=text)
 

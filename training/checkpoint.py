@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel
 
 from kpextract.errors import ModelError
 from kpextract.files import replacing
@@ -25,6 +26,7 @@ class Run:
     config: TrainConfig
     network: UnsuperPoint
     siamese: torch.nn.Module  # wraps the network for both views
+    average: AveragedModel  # of the network over the last steps; what is saved
     optimizer: torch.optim.Optimizer
     progress: Progress
     photos: str  # fingerprint of the training photos
@@ -37,6 +39,7 @@ def save_checkpoint(path: Path, run: Run) -> None:
         "progress": asdict(run.progress),
         "photos": run.photos,
         "network": run.network.state_dict(),
+        "average": run.average.state_dict(),
         "optimizer": run.optimizer.state_dict(),
     }
     with replacing(path) as temporary:
@@ -59,9 +62,9 @@ def load_checkpoint(path: Path, run: Run) -> None:
     given = asdict(run.config) | {"photos": run.photos}
     stored = state["config"] | {"photos": state["photos"]}
     different = {
-        name: (stored[name], given[name])
+        name: (stored.get(name), given[name])
         for name in given
-        if given[name] != stored[name] and name not in MAY_CHANGE
+        if given[name] != stored.get(name) and name not in MAY_CHANGE
     }
     if different:
         raise TrainingError(
@@ -69,6 +72,7 @@ def load_checkpoint(path: Path, run: Run) -> None:
             f"{different}. Give the same options or another --out."
         )
     run.network.load_state_dict(state["network"])
+    run.average.load_state_dict(state["average"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.progress = Progress(**state["progress"])
 

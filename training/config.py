@@ -34,6 +34,9 @@ class TrainConfig:
     ramp: float = 0.3  # fraction of the run over which rotation grows to full
     finish: float = 0.0  # final fraction of the run, with views of twice the side
     clip: float = 2.0  # norm of the gradient
+    refinement_only: bool = False  # leave the rest of the network as it starts
+    # Share of the running average of the weights that a step keeps; 0 has no average.
+    average: float = 0.999
     validations: int = 10  # evenly spaced over the run
     seed: int = 0
     compile: bool = False  # torch.compile the network; needs a C++ compiler
@@ -44,6 +47,8 @@ class TrainConfig:
             raise TrainingError("give either steps or minutes, not both.")
         if not (self.steps or self.minutes or 0) > 0 or self.batch < 1:
             raise TrainingError("steps or minutes, and batch, must be positive.")
+        if not 0 <= self.average < 1:
+            raise TrainingError(f"average must be in [0, 1), got {self.average}.")
         if self.height % STRIDE or self.width % STRIDE or min(self.view_size) < 1:
             raise TrainingError(
                 f"height and width must be multiples of {STRIDE}, "

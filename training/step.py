@@ -19,9 +19,9 @@ STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
 class Siamese(nn.Module):
     """One network applied to both views, in the precision the device is fast in."""
 
-    def __init__(self, network: UnsuperPoint):
+    def __init__(self, network: UnsuperPoint, refinement_only: bool = False):
         super().__init__()
-        self.network = network
+        self.network, self.refinement_only = network, refinement_only
 
     def forward(self, images0: Tensor, images1: Tensor) -> Views:
         """Run the network on two batches of (B, 3, H, W) images.
@@ -29,7 +29,8 @@ class Siamese(nn.Module):
         Each view gets its own pass: batch norm sees the statistics of one view, as it
         does at inference.
         """
-        with autocast(images0.device):
+        frozen = torch.set_grad_enabled(not self.refinement_only)
+        with frozen, autocast(images0.device):
             output0, output1 = self.network(images0), self.network(images1)
         refiner = self.network.refiner
         if refiner is None:
@@ -78,6 +79,7 @@ def train_step(
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(config, share)
     run.optimizer.step()
+    run.average.update_parameters(run.network)
     lap("optimizer")
     progress.step += 1
     progress.pairs += len(batch.images0) * parallel.world_size()

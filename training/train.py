@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from kpextract.errors import KpextractError
@@ -128,7 +130,7 @@ def fit(
         "processes": parallel.world_size(),
         "validation": run.progress.validation,
     }
-    save_weights(weights, run.network, facts)
+    save_weights(weights, run.average.module, facts)
     return weights
 
 
@@ -152,13 +154,50 @@ def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
     if not weights.get("refinement"):  # it would not be trained
         network_config = replace(network_config, refine_width=0)
     network = UnsuperPoint(network_config).to(device, memory_format=torch.channels_last)
+    if config.refinement_only:
+        keep_all_but_refinement(network)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        [weights for weights in network.parameters() if weights.requires_grad],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
     )
-    siamese = parallel.share_gradients(Siamese(network))
+    siamese = parallel.share_gradients(Siamese(network, config.refinement_only))
     if config.compile:
         siamese = torch.compile(siamese)
-    return Run(config, network, siamese, optimizer, Progress(), names)
+    average = average_weights(network, config.average)
+    return Run(config, network, siamese, average, optimizer, Progress(), names)
+
+
+def keep_all_but_refinement(network: UnsuperPoint) -> None:
+    """Let a network train its refinement only.
+
+    Raises:
+        TrainingError: it has none.
+    """
+    if network.refiner is None:
+        raise TrainingError(
+            "the refinement alone cannot be trained: the recipe or the model has none."
+        )
+    network.requires_grad_(False)
+    network.refiner.requires_grad_(True)
+
+
+def average_weights(network: UnsuperPoint, keep: float) -> AveragedModel:
+    """Return the exponential moving average of a network's weights over the steps.
+
+    A batch of a few pairs moves the weights by mostly noise, which the average lacks.
+    In the first steps it forgets faster, so that a random start is soon left behind.
+
+    Args:
+        network: at step 0.
+        keep: share of the average that one step keeps.
+    """
+
+    def blend(averages: Any, currents: Any, steps: Tensor) -> None:
+        share = min(keep, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(share)(averages, currents, steps)
+
+    return AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
 
 
 def _open_run(
@@ -185,7 +224,8 @@ def _loop(run: Run, sources: Sources, held_out: Sources, out: Path) -> None:
     """Run steps, log, validate and checkpoint until the run is complete."""
     progress, config, writes = run.progress, run.config, parallel.rank() == 0
     device = sources.photos.device
-    run.network.train()
+    # Without training, batch norm keeps its statistics.
+    run.siamese.train(not config.refinement_only)
     last = last_checkpoint = time.monotonic()
     form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
     bar = tqdm(total=100, unit="%", bar_format=form, disable=not writes)
@@ -204,7 +244,7 @@ def _loop(run: Run, sources: Sources, held_out: Sources, out: Path) -> None:
             bar.n = round(100 * share, 1)
             bar.set_postfix(step=progress.step, **losses)
         if int(share * config.validations) > int(before * config.validations):
-            progress.validation = validate(run.network, *held_out)
+            progress.validation = validate(run.average.module, *held_out)
             _record(out, run, validation=progress.validation)
             log.plot(out / "log.jsonl", out / "curves.png")
             _keep_the_best(out, run)
@@ -223,7 +263,9 @@ def _keep_the_best(out: Path, run: Run) -> None:
     if merit > progress.best:
         progress.best = merit
         facts = {"pairs": progress.pairs, "validation": progress.validation}
-        save_weights(out / f"{run.config.model}-best.safetensors", run.network, facts)
+        save_weights(
+            out / f"{run.config.model}-best.safetensors", run.average.module, facts
+        )
 
 
 def _record(out: Path, run: Run, **values: Any) -> None:

@@ -103,6 +103,7 @@ def validate(
         scenes: held-out scenes, on the CPU; they add `track_matches` and
             `track_accuracy`.
     """
+    was_training = network.training
     network.eval()
     best, distances = [], []
     for pairs in held_out_pairs(photos):
@@ -119,7 +120,7 @@ def validate(
     figures = average(best) | average(distances)
     if scenes is not None:
         figures |= average(_measure_scenes(network, scenes))
-    network.train()
+    network.train(was_training)
     return figures
 
 

@@ -305,3 +305,47 @@ def test_an_unreadable_photo_gives_a_warning(photos, tmp_path, caplog):
     train([*photos, broken], photos, tmp_path / "run", replace(CONFIG, steps=1))
     assert "skipped" in caplog.text
     assert "broken.jpg" in caplog.text
+
+
+def test_the_refinement_trains_alone(finished, photos, tmp_path):
+    """Neither a weight nor a statistic of batch norm may move, only the refinement."""
+    start = finished / "small.safetensors"
+    config = replace(CONFIG, start=str(start), refinement_only=True, average=0.0)
+    weights = train(photos, photos, tmp_path, config)
+    before, after = (load_weights(path)[0].state_dict() for path in (start, weights))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.startswith("refiner.")}
+
+
+def test_a_network_without_refinement_cannot_train_it_alone():
+    config = replace(CONFIG, recipe="paper", refinement_only=True)
+    with pytest.raises(TrainingError, match="refinement alone"):
+        new_run(config, CPU)
+
+
+def test_the_average_follows_the_weights():
+    """The first step is copied; of the second 1 - 2/11 counts, since 2/11 < 0.999."""
+    run = new_run(CONFIG, CPU)
+    bias, average = run.network.heads.score.bias, run.average.module.heads.score.bias
+    for value in (0.0, 1.0):
+        with torch.no_grad():
+            bias.fill_(value)
+        run.average.update_parameters(run.network)
+    assert average.item() == pytest.approx(1 - 2 / 11)
+
+
+def test_a_late_average_keeps_its_share():
+    run = new_run(replace(CONFIG, average=0.5), CPU)
+    run.average.n_averaged.fill_(1000)
+    bias, average = run.network.heads.score.bias, run.average.module.heads.score.bias
+    with torch.no_grad():
+        bias.fill_(3.0)
+        average.fill_(1.0)
+    run.average.update_parameters(run.network)
+    assert average.item() == 2.0
+
+
+@pytest.mark.parametrize("average", [-0.1, 1.0])
+def test_an_average_that_never_moves_is_rejected(average):
+    with pytest.raises(TrainingError, match="average"):
+        replace(CONFIG, average=average)
