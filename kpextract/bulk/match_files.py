@@ -1,30 +1,25 @@
-"""Write and read matches of many pairs in one HDF5 file, as hloc lays it out.
+"""Add matches of many pairs to one HDF5 file, which a later run continues.
 
-The group `NAME0/NAME1`, with - for / in names, holds `matches0` (N0,), for each
-keypoint of the first image the index of its match or -1, and `matching_scores0` (N0,)
-float16, (cosine + 1) / 2, 0 without a match. Attributes hold the names as they are.
+`kpextract.formats.hdf5_matches` says what is in it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kpextract.bulk.matching import PairMatches
 from kpextract.bulk.pairs import Pair
 from kpextract.errors import StoreError
 from kpextract.files import replacing
 from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
+from kpextract.formats.hdf5_matches import add_pair, read_matches
 from kpextract.formats.lock import Lock, writer_of
+from kpextract.formats.pairs import PairMatches
 from kpextract.formats.settings import check_settings, from_text, to_text
 from kpextract.packages import import_h5py
 
 SETTINGS = "kpextract"  # attribute of the file
-NAMES = ("name0", "name1")  # attributes of a pair's group
 # What HDF5 1.8 reads as well.
 VERSION = ("v108", "v108")
-INT16 = np.iinfo(np.int16).max  # hloc's own type, for at most so many keypoints
 
 
 class MatchFile:
@@ -50,7 +45,7 @@ class MatchFile:
             self._pages = AtomicFile(path)
             self._file = _open(path, self._pages, "r+")
             check_settings(path, _settings(path, self._file), settings)
-            self._done = {pair for pair, _ in _groups(path, self._file)}
+            self._done = _pairs(path, self._file)
         except BaseException:
             self._lock.release()
             raise
@@ -61,27 +56,11 @@ class MatchFile:
 
     def add(self, matches: PairMatches) -> None:
         """Write the matches of a pair."""
-        place = "/".join(name.replace("/", "-") for name in matches.pair)
-        if place in self._file:
-            raise StoreError(
-                f"{self._path}: {' '.join(matches.pair)} and another pair have one "
-                "name there, since hloc writes - for /. Rename an image."
-            )
-        found = np.full(matches.count0, -1, np.int64)
-        scores = np.zeros(matches.count0, np.float16)
-        first, second = matches.indices.T
-        found[first] = second
-        scores[first] = (matches.similarities + 1) / 2
-        small = found.max(initial=-1) <= INT16
-        group = self._file.create_group(place)
-        group.create_dataset(
-            "matches0", data=found.astype(np.int16 if small else np.int32)
-        )
-        group.create_dataset("matching_scores0", data=scores)
-        group.attrs.update(zip(NAMES, matches.pair, strict=True))
+        pair = matches.name0, matches.name1
+        add_pair(self._path, self._file, matches)
         self._file.flush()
         self._pages.commit()
-        self._done.add(matches.pair)
+        self._done.add(pair)
 
     def close(self) -> None:
         """Finish the file and let other processes open it."""
@@ -99,7 +78,6 @@ def count_matches(path: Path) -> list[tuple[Pair, int]]:
         StoreError: it is missing, being written, corrupt or something else.
         MissingPackageError: h5py is not installed.
     """
-    import_h5py("reading matches")
     writer = writer_of(path)
     if writer:
         raise StoreError(f"{path} is being written by {writer}. Wait until it ends.")
@@ -109,12 +87,9 @@ def count_matches(path: Path) -> list[tuple[Pair, int]]:
             recover(path)
         finally:
             lock.release()
-    with _open(path, path, "r") as file:
-        _settings(path, file)
-        return [
-            (pair, int((group["matches0"][()] >= 0).sum()))
-            for pair, group in _groups(path, file)
-        ]
+    return [
+        ((found.name0, found.name1), len(found.indices)) for found in read_matches(path)
+    ]
 
 
 def _create(path: Path, settings: Mapping[str, str]) -> None:
@@ -145,12 +120,11 @@ def _settings(path: Path, file: Any) -> dict[str, str]:
     return from_text(file.attrs.get(SETTINGS), path)
 
 
-def _groups(path: Path, file: Any) -> Iterator[tuple[Pair, Any]]:
-    """Yield the names and the group of each pair."""
+def _pairs(path: Path, file: Any) -> set[Pair]:
+    """Return the names of all pairs."""
     try:
-        for group in (second for first in file.values() for second in first.values()):
-            first, second = (str(group.attrs[name]) for name in NAMES)
-            yield (first, second), group
+        groups = [second for first in file.values() for second in first.values()]
+        return {(str(g.attrs["name0"]), str(g.attrs["name1"])) for g in groups}
     except Exception as error:  # whatever a damaged file makes h5py raise
         raise StoreError(
             f"{path} is corrupt, or not written by kpextract match ({error!r}). Remove "

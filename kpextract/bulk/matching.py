@@ -10,26 +10,12 @@ import numpy as np
 from kpextract.bulk.pairs import Pair
 from kpextract.cpus import usable_cpus
 from kpextract.features import Features
+from kpextract.formats.pairs import PairMatches
 from kpextract.formats.store import StoreReader
 from kpextract.matching import match
 
 CACHE_BYTES = 1 << 30  # of features in memory at once
 AHEAD = 4  # pairs per thread that are waiting or done and not yet written
-
-
-class PairMatches(NamedTuple):
-    """The matches of two images.
-
-    pair: names of the images.
-    indices: (M, 2) int, keypoints of the first and of the second image.
-    similarities: (M,) float32, cosines of the descriptors.
-    count0: keypoints of the first image.
-    """
-
-    pair: Pair
-    indices: np.ndarray
-    similarities: np.ndarray
-    count0: int
 
 
 class MatchOutput(Protocol):
@@ -41,6 +27,10 @@ class MatchOutput(Protocol):
 
     def add(self, matches: PairMatches) -> None:
         """Write the matches of a pair, whole or not at all."""
+        ...
+
+    def close(self) -> None:
+        """Finish the output."""
         ...
 
 
@@ -118,8 +108,9 @@ def match_store(
             features.descriptors[column]
             for features, column in zip((features0, features1), indices.T, strict=True)
         )
-        similarities = np.einsum("md,md->m", rows0, rows1)
-        return PairMatches(pair, indices, similarities, len(features0))
+        cosines = np.einsum("md,md->m", rows0, rows1)
+        scores = np.clip((cosines + 1) / 2, 0, 1)  # as hloc's matcher gives them
+        return PairMatches(*pair, indices, len(features0), scores)
 
     threads = num_threads or usable_cpus()
     with ThreadPoolExecutor(threads) as pool:

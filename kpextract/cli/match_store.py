@@ -7,17 +7,18 @@ from typing import Any
 
 from kpextract.bulk.match_database import MatchDatabase
 from kpextract.bulk.match_files import MatchFile
-from kpextract.bulk.matching import match_store
+from kpextract.bulk.matching import MatchOutput, match_store
 from kpextract.bulk.pairs import Pair, choose_pairs
 from kpextract.cli.outputs import check_outputs, print_written, say
 from kpextract.cpus import check_threads
 from kpextract.errors import UsageError
+from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.store import StoreReader
 from kpextract.formats.table import open_reader
 from kpextract.geometry import DEFAULT_GEOMETRY
 from kpextract.matching import check_bounds
 
-HDF5 = (".h5", ".hdf5")
+OUTPUTS = (".h5", ".hdf5", ".db")
 BOUNDS = {"min_similarity": -1.0, "max_ratio": 1.0}  # options of `match`
 
 
@@ -36,6 +37,12 @@ def add_store_options(command: Any) -> None:
         metavar="FOLDER",
         help="folder that was extracted; a .db needs it for its cameras",
     )
+    add(
+        "--camera-mode",
+        choices=CAMERA_MODES,
+        help="photos that share a camera in a .db (default: single if all have one "
+        "size, else auto)",
+    )
 
 
 def match_features(
@@ -43,6 +50,7 @@ def match_features(
     out: Path | None,
     pairs: str | None,
     photos: Path | None,
+    camera_mode: str | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -54,6 +62,8 @@ def match_features(
             f"{features}: one input is an output of kpextract extract, whose matches "
             "need -o FILE. Give two photos to match these."
         )
+    if out.suffix.lower() not in OUTPUTS:
+        raise UsageError(f"--out {out} must end in .h5 or .db.")
     check_outputs([out], [features])
     bounds = {name: options.pop(name) for name in BOUNDS if name in options}
     check_bounds(**BOUNDS | bounds)
@@ -68,7 +78,10 @@ def match_features(
         def watch(left: Iterable[Pair]) -> Iterable[Pair]:
             return tqdm(left, unit="pair", disable=as_json)
 
-        output = _open_output(out, reader, photos, bounds)
+        if out.suffix.lower() == ".db":
+            output: MatchOutput = MatchDatabase(out, reader, photos, camera_mode)
+        else:
+            output = MatchFile(out, _settings(reader, bounds))
         try:
             done = match_store(
                 reader, chosen, output, num_threads=num_threads, watch=watch, **bounds
@@ -86,17 +99,9 @@ def match_features(
     return 0
 
 
-def _open_output(
-    out: Path, reader: StoreReader, photos: Path | None, bounds: dict[str, float]
-) -> MatchFile | MatchDatabase:
-    """Open a new or continued output by its suffix."""
-    suffix = out.suffix.lower()
-    if suffix == ".db":
-        return MatchDatabase(out, reader, photos)
-    if suffix not in HDF5:
-        raise UsageError(f"--out {out} must end in .h5 or .db.")
-    settings = {name: f"{value:g}" for name, value in bounds.items()}
-    return MatchFile(out, {**reader.settings, **settings})
+def _settings(reader: StoreReader, bounds: dict[str, float]) -> dict[str, str]:
+    """Return what matches depend on."""
+    return {**reader.settings} | {name: f"{value:g}" for name, value in bounds.items()}
 
 
 def _refuse(options: dict[str, Any]) -> None:

@@ -34,7 +34,10 @@ class MemoryMatches:
         return set(self.matches)
 
     def add(self, matches):
-        self.matches[matches.pair] = matches
+        self.matches[matches.name0, matches.name1] = matches
+
+    def close(self):
+        pass
 
 
 def features_of(descriptors, keypoints=None, size=(640, 480), model=None):

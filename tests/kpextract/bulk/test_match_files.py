@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kpextract.bulk.match_files import MatchFile, count_matches
-from kpextract.bulk.matching import PairMatches
 from kpextract.errors import StoreError
+from kpextract.formats.pairs import PairMatches
 
 h5py = pytest.importorskip("h5py")
 SETTINGS = {"max_ratio": "1"}
@@ -13,8 +13,8 @@ SETTINGS = {"max_ratio": "1"}
 
 def matches_of(pair, indices, count0=5):
     indices = np.array(indices, np.intp).reshape(-1, 2)
-    similarities = np.linspace(1, -1, len(indices), dtype=np.float32)
-    return PairMatches(pair, indices, similarities, count0)
+    scores = np.linspace(1, 0, len(indices), dtype=np.float32)
+    return PairMatches(*pair, indices, count0, scores)
 
 
 def hloc_get_matches(path, name0, name1):
@@ -96,7 +96,7 @@ def test_other_settings_and_a_second_writer_are_refused(path):
 def test_names_that_hloc_cannot_tell_apart_are_refused(path):
     output = MatchFile(path, SETTINGS)
     output.add(matches_of(("a/b", "c"), [[0, 0]]))
-    with pytest.raises(StoreError, match="Rename an image"):
+    with pytest.raises(StoreError, match="which another pair has"):
         output.add(matches_of(("a-b", "c"), [[0, 0]]))
     output.close()
 
@@ -105,7 +105,7 @@ def test_something_else_is_not_a_matches_file(path):
     with pytest.raises(StoreError, match="no such file"):
         count_matches(path)
     path.write_bytes(b"no HDF5" * 1000)
-    with pytest.raises(StoreError, match="not an HDF5 file"):
+    with pytest.raises(StoreError, match="not a file of matches"):
         count_matches(path)
     path.unlink()
     with h5py.File(path, "w") as file:

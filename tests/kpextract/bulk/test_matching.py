@@ -31,7 +31,8 @@ def test_each_pair_is_matched_as_by_match(threads, store):
         expected = match(left, right, max_ratio=0.9)
         np.testing.assert_array_equal(found.indices, expected)
         cosines = left.descriptors[expected[:, 0]] * right.descriptors[expected[:, 1]]
-        np.testing.assert_allclose(found.similarities, cosines.sum(axis=1), atol=1e-6)
+        expected_scores = (cosines.sum(axis=1) + 1) / 2
+        np.testing.assert_allclose(found.scores, expected_scores, atol=1e-6)
         assert found.count0 == 30
     total = sum(len(found.indices) for found in output.matches.values())
     assert done == (4, 0, total)
