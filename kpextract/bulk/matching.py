@@ -35,7 +35,7 @@ class MatchOutput(Protocol):
 
 
 class Matched(NamedTuple):
-    """What a run did.
+    """Count what a run did.
 
     pairs: that were matched.
     skipped: pairs that an earlier run had matched.

@@ -80,6 +80,6 @@ def test_neighbors_are_ordered_and_never_oneself(monkeypatch):
 
 
 def test_recall_is_worked_out_by_hand():
-    """Of 4 images in order, with reach 1: image 0 has one true neighbor, 1 has two."""
+    """Compare 4 images in order: with reach 1, image 0 has one true neighbor, 1 two."""
     ranked = np.array([[1, 2], [3, 0], [1, 3], [0, 1]])
     assert retrieval.recall(ranked, 1, (1, 2)) == {1: 2 / 4, 2: 4 / 6}
