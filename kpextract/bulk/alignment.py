@@ -93,11 +93,15 @@ def align(
 def adjust(
     pycolmap: ModuleType, model: "pycolmap.Reconstruction", num_threads: int
 ) -> None:
-    """Run bundle adjustment over a whole model."""
+    """Run bundle adjustment over a whole model, without pycolmap's log of it."""
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
     options.ceres.solver_options.num_threads = num_threads
-    pycolmap.bundle_adjustment(model, options)
+    config = pycolmap.BundleAdjustmentConfig()
+    for image_id in model.reg_image_ids():
+        config.add_image(image_id)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    pycolmap.create_default_bundle_adjuster(options, config, model).solve()
 
 
 def gather(model: "pycolmap.Reconstruction") -> Observations:
