@@ -16,8 +16,9 @@ from samples import SETTINGS, entry, error, same
 
 from kpextract.formats import open_reader, open_store, parquet
 
-COUNT = 400
-SECONDS = 0.15  # the longest time that a writer has
+COUNT = 150
+ENTRIES = 12  # at most, that a writer writes before it is killed in the next ones
+SECONDS = 0.01  # at most, into the next ones
 
 
 def entry_of(index):
@@ -34,10 +35,12 @@ def write(format, output, ready):
     todo = [i for i in range(COUNT) if f"sub/{i}.jpg" not in done]
     for index in [*todo, *range(COUNT)]:
         store.add(entry_of(index))
+        os.write(ready, b"+")
     time.sleep(10)
 
 
-def killed_after(format, output, seconds):
+def kill_one(format, output, chance):
+    """Start a writer and kill it at a random moment."""
     ready, end = os.pipe()
     child = os.fork()
     if not child:
@@ -47,9 +50,11 @@ def killed_after(format, output, seconds):
             os._exit(3)
     os.close(end)
     assert os.read(ready, 1) == b"!", "the writer cannot open what is there"
-    os.close(ready)
-    time.sleep(seconds)
+    for _ in range(chance.randint(0, ENTRIES)):
+        os.read(ready, 1)
+    time.sleep(chance.uniform(0, SECONDS))
     os.kill(child, signal.SIGKILL)
+    os.close(ready)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the writer failed"
 
@@ -72,7 +77,7 @@ def main(format, output, rounds):
     parquet.MAX_ROWS = 5
     done = set()
     for number in range(rounds):
-        killed_after(format, output, random.Random(number).uniform(0, SECONDS))
+        kill_one(format, output, random.Random(number))
         found = check(format, output)
         assert done <= found, "what was done is lost"
         done = found
