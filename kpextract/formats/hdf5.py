@@ -34,6 +34,7 @@ ERROR = (
 # What HDF5 1.8 reads as well, yet with attributes of more than 64 KiB.
 VERSION = ("v108", "v108")
 MAX_BYTES = 1 << 32  # of a dataset; a damaged file may claim any size
+MAX_DEPTH = 256  # folders in folders; a damaged file may hold itself
 
 
 class _Names(NamedTuple):
@@ -164,7 +165,7 @@ class Hdf5Reader:
         self._path = Path(path)
         _check_quiet(self._path)
         self._file = _open(self._path, self._path, "r")
-        self.settings = _settings(self._path, self._file)
+        self.settings: Mapping[str, str] = _settings(self._path, self._file)
         layout = self.settings.get("layout", "hloc")
         if layout not in LAYOUTS:
             raise StoreError(f"{path} has an unknown layout, {layout!r}.")
@@ -208,9 +209,11 @@ class Hdf5Reader:
 def _create(path: Path, settings: Mapping[str, str]) -> None:
     """Write a file without images, whole or not at all."""
     h5py = import_h5py("writing HDF5")
-    with replacing(path) as temporary:
-        with h5py.File(temporary, "w", libver=VERSION) as file:
-            file.attrs[SETTINGS] = to_text(settings)
+    with (
+        replacing(path) as temporary,
+        h5py.File(temporary, "w", libver=VERSION) as file,
+    ):
+        file.attrs[SETTINGS] = to_text(settings)
 
 
 def _open(path: Path, source: Path | AtomicFile, mode: str) -> Any:
@@ -279,9 +282,6 @@ def _stamps(path: Path, file: Any) -> dict[str, Stamp]:
     except Exception as error:  # whatever a damaged file makes h5py raise
         raise _corrupt(path, error) from error
     return stamps
-
-
-MAX_DEPTH = 256  # folders in folders; a damaged file may hold itself
 
 
 def _corrupt(path: Path, error: Exception) -> StoreError:

@@ -72,7 +72,8 @@ class NpzFolderReader:
 
     def __init__(self, path: str) -> None:
         self._folder = Path(path)
-        self.settings, lines = read_journal(self._folder / JOURNAL)
+        settings, lines = read_journal(self._folder / JOURNAL)
+        self.settings: Mapping[str, str] = settings
         for name in lines:
             check_name(name)  # what a stranger's journal names stays in the folder
         self._lines = {name: lines[name] for name in in_natural_order(lines)}
