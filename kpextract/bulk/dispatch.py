@@ -93,7 +93,7 @@ class Dispatcher:
         self._deaths: dict[int, int] = {}  # by number of a suspect
         self._held: dict[int, deque[_Batch]] = {}  # by worker that is ready
         self._alone: set[int] = set()  # workers that hold a suspect
-        self._failed_starts = 0
+        self._failed_starts, self._why = 0, ""
         # Entries that wait for an earlier one are bounded, and so is the memory.
         self._window = 2 * crew.size * crew.depth * crew.batch
 
@@ -119,8 +119,9 @@ class Dispatcher:
         deadline = time.monotonic() + START_SECONDS
         while not self._held:
             if time.monotonic() > deadline:
+                died = f", one died with {self._why}" if self._why else ""
                 raise WorkerError(
-                    f"no worker was ready after {START_SECONDS:.0f} s. "
+                    f"no worker was ready after {START_SECONDS:.0f} s{died}. "
                     f"{self._crew.why_late()}"
                 )
             self._take(self._crew.wait(1.0))
@@ -162,7 +163,7 @@ class Dispatcher:
         Raises:
             WorkerError: workers die before they are ready.
         """
-        held = self._held.pop(died.worker, None)
+        held, self._why = self._held.pop(died.worker, None), died.why
         self._alone.discard(died.worker)
         if held is None:
             self._failed_starts += 1

@@ -19,7 +19,7 @@ from kpextract.packages import import_ray
 
 
 class Share(NamedTuple):
-    """What each worker takes of the cluster.
+    """Hold what each worker takes of the cluster.
 
     cpus: threads of its extractor.
     gpus: 0 or 1.

@@ -78,7 +78,7 @@ def extract(
                     store.add(entry)
                     summary.count(entry)
                     show(entry, summary)
-    except Stopped:
+    except KeyboardInterrupt:
         summary.interrupted = True
     finally:
         entries.close()
@@ -119,12 +119,8 @@ def settings_of(extractor: Extractor, frame: str) -> dict[str, str]:
     }
 
 
-class Stopped(BaseException):
-    """Raised in the main thread by the first SIGINT or SIGTERM."""
-
-
 class _Shield:
-    """Put off `Stopped` to the end of a block."""
+    """Put off KeyboardInterrupt to the end of a block."""
 
     def __init__(self) -> None:
         self._inside = self._stopped = False
@@ -133,7 +129,7 @@ class _Shield:
         """Raise now, or at the end of the block."""
         self._stopped = True
         if not self._inside:
-            raise Stopped
+            raise KeyboardInterrupt
 
     def __enter__(self) -> None:
         self._inside = True
@@ -141,14 +137,14 @@ class _Shield:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._inside = False
         if self._stopped and kind is None:
-            raise Stopped
+            raise KeyboardInterrupt
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[_Shield]:
-    """Raise `Stopped` at the first signal, or after the shielded block that it hits.
+    """Raise KeyboardInterrupt at SIGINT or SIGTERM, though not in a shielded block.
 
-    A second signal has its usual effect.
+    It comes at the end of the block. A second signal has its usual effect.
     """
     shield = _Shield()
 

@@ -263,7 +263,7 @@ def _sentence(summary: Summary, failed_before: list[str], info: ExtractorInfo) -
     begin = "interrupted: " if summary.interrupted else ""
     return (
         f"{begin}{summary.images} images: {summary.keypoints} keypoints, "
-        f"{len(summary.skipped)} skipped as done{earlier}, {len(summary.failed)} failed, "
-        f"{summary.images_per_second:.1f} images per second, "
+        f"{len(summary.skipped)} skipped as done{earlier}, {len(summary.failed)} "
+        f"failed, {summary.images_per_second:.1f} images per second, "
         f"{info.model} {info.version} on {info.backend}"
     )

@@ -99,7 +99,7 @@ def test_jobs_are_read_only_as_fast_as_entries_are_taken():
 
 
 def test_workers_that_die_before_they_are_ready_end_the_run():
-    with pytest.raises(WorkerError, match="while they loaded the model.*exit code 1"):
+    with pytest.raises(WorkerError, match=r"while they loaded the model.*exit code 1"):
         run(ScriptedCrew(starts=False), "ab")
 
 

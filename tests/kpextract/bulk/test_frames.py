@@ -36,14 +36,14 @@ def test_frames_are_named_by_their_number(clip):
 
 def test_a_video_that_is_done_is_not_decoded(clip, monkeypatch):
     video, stamp = Frames("c", clip, every=5, topic=None), stamp_of(clip)
-    done = {name: stamp for name in ("c/000000", "c/000005", "c/000010")}
+    done = dict.fromkeys(("c/000000", "c/000005", "c/000010"), stamp)
     monkeypatch.setattr(frames.Capture, "read", lambda self: pytest.fail("decoded"))
     assert names(video.jobs(done)) == list(done)
 
 
 def test_one_frame_that_is_missing_is_decoded(clip):
     video, stamp = Frames("c", clip, every=5, topic=None), stamp_of(clip)
-    done = {name: stamp for name in ("c/000000", "c/000010")}
+    done = dict.fromkeys(("c/000000", "c/000010"), stamp)
     jobs = {job.name: job.image for job in video.jobs(done)}
     assert round(jobs["c/000005"].mean() / 20) == 5
 

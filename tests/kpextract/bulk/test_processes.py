@@ -44,7 +44,7 @@ def test_an_error_that_no_image_escapes_ends_the_run():
 
 
 def test_workers_that_cannot_load_end_the_run():
-    with pytest.raises(WorkerError, match="signal SIGKILL. Is there enough memory"):
+    with pytest.raises(WorkerError, match=r"signal SIGKILL\. Is there enough memory"):
         run(Acting(fails=True), ["a"], workers=1)
 
 

@@ -150,7 +150,7 @@ def test_a_topic_is_chosen_among_several(tmp_path):
     assert [stamp for stamp, _ in read_all(path, "/right")] == [8]
     with pytest.raises(SourceError, match=r"several.*--topic \(/left, /right\)"):
         Recording(str(path))
-    with pytest.raises(SourceError, match="no images on topic /up. It has /left, /r"):
+    with pytest.raises(SourceError, match=r"no images on topic /up\. It has /left, /r"):
         Recording(str(path), "/up")
 
 
@@ -197,7 +197,7 @@ def test_every_conversion_has_a_layout():
 
 
 def test_what_cannot_be_decoded_is_named():
-    with pytest.raises(InvalidImageError, match="here: .*'yuv422'.*mono8, 8UC1"):
+    with pytest.raises(InvalidImageError, match=r"here: .*'yuv422'.*mono8, 8UC1"):
         decode_raw("here", raw(COLOR, "yuv422"))
     short = raw(COLOR, "bgr8")
     short.data = short.data[:-1]
