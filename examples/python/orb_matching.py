@@ -12,7 +12,9 @@ import numpy as np
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photo0", nargs="?", default="examples/street-left.jpg")
     parser.add_argument("photo1", nargs="?", default="examples/street-right.jpg")
     parser.add_argument("--out", default="orb_matches.jpg")

@@ -15,7 +15,9 @@ from kpextract.geometry import estimate_geometry
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photo0", nargs="?", default="examples/street-left.jpg")
     parser.add_argument("photo1", nargs="?", default="examples/street-right.jpg")
     parser.add_argument("--out", default="panorama.jpg")

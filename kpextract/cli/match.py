@@ -20,6 +20,7 @@ from kpextract.geometry import (
     DEFAULT_GEOMETRY,
     GEOMETRIES,
     THRESHOLD,
+    Geometry,
     estimate_geometry,
 )
 from kpextract.matchfile import check_suffix, save_matches
@@ -134,18 +135,16 @@ def match_photos(
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_matches(out, features0, features1, pairs, geometry, found)
-    report = {
-        "extractor": asdict(extractor.info),
+    figures = {
         "keypoints": [len(features0), len(features1)],
         "matches": len(pairs),
-        "inliers": int(found.inliers.sum()),
-        "geometry": geometry,
-        "threshold": None if geometry == "none" else THRESHOLD,
-        "matrix": None if found.matrix is None else found.matrix.tolist(),
+        **_figures(geometry, found),
         "milliseconds": round(milliseconds, 2),
     }
-    print(json.dumps(report, indent=2) if as_json else _summary(report))
-    if not as_json:
+    if as_json:
+        print(json.dumps({"extractor": asdict(extractor.info)} | figures, indent=2))
+    else:
+        print(_summary(figures))
         print_written(draw, out)
     return 0
 
@@ -168,12 +167,21 @@ def _check_files(
         check_suffix(out)
 
 
-def _summary(report: dict[str, Any]) -> str:
-    first, second = report["keypoints"]
-    text = f"{first} and {second} keypoints, {report['matches']} mutual matches, "
-    if report["geometry"] in ONE:
+def _figures(geometry: str, found: Geometry) -> dict[str, Any]:
+    return {
+        "inliers": int(found.inliers.sum()),
+        "geometry": geometry,
+        "threshold": None if geometry == "none" else THRESHOLD,
+        "matrix": None if found.matrix is None else found.matrix.tolist(),
+    }
+
+
+def _summary(figures: dict[str, Any]) -> str:
+    first, second = figures["keypoints"]
+    text = f"{first} and {second} keypoints, {figures['matches']} mutual matches, "
+    if figures["geometry"] in ONE:
         text += (
-            f"{report['inliers']} of them on {ONE[report['geometry']]} "
+            f"{figures['inliers']} of them on {ONE[figures['geometry']]} "
             f"(MAGSAC, {THRESHOLD:g} px), "
         )
-    return f"{text}{report['milliseconds']:.1f} ms"
+    return f"{text}{figures['milliseconds']:.1f} ms"

@@ -64,6 +64,18 @@ def test_its_docstring_shows_its_own_command(path):
     assert f"python examples/python/{path.name}" in docstring
 
 
+@pytest.mark.parametrize(
+    "path",
+    [*SCRIPTS, *sorted(EXAMPLES.parent.glob("docs/figures/*.py"))],
+    ids=lambda path: path.name,
+)
+def test_its_help_works_without_docstrings(path):
+    command = [sys.executable, "-OO", path, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--out" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def with_kpextract():
     """Write the ORB script with one line changed and the import that it needs."""
