@@ -92,15 +92,18 @@ def match_inputs(
     photo1: Path | None,
     pairs: str | None,
     photos: Path | None,
+    camera_mode: str | None,
     **options: Any,
 ) -> int:
     """Match two photos, or the images of a store."""
     if photo1 is None:
-        return match_features(photo0, pairs=pairs, photos=photos, **options)
-    if pairs or photos:
+        return match_features(
+            photo0, pairs=pairs, photos=photos, camera_mode=camera_mode, **options
+        )
+    if pairs or photos or camera_mode:
         raise UsageError(
-            "--pairs and --photos belong to an output of kpextract extract, not to two "
-            "photos."
+            "--pairs, --photos and --camera-mode belong to an output of kpextract "
+            "extract, not to two photos."
         )
     return match_photos(photo0, photo1, **options)
 
