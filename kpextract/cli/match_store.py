@@ -35,7 +35,7 @@ def add_store_options(command: Any) -> None:
         "--photos",
         type=Path,
         metavar="FOLDER",
-        help="folder that was extracted; a .db needs it for its cameras",
+        help="folder that was extracted, which a .db needs (default: none)",
     )
     add(
         "--camera-mode",
