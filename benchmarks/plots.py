@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import script
 from benchmarks.conditions import CONDITIONS
 from benchmarks.protocol import MATCHING_THRESHOLDS, SETTINGS
 from kpextract.errors import UsageError
 from kpextract.files import replacing
+from training import script
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

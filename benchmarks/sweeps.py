@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, markdown, plots, script
+from benchmarks import extractors, markdown, plots
 from benchmarks.conditions import CONDITIONS, View
 from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import Interval, interval
@@ -24,6 +24,7 @@ from benchmarks.protocol import corner_error, mutual_neighbors, shrink
 from kpextract import Features
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import expand, read_photo
+from training import script
 from training.metrics import CORRECT, match_errors
 
 MAX_SIZE = 640  # pixels, longer side
