@@ -99,7 +99,7 @@ def test_the_floor_is_the_larger_of_the_two():
 def test_the_count_equals_that_of_pytorch_at_export(name):
     found = find_model(name)
     flop, _ = total(count(onnx.load(found.path), 1, (640, 480)))
-    assert round(flop / 1e9, 3) == found.sidecar["gflop_480x640"]
+    assert round(flop / 1e9, 3) == found.card.gflop_480x640
 
 
 @pytest.fixture(scope="module")
