@@ -24,7 +24,7 @@ from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import Interval, interval
 from benchmarks.machine import write_result
 from benchmarks.protocol import mutual_neighbors
-from benchmarks.sweeps import MAX_KEYPOINTS, PHOTOS, choose_photos
+from benchmarks.sweeps import MAX_KEYPOINTS, PHOTOS, add_arguments, choose_photos
 from kpextract import Features
 from kpextract.errors import UsageError
 from training import script
@@ -178,22 +178,13 @@ def table(result: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
     parser = script.parser("benchmarks.calibration", __doc__)
-    parser.add_argument("folder", type=Path, help="folder of photos unseen in training")
+    add_arguments(parser)
     parser.add_argument(
         "--extractors",
         nargs="+",
         required=True,
         metavar="NAME",
         help="bundled names and model paths, of models with sigma",
-    )
-    parser.add_argument(
-        "--photos",
-        type=int,
-        default=PHOTOS,
-        help="number of photos, spread over the folder (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="JSON file for the result"
     )
     options = parser.parse_args(arguments)
     candidates = open_candidates(options.extractors, MAX_KEYPOINTS)

@@ -7,6 +7,7 @@ at a time getting harder. Draws x-moves.png and x-light.png next to the result.
 benchmarks/README.md describes the conditions and the figures.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ PHOTOS = 20
 FIGURES = ("homography_accuracy_3", "correct_matches", "matching_accuracy_3")
 
 Figures = dict[str, float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of photos, how many of them to take, and the result's file."""
+    add = parser.add_argument
+    add("folder", type=Path, help="folder of photos unseen in training")
+    help_text = "number of photos, spread over the folder (default: %(default)s)"
+    add("--photos", type=int, default=PHOTOS, help=help_text)
+    add("--out", type=Path, required=True, help="JSON file for the result")
 
 
 def choose_photos(folder: Path, count: int) -> list[np.ndarray]:
@@ -165,17 +175,8 @@ def table(result: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
     parser = script.parser("benchmarks.sweeps", __doc__)
-    parser.add_argument("folder", type=Path, help="folder of photos unseen in training")
+    add_arguments(parser)
     extractors.add_arguments(parser)
-    parser.add_argument(
-        "--photos",
-        type=int,
-        default=PHOTOS,
-        help="number of photos, spread over the folder (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="JSON file for the result"
-    )
     options = parser.parse_args(arguments)
     candidates = open_candidates(options.extractors, MAX_KEYPOINTS, options.edgepoint2)
     result = compare(candidates, options.folder, options.photos)
