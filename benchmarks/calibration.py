@@ -86,18 +86,10 @@ def measure_photo(
 
     Args:
         beyond: another photo of any size.
-
-    Raises:
-        UsageError: the extractor gives no sigma.
     """
     height, width = photo.shape[:2]
     beyond = cv2.resize(beyond, (width, height), interpolation=cv2.INTER_AREA)
     features0 = candidate.detect(photo)
-    if features0.sigma is None:
-        raise UsageError(
-            f"{candidate.name} gives no sigma. Give a model with refinement: the .onnx "
-            "file that export.run writes of weights with a refiner."
-        )
     views = (CONDITIONS[name].make(photo, at, beyond, seed) for name, at in VIEWS)
     return np.concatenate(
         [normalized_errors(features0, candidate.detect(v.image), v) for v in views]
@@ -142,6 +134,12 @@ def compare(
         KpextractError: a photo cannot be read.
     """
     photos = choose_photos(folder, count)
+    for candidate in candidates:
+        if candidate.detect(photos[0]).sigma is None:
+            raise UsageError(
+                f"{candidate.name} gives no sigma. Give a model with refinement: an "
+                ".onnx file that export.run wrote of weights that were trained with it."
+            )
     pairs = list(zip(photos, photos[1:] + photos[:1], strict=True))
     calibration = {}
     for candidate in candidates:

@@ -136,6 +136,8 @@ def test_the_command_writes_result_and_plot(folder, tmp_path, capsys, monkeypatc
 def test_a_model_without_sigma_is_refused(folder, tmp_path, capsys):
     out = tmp_path / "x.json"
     assert main([str(folder), "--extractors", "small", "--out", str(out)]) == 2
-    assert "kpextract small" in (said := capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert said.startswith("calibration: kpextract small")
     assert "gives no sigma" in said
+    assert said.count("\n") == 1
     assert not out.exists()
