@@ -76,7 +76,7 @@ def _attempt(question: Callable[[], Any]) -> Fact:
 
 def _distributions() -> dict[str, list[str]]:
     """Return "name version" of the distributions behind each of `MODULES`."""
-    from importlib import metadata  # takes longer than the rest of the command line
+    from importlib import metadata  # half the startup of the command line
 
     found = _attempt(metadata.packages_distributions).get("is", {})
     return {
