@@ -25,8 +25,9 @@ def command(main: Main) -> Callable[..., int]:
     """Make errors of `main` one line on standard error, and its result an exit code.
 
     Returns:
-        `main` with its exit code: its own, 0 for None, or 2 after a `KpextractError` or
-        `OSError`, whose message is printed after the name of the script.
+        `main` with its exit code: its own, as 1 for a missed gate; 0 for None; or 2
+        after a `KpextractError` or `OSError`, whose message is printed after the name
+        of the script.
     """
     name = Path(main.__code__.co_filename).stem  # python -m makes __module__ "__main__"
 
