@@ -23,12 +23,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks import process, script
+from benchmarks import process
 from benchmarks.extractors import open_candidate
 from kpextract import Extractor
 from kpextract.decode import DenseMaps, decode
 from kpextract.image import STRIDE, Frame
 from kpextract.system import timing
+from training import script
 
 LIMITS = Path(__file__).with_name("limits.json")
 PHOTO = process.ROOT / "examples" / "street-left.jpg"

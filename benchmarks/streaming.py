@@ -20,12 +20,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks import markdown, script
+from benchmarks import markdown
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
 from kpextract.system.hardware import memory_mib
 from kpextract.video.meter import percentiles
 from kpextract.video.reader import open_video
+from training import script
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "street-left.jpg"
 FRAMES = 300

@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import script
 from kpextract.errors import UsageError
 from kpextract.files import replacing
+from training import script
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -57,7 +57,7 @@ struct Info {
     std::string precision;  // arithmetic of the network
     std::string model;      // name
     std::string version;    // version of the weights
-    std::string sha256;     // hash of the weights (ONNX) or of the ONNX file (engine)
+    std::string sha256;     // hash of the weights
 };
 
 // Sizes and types of a loaded graph.

@@ -98,7 +98,7 @@ public:
                  sidecar.text("precision"),
                  sidecar.text("name"),
                  sidecar.text("version"),
-                 sidecar.text("model_sha256")};
+                 sidecar.text("weights_sha256")};
     }
     ~TrtEngine() override {
         const OnDevice on(device_);

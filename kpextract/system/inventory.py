@@ -1,6 +1,5 @@
 """List what is installed, what of it works, and how to install the rest."""
 
-import importlib.metadata
 import importlib.util
 import platform
 from collections.abc import Callable
@@ -77,10 +76,12 @@ def _attempt(question: Callable[[], Any]) -> Fact:
 
 def _distributions() -> dict[str, list[str]]:
     """Return "name version" of the distributions behind each of `MODULES`."""
-    found = _attempt(importlib.metadata.packages_distributions).get("is", {})
+    from importlib import metadata  # half the startup of the command line
+
+    found = _attempt(metadata.packages_distributions).get("is", {})
     return {
         name: sorted(
-            f"{distribution} {importlib.metadata.version(distribution)}"
+            f"{distribution} {metadata.version(distribution)}"
             for distribution in set(found.get(module.split(".")[0], ()))
         )
         for name, (module, _) in MODULES.items()

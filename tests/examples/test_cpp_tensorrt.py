@@ -18,7 +18,7 @@ SIDECAR = {
     "version": "2",
     "kind": "sparse",
     "precision": "float32",
-    "model_sha256": "0123abc",
+    "weights_sha256": "0123abc",
     "tensorrt": {"package": "tensorrt", "version": "10.3.0"},
     "gpu": None,
     "hardware_compatible": True,
