@@ -28,6 +28,23 @@ def import_onnx(caller: str) -> ModuleType:
     return _import("onnx", "onnx", caller, "export", "onnx")
 
 
+def import_h5py(caller: str) -> ModuleType:
+    """Import h5py, or raise an error like `import_cv2`."""
+    return _import("h5py", "h5py", caller, "hdf5", "h5py")
+
+
+def import_pyarrow(caller: str) -> ModuleType:
+    """Import pyarrow with its Parquet part, or raise an error like `import_cv2`."""
+    pyarrow = _import("pyarrow", "pyarrow", caller, "parquet", "pyarrow")
+    _import("pyarrow.parquet", "pyarrow", caller, "parquet", "pyarrow")
+    return pyarrow
+
+
+def import_pycolmap(caller: str) -> ModuleType:
+    """Import pycolmap, or raise an error like `import_cv2`."""
+    return _import("pycolmap", "pycolmap", caller, "colmap", "pycolmap")
+
+
 def import_openvino(caller: str) -> ModuleType:
     """Return OpenVINO, or raise BackendUnavailableError with the install line."""
     with no_telemetry():

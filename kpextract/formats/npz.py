@@ -17,7 +17,11 @@ MAX_BYTES = 1 << 32  # unpacked; a small archive may claim any size
 
 def save(features: Features, path: str | os.PathLike[str]) -> None:
     """Write a file, whole or not at all."""
-    arrays = {name: np.asarray(value) for name, value in features.to_dict().items()}
+    arrays = {
+        # An array that is stored by columns would be written so, in other bytes.
+        name: np.ascontiguousarray(value)
+        for name, value in features.to_dict().items()
+    }
     content = io.BytesIO()  # devices do not tell positions, which an archive needs
     np.savez(content, **arrays)  # type: ignore[arg-type]
     with replacing(path) as temporary:

@@ -1,0 +1,245 @@
+"""Write and read COLMAP's database, through pycolmap.
+
+The database gets images, cameras, keypoints and matches. It gets no descriptors: COLMAP
+knows a few types of them, and matches no others. What matching needs is in an HDF5 file
+beside it, `map.h5` of `map.db`, which stays. That file is what a run continues; the
+database is written from it, whole or not at all.
+
+COLMAP puts (0.5, 0.5) at the center of the top-left pixel: keypoints gain 0.5 on the
+way into the database, here and nowhere else, and lose it on the way out.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kpextract.errors import StoreError, did_you_mean
+from kpextract.features import Features
+from kpextract.files import replacing
+from kpextract.formats.hdf5 import Hdf5Reader, Hdf5Store
+from kpextract.formats.lock import Lock
+from kpextract.formats.pairs import PairMatches
+from kpextract.formats.store import Entry, Stamp, StoreReader
+from kpextract.packages import import_pycolmap
+
+CORNER = np.float32(0.5)  # from COLMAP's origin to the center of the first pixel
+CAMERA_MODES = ("auto", "single", "per_folder", "per_image")
+MAX_SHOWN = 5  # names in a message
+
+
+def companion(path: str | os.PathLike[str]) -> Path:
+    """Return the HDF5 file with the features of a database."""
+    return Path(path).with_suffix(".h5")
+
+
+class ColmapStore:
+    """A database and its HDF5 file, open for writing.
+
+    The first entry that is added removes an older database: its matches are of other
+    features. `close` writes a new one, without matches. Follows
+    `kpextract.formats.store.Store`.
+
+    Args:
+        images: folder that the names are relative to; COLMAP reads sizes and focal
+            lengths from the files.
+        camera_mode: which images share a camera: "auto" (those of one size and EXIF),
+            "single", "per_folder" or "per_image".
+    """
+
+    def __init__(
+        self,
+        path: str,
+        settings: Mapping[str, str],
+        *,
+        images: str | os.PathLike[str] | None = None,
+        camera_mode: str = "auto",
+    ) -> None:
+        import_pycolmap("writing COLMAP's database")
+        _camera_mode(camera_mode)
+        if images is None or not Path(images).is_dir():
+            raise StoreError(
+                f"{path}: COLMAP's database needs images, the folder that names are "
+                f"relative to; got {images}."
+            )
+        self._path, self._images, self._mode = Path(path), Path(images), camera_mode
+        self._lock = Lock(self._path)
+        try:
+            self._features = Hdf5Store(os.fspath(companion(path)), settings)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def done(self) -> dict[str, Stamp]:
+        """Return the entries that are whole, errors included, by name."""
+        return self._features.done()
+
+    def add(self, entry: Entry) -> None:
+        """Write an entry to the HDF5 file; one of the same name is replaced."""
+        self._path.unlink(missing_ok=True)
+        self._features.add(entry)
+
+    def close(self) -> None:
+        """Finish the HDF5 file, write the database if it is missing, and unlock both.
+
+        Raises:
+            StoreError: COLMAP cannot read an image, or reads it in another size.
+        """
+        try:
+            self._features.close()
+            if not self._path.exists():
+                self._write()
+        finally:
+            self._lock.release()
+
+    def _write(self) -> None:
+        reader = ColmapReader(os.fspath(self._path))
+        try:
+            with replacing(self._path) as temporary:
+                write_features(temporary, reader, self._images, self._mode)
+        finally:
+            reader.close()
+
+
+class ColmapReader(Hdf5Reader):
+    """Features of a database, with descriptors; read from the HDF5 file beside it.
+
+    Raises:
+        StoreError: that file is missing, corrupt or being written.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(os.fspath(companion(path)))
+
+
+def write_features(
+    path: str | os.PathLike[str],
+    reader: StoreReader,
+    images: str | os.PathLike[str],
+    camera_mode: str = "auto",
+) -> None:
+    """Write images, cameras and keypoints to an empty or new database.
+
+    Args:
+        images: folder that the names in `reader` are relative to.
+        camera_mode: one of `CAMERA_MODES`.
+
+    Raises:
+        StoreError: COLMAP cannot read an image, or reads it in another size than its
+            features have, such as before a turn by EXIF.
+    """
+    pycolmap = import_pycolmap("writing COLMAP's database")
+    mode, names = _camera_mode(camera_mode), reader.names()
+    pycolmap.Database.open(path).close()  # makes the file
+    if not names:  # an empty list would mean every file of the folder
+        return
+    pycolmap.import_images(path, images, mode, names)
+    with pycolmap.Database.open(path) as database:
+        known = {image.name: image for image in database.read_all_images()}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise StoreError(
+                f"COLMAP cannot read {_some(missing)} in {images}. Convert them, or "
+                "leave them out."
+            )
+        cameras = {c.camera_id: c for c in database.read_all_cameras()}
+        for name in names:
+            features, image = reader.read(name), known[name]
+            camera = cameras[image.camera_id]
+            _check_size(name, features, (camera.width, camera.height))
+            database.write_keypoints(image.image_id, features.keypoints + CORNER)
+
+
+def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) -> None:
+    """Add matches between images of a database; those of a pair are replaced.
+
+    They are unverified: COLMAP's mapper takes only what `verify` found consistent.
+
+    Raises:
+        StoreError: a name is not in the database.
+    """
+    pycolmap = import_pycolmap("writing COLMAP's database")
+    with pycolmap.Database.open(path) as database:
+        ids = {image.name: image.image_id for image in database.read_all_images()}
+        for pair in matches:
+            missing = [name for name in pair[:2] if name not in ids]
+            if missing:
+                raise StoreError(f"{path} has no image {_some(missing)}.")
+            first, second = ids[pair.name0], ids[pair.name1]
+            if database.exists_matches(first, second):
+                database.delete_matches(first, second)
+                database.delete_two_view_geometry(first, second)
+            database.write_matches(first, second, pair.indices.astype(np.uint32))
+
+
+def verify(path: str | os.PathLike[str], pairs: Iterable[tuple[str, str]]) -> None:
+    """Let COLMAP find which matches of some pairs fit one motion of the camera.
+
+    Raises:
+        StoreError: a name that COLMAP's list of pairs cannot hold.
+    """
+    pycolmap = import_pycolmap("verifying matches")
+    lines = []
+    for name0, name1 in pairs:
+        if any(char.isspace() for char in name0 + name1):
+            raise StoreError(
+                f"{name0!r} and {name1!r}: COLMAP's list of pairs allows no space in a "
+                "name. Rename the files."
+            )
+        lines.append(f"{name0} {name1}\n")
+    with tempfile.TemporaryDirectory(prefix="kpextract-") as folder:
+        file = Path(folder, "pairs.txt")
+        file.write_text("".join(lines), encoding="utf-8")
+        pycolmap.verify_matches(path, file)
+
+
+def read_keypoints(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name and the keypoints (N, 2) float32 of each image, in pixels of ours.
+
+    Raises:
+        StoreError: not a database of COLMAP.
+    """
+    pycolmap = import_pycolmap("reading COLMAP's database")
+    with _open(pycolmap, path) as database:
+        for image in database.read_all_images():
+            keypoints = np.asarray(database.read_keypoints(image.image_id))
+            yield image.name, keypoints[:, :2].astype(np.float32) - CORNER
+
+
+def _open(pycolmap: Any, path: str | os.PathLike[str]) -> Any:
+    if not os.path.isfile(path):
+        raise StoreError(f"{path}: no such file.")
+    try:
+        return pycolmap.Database.open(path)
+    except Exception as error:  # RuntimeError of pycolmap, with SQLite's text
+        raise StoreError(f"{path} is not a database of COLMAP ({error}).") from error
+
+
+def _camera_mode(name: str) -> Any:
+    pycolmap = import_pycolmap("writing COLMAP's database")
+    if name not in CAMERA_MODES:
+        raise StoreError(
+            f"camera_mode must be one of {', '.join(CAMERA_MODES)}, got {name!r}."
+            f"{did_you_mean(name, CAMERA_MODES)}"
+        )
+    return getattr(pycolmap.CameraMode, name.upper())
+
+
+def _check_size(name: str, features: Features, size: tuple[int, int]) -> None:
+    if features.image_size != size:
+        there, ours = (
+            f"{width}x{height}" for width, height in (size, features.image_size)
+        )
+        raise StoreError(
+            f"{name} has {there} pixels for COLMAP, and {ours} for its features. Turn "
+            "off the rotation by EXIF, or extract the photo again if it was replaced."
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:MAX_SHOWN]))
+    more = len(names) - MAX_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,339 @@
+"""Write and read features in one HDF5 file, laid out as hloc or glue-factory do.
+
+A group per image, named by its relative path, holds `keypoints` (N, 2) float32 with the
+attribute `uncertainty` in pixels, scores, descriptors, and `image_size` (width,
+height). hloc loads every dataset of a group into its matcher; all else is attributes:
+of the group `done`, `stamp` (size and mtime_ns) and `model`, of keypoints `sigma`, and
+of the file the settings and the images that could not be read.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from kpextract.errors import FeatureFileError, StoreError
+from kpextract.features import Features, ModelId
+from kpextract.files import replacing
+from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
+from kpextract.formats.compact import check_kind, pack, unpack
+from kpextract.formats.lock import Lock, writer_of
+from kpextract.formats.names import check_name, in_natural_order
+from kpextract.formats.settings import check_settings, from_text, to_text
+from kpextract.formats.store import Entry, Stamp
+from kpextract.packages import import_h5py
+
+Layout = Literal["hloc", "gluefactory"]
+KINDS = ("float32", "float16")  # hloc takes numbers as they are
+SETTINGS = "kpextract"  # attribute of the file
+ERROR = (
+    "error: "  # how attributes of the file begin that name an image without features
+)
+# What HDF5 1.8 reads as well, yet with attributes of more than 64 KiB.
+VERSION = ("v108", "v108")
+MAX_BYTES = 1 << 32  # of a dataset; a damaged file may claim any size
+MAX_DEPTH = 256  # folders in folders; a damaged file may hold itself
+
+
+class _Names(NamedTuple):
+    """How a layout differs: a name, and whether descriptors are (D, N)."""
+
+    scores: str
+    transposed: bool
+
+
+LAYOUTS = {
+    "hloc": _Names("scores", transposed=True),
+    "gluefactory": _Names("keypoint_scores", transposed=False),
+}
+
+
+class Hdf5Store:
+    """A file open for writing; follows `kpextract.formats.store.Store`.
+
+    Each entry is committed by itself (see `atomic_file`). An entry that is replaced
+    leaves its room in the file unused.
+
+    Args:
+        descriptors: float32 or float16; keypoints are float32 always.
+        layout: "hloc", which has descriptors (D, N), or "gluefactory", which has
+            them (N, D) and calls the scores `keypoint_scores`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        settings: Mapping[str, str],
+        *,
+        descriptors: str = "float32",
+        layout: str = "hloc",
+    ) -> None:
+        check_kind(descriptors, KINDS)
+        if layout not in LAYOUTS:
+            raise StoreError(f"layout must be {' or '.join(LAYOUTS)}, got {layout!r}.")
+        import_h5py("writing HDF5")
+        self._path, self._kind = Path(path), descriptors
+        self._names = LAYOUTS[layout]
+        written = {**settings, "descriptors": descriptors, "layout": layout}
+        self._lock = Lock(self._path)
+        try:
+            if not self._path.exists():
+                _create(self._path, written)
+            self._pages = AtomicFile(self._path)
+            self._file = _open(self._path, self._pages, "r+")
+            check_settings(self._path, _settings(self._path, self._file), written)
+            self._done = _stamps(self._path, self._file)
+            self._whole = True
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def done(self) -> dict[str, Stamp]:
+        """Return the entries that are whole, errors included, by name."""
+        return dict(self._done)
+
+    def add(self, entry: Entry) -> None:
+        """Write an entry; one of the same name is replaced."""
+        check_name(entry.name)
+        if entry.features is not None:
+            self._check_place(entry.name)
+        self._whole = False
+        try:
+            self._replace(entry)
+            self._file.flush()
+        except Exception as error:  # a damaged file makes h5py raise a dozen classes
+            raise self._pages.failure or _corrupt(self._path, error) from error
+        self._pages.commit()
+        self._whole = True
+        self._done[entry.name] = entry.stamp
+
+    def _replace(self, entry: Entry) -> None:
+        self._remove(entry.name)
+        if entry.features is None:
+            record = json.dumps([*entry.stamp, entry.error])
+            self._file.attrs[ERROR + entry.name] = record
+        else:
+            self._write(self._file.create_group(entry.name), entry)
+
+    def close(self) -> None:
+        """Finish the output and let other processes open it."""
+        try:
+            if self._file:
+                self._finish()
+        finally:
+            self._lock.release()
+
+    def _finish(self) -> None:
+        """Close the file, without an entry that could not be written."""
+        try:
+            self._file.close()
+            if self._whole:
+                self._pages.commit()
+        except (OSError, RuntimeError):  # of what h5py still has to write
+            if self._whole:
+                raise
+        finally:
+            self._pages.close()
+
+    def _remove(self, name: str) -> None:
+        if name in self._done:
+            if ERROR + name in self._file.attrs:
+                del self._file.attrs[ERROR + name]
+            else:
+                del self._file[name]
+
+    def _check_place(self, name: str) -> None:
+        """Raise StoreError if an image is where another one needs a folder."""
+        parents = [name[:i] for i, char in enumerate(name) if char == "/"]
+        taken = next((p for p in parents if "done" in _attributes(self._file, p)), None)
+        if taken or (name in self._file and name not in self._done):
+            raise StoreError(
+                f"{self._path}: {name!r} and {taken or f'{name}/...'!r} are an image "
+                "and a folder of one name, which this format cannot hold. Rename one."
+            )
+
+    def _write(self, group: Any, entry: Entry) -> None:
+        features = entry.features
+        assert features is not None
+        stored = pack(features.descriptors, self._kind)
+        keypoints = group.create_dataset("keypoints", data=features.keypoints)
+        group.create_dataset(self._names.scores, data=features.scores)
+        group.create_dataset(
+            "descriptors", data=stored.T if self._names.transposed else stored
+        )
+        group.create_dataset("image_size", data=np.array(features.image_size, np.int64))
+        keypoints.attrs["uncertainty"] = 1.0
+        if features.sigma is not None:
+            if len(features):
+                keypoints.attrs["uncertainty"] = float(np.median(features.sigma))
+            keypoints.attrs["sigma"] = features.sigma
+        if features.model is not None:
+            group.attrs["model"] = json.dumps(features.model)
+        group.attrs["stamp"] = np.array(entry.stamp, np.int64)
+        group.attrs["done"] = True
+
+
+class Hdf5Reader:
+    """A file open for reading; follows `kpextract.formats.store.StoreReader`.
+
+    Raises:
+        StoreError: not such a file, or one that is being written.
+    """
+
+    def __init__(self, path: str) -> None:
+        import_h5py("reading HDF5")
+        self._path = Path(path)
+        _check_quiet(self._path)
+        self._file = _open(self._path, self._path, "r")
+        self.settings: Mapping[str, str] = _settings(self._path, self._file)
+        layout = self.settings.get("layout", "hloc")
+        if layout not in LAYOUTS:
+            raise StoreError(f"{path} has an unknown layout, {layout!r}.")
+        self._layout = LAYOUTS[layout]
+        self._errors = _errors(self._path, self._file)
+        found = _stamps(self._path, self._file)
+        self._stamps = {name: found[name] for name in in_natural_order(found)}
+
+    def names(self) -> list[str]:
+        """Return the names of the images that have features, in natural order."""
+        return [name for name in self._stamps if name not in self._errors]
+
+    def read(self, name: str) -> Features:
+        """Return the features of one image.
+
+        Raises:
+            FeatureFileError: it is not there or corrupt.
+        """
+        if name not in self._stamps or name in self._errors:
+            error = self._errors.get(name)
+            why = f"has no features: {error.error}" if error else "is not in it"
+            raise FeatureFileError(f"{self._path}: {name!r} {why}.")
+        try:
+            return _features(self._file[name], self._layout)
+        except Exception as error:  # h5py raises a dozen classes on damaged files
+            raise FeatureFileError(
+                f"{self._path}: {name!r} is corrupt ({type(error).__name__}: {error}). "
+                "Extract it again."
+            ) from error
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry, errors included, in natural order of names."""
+        for name, stamp in self._stamps.items():
+            yield self._errors.get(name) or Entry(name, stamp, self.read(name))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _create(path: Path, settings: Mapping[str, str]) -> None:
+    """Write a file without images, whole or not at all."""
+    h5py = import_h5py("writing HDF5")
+    with (
+        replacing(path) as temporary,
+        h5py.File(temporary, "w", libver=VERSION) as file,
+    ):
+        file.attrs[SETTINGS] = to_text(settings)
+
+
+def _open(path: Path, source: Path | AtomicFile, mode: str) -> Any:
+    h5py = import_h5py("HDF5")
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file.")
+    try:
+        options = {"libver": VERSION} if mode == "r+" else {"locking": False}
+        return h5py.File(source, mode, **options)
+    except Exception as error:  # OSError, RuntimeError, ValueError of damaged files
+        raise StoreError(
+            f"{path} is not an HDF5 file that can be read ({error}). Give another "
+            "output, or remove it."
+        ) from error
+
+
+def _check_quiet(path: Path) -> None:
+    """Finish a commit that was cut short; raise StoreError if the file is in use."""
+    writer = writer_of(path)
+    if writer:
+        raise StoreError(f"{path} is being written by {writer}. Wait until it ends.")
+    if journal_of(path).exists():
+        lock = Lock(path)
+        try:
+            recover(path)
+        finally:
+            lock.release()
+
+
+def _settings(path: Path, file: Any) -> dict[str, str]:
+    try:
+        text = file.attrs.get(SETTINGS)
+    except Exception as error:  # whatever a damaged file makes h5py raise
+        raise _corrupt(path, error) from error
+    return from_text(text, path)
+
+
+def _attributes(file: Any, name: str) -> Any:
+    return file[name].attrs if name in file else {}
+
+
+def _errors(path: Path, file: Any) -> dict[str, Entry]:
+    errors = {}
+    try:
+        for attribute, value in file.attrs.items():
+            if attribute.startswith(ERROR):
+                name = attribute.removeprefix(ERROR)
+                size, mtime_ns, error = json.loads(value)
+                errors[name] = Entry(name, Stamp(size, mtime_ns), None, str(error))
+    except Exception as error:  # whatever a damaged file makes h5py raise
+        raise _corrupt(path, error) from error
+    return errors
+
+
+def _stamps(path: Path, file: Any) -> dict[str, Stamp]:
+    """Return the stamps of all whole images and of the errors, by name."""
+    h5py = import_h5py("HDF5")
+    stamps = {name: entry.stamp for name, entry in _errors(path, file).items()}
+    folders = [""]
+    try:
+        while folders:
+            folder = folders.pop()
+            for name, item in file[folder or "/"].items():
+                if isinstance(item, h5py.Group):
+                    if item.attrs.get("done"):
+                        size, mtime_ns = item.attrs["stamp"]
+                        stamps[folder + name] = Stamp(int(size), int(mtime_ns))
+                    elif folder.count("/") < MAX_DEPTH:
+                        folders.append(f"{folder}{name}/")
+    except Exception as error:  # whatever a damaged file makes h5py raise
+        raise _corrupt(path, error) from error
+    return stamps
+
+
+def _corrupt(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path} is corrupt ({type(error).__name__}: {error}). Remove it and extract "
+        "again."
+    )
+
+
+def _features(group: Any, names: _Names) -> Features:
+    stored = _array(group["descriptors"])
+    model = group.attrs.get("model")
+    keypoints = group["keypoints"]
+    sigma = keypoints.attrs.get("sigma")
+    width, height = map(int, _array(group["image_size"]))
+    return Features(
+        _array(keypoints).astype(np.float32),
+        _array(group[names.scores]).astype(np.float32),
+        unpack(np.ascontiguousarray(stored.T) if names.transposed else stored),
+        (width, height),
+        None if sigma is None else np.asarray(sigma, np.float32),
+        None if model is None else ModelId(*map(str, json.loads(model))),
+    )
+
+
+def _array(dataset: Any) -> np.ndarray:
+    if dataset.nbytes > MAX_BYTES:
+        raise ValueError(f"{dataset.name} has more than {MAX_BYTES} bytes")
+    return np.asarray(dataset[()])
