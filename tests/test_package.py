@@ -25,7 +25,7 @@ SOURCES = sorted(
 LAYERS = [
     {"errors", "files", "printable", "stream"},
     {"packages", "cpus", "cards", "external_data", "image_headers"},
-    {"features"},
+    {"features", "intensity"},
     {"image", "selection", "refinement"},
     {"decode", "modelfile"},
     {"backends"},

@@ -41,6 +41,18 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def intensity_range(text: str) -> str | tuple[float, ...]:
+    """Parse "full", "auto" or "7000,9000"; the constructor checks the values."""
+    if text in ("full", "auto"):
+        return text
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"a range is full, auto or two values like 7000,9000, not {text!r}"
+        ) from error
+
+
 def add_match_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `match`, with its defaults where none is given."""
     add = command.add_argument
@@ -121,6 +133,14 @@ def _add_selection_options(command: argparse.ArgumentParser) -> None:
         default=unset,
         metavar="PX",
         help="max longer side; larger images are shrunk to it (default: no limit)",
+    )
+    add(
+        "--intensity-range",
+        type=intensity_range,
+        default=unset,
+        metavar="full|auto|LOW,HIGH",
+        help="values of 16-bit images that become black and white: 0 and 65535, "
+        "percentiles of each image, or those given (default: full)",
     )
     add(
         "--octaves",
