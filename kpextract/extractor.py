@@ -22,7 +22,7 @@ from kpextract.intensity import (
 )
 from kpextract.modelfile import ModelFile, bundled_name, find_model
 from kpextract.pipeline import Pipeline, typed_memory_errors
-from kpextract.selection import check_min_distance, check_selection
+from kpextract.selection import MIN_SCORE, check_min_distance, check_selection
 from kpextract.stream import map_ahead
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Extractor:
         backend: str = "auto",
         precision: str | None = None,
         max_keypoints: int | None = 1024,
-        min_score: float = 0.0,
+        min_score: float = MIN_SCORE,
         selection: str = "strongest",
         color: str = "bgr",
         max_size: int | None = None,
@@ -88,8 +88,11 @@ class Extractor:
                 that runs here.
             precision: "int8" for the bundled model in 8-bit integers: faster on a CPU,
                 slightly less accurate. None for the model as it is.
-            max_keypoints: budget per image; None keeps one per 8x8 cell.
-            min_score: minimum score of a keypoint, in [0, 1].
+            max_keypoints: budget per image; None sets no limit but that of one keypoint
+                per 8x8 cell.
+            min_score: minimum score of a keypoint, in [0, 1]. The default leaves areas
+                without contrast empty, such as sky, black bars or what a covered lens
+                sees; with 0 the budget is spent as long as there are cells.
             selection: which points get the budget: the "strongest", or those of a
                 "grid" of buckets that take turns, for an even spread (SLAM, visual
                 odometry).

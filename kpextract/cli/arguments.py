@@ -1,10 +1,11 @@
 """Arguments that several commands of the command line share."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from kpextract.backends import BACKENDS
-from kpextract.selection import SELECTIONS
+from kpextract.selection import MIN_SCORE, SELECTIONS
 
 
 def add_command(
@@ -74,6 +75,23 @@ def add_match_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_mask_option(command: argparse.ArgumentParser, *, of: str, **kind: Any) -> None:
+    """Add the option of an image that allows keypoints where it is not black.
+
+    Args:
+        of: whose size it has, for the help.
+        kind: other arguments of `add_argument`.
+    """
+    command.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="image that is black where no keypoints are wanted, of the size of "
+        f"{of} (default: none)",
+        **kind,
+    )
+
+
 def add_model_options(command: argparse.ArgumentParser) -> None:
     """Add which model runs where, with the constructor's defaults."""
     add = command.add_argument
@@ -119,7 +137,8 @@ def _add_selection_options(command: argparse.ArgumentParser) -> None:
         type=float,
         default=unset,
         metavar="SCORE",
-        help="min score of a keypoint, 0 to 1 (default: 0)",
+        help="min score of a keypoint, 0 to 1; 0 spends the whole budget, even "
+        f"without contrast (default: {MIN_SCORE:g})",
     )
     add(
         "--selection",
