@@ -70,7 +70,7 @@ def compare(
     model: str, backend: str, image_size: tuple[int, int], batch: int, calls: int
 ) -> dict[str, Any]:
     """Measure one model at one size."""
-    extractor = Extractor(model, backend=backend, max_keypoints=1000)
+    extractor = Extractor(model, backend=backend, max_keypoints=1000, min_score=0)
     on_cpu = extractor.info.backend == "onnx-cpu"
     device = torch.device("cpu") if on_cpu else choose_device()
     dtype = TYPES.get(extractor.info.precision, torch.float32)

@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.model,
         backend="onnx-cpu",
         max_keypoints=options.keypoints,
+        min_score=0,
         num_threads=options.threads,
     )
     width, height = options.size

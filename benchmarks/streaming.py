@@ -172,7 +172,9 @@ def main(arguments: list[str] | None = None) -> None:
     add("--minutes", type=float, default=1.0, help=help_text)
     add("--out", type=Path, help="JSON file for the result (default: none)")
     options = parser.parse_args(arguments)
-    extractor = Extractor(options.model, max_keypoints=options.max_keypoints)
+    extractor = Extractor(
+        options.model, max_keypoints=options.max_keypoints, min_score=0
+    )
     with tempfile.TemporaryDirectory() as folder:
         video = options.video or Path(folder) / "street.mp4"
         if options.video is None:

@@ -100,7 +100,7 @@ def examine(
             compared = folder / "compared.onnx"
             onnx.save(as_on_a_gpu(load_graph(out)), compared)
     extractors = [
-        Extractor(path, backend="onnx-cpu", max_keypoints=max_keypoints)
+        Extractor(path, backend="onnx-cpu", max_keypoints=max_keypoints, min_score=0)
         for path in (model, compared)
     ]
     figures = compare(*extractors, read_frames(photos)).pooled

@@ -25,7 +25,7 @@ SOURCES = sorted(
 LAYERS = [
     {"errors", "files", "printable", "stream"},
     {"packages", "cpus", "cards", "external_data", "image_headers"},
-    {"features"},
+    {"features", "intensity"},
     {"image", "selection", "refinement"},
     {"decode", "modelfile"},
     {"backends"},
@@ -239,13 +239,13 @@ def test_the_wheel_runs_in_a_fresh_environment(wheel, tmp_path):
     site = next((environment / "lib").glob("python*/site-packages"))
     dependencies = Path(sys.modules["numpy"].__file__).parents[1]
     (site / "dependencies.pth").write_text(f"{dependencies}\n")
-    photo = ROOT / "examples" / "blocks.jpg"
+    photo = ROOT / "examples" / "street-left.jpg"
     command = [environment / "bin" / "kpextract", "detect", photo, "--draw", "out.png"]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=True
     )
-    assert "1023 keypoints in" in done.stdout
+    assert "1024 keypoints in" in done.stdout
     assert (tmp_path / "out.png").stat().st_size > 10_000
     script = "import kpextract, kpextract.export.artifact; print(kpextract.__file__)"
     where = [python, "-c", script]

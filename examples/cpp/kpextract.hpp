@@ -38,7 +38,7 @@ struct BackendUnavailableError : Error {
 
 struct Options {
     std::optional<int> max_keypoints;  // none: those of the model's export
-    float min_score = 0.0F;            // in [0, 1]
+    float min_score = 0.35F;           // in [0, 1]; 0 also keeps points on black or sky
     std::optional<int> num_threads;    // CPU threads; none: the runtime's choice
 };
 

@@ -123,8 +123,10 @@ def test_masks_are_applied_before_the_budget(region, photo, half_mask, model, ex
 )
 def test_exported_variants(options, photo, model, extract):
     path = model(re.sub(r"\W+", "-", str(options)), **options)
-    expected = Extractor(path, max_keypoints=None).detect(photo)
-    assert_same(extract(path, photo), expected)
+    for given in ({}, {"min_score": 0}):
+        expected = Extractor(path, max_keypoints=None, **given).detect(photo)
+        words = ("--min", 0) if given else ()
+        assert_same(extract(path, photo, *words), expected)
 
 
 def test_one_extractor_serves_two_threads(photo, sanitized, model, tmp_path):
