@@ -28,6 +28,20 @@ def import_onnx(caller: str) -> ModuleType:
     return _import("onnx", "onnx", caller, "export", "onnx")
 
 
+def import_rosbags(caller: str) -> ModuleType:
+    """Import rosbags with the parts that read, or raise an error like `import_cv2`."""
+    rosbags = _import("rosbags", "rosbags", caller, "ros", "rosbags")
+    for part in ("highlevel", "typesys"):
+        importlib.import_module(f"rosbags.{part}")
+    return rosbags
+
+
+def import_ray(caller: str) -> ModuleType:
+    """Import Ray with its usage reports off, or raise an error like `import_cv2`."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    return _import("ray", "Ray", caller, "ray", "ray")
+
+
 def import_h5py(caller: str) -> ModuleType:
     """Import h5py, or raise an error like `import_cv2`."""
     return _import("h5py", "h5py", caller, "hdf5", "h5py")

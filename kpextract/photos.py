@@ -109,10 +109,14 @@ def _in_order(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=key)
 
 
-def read_photo(path: Path) -> np.ndarray:
+def read_photo(path: Path, *, upright: bool = True) -> np.ndarray:
     """Read an image file, turned upright by its EXIF orientation.
 
     Of several pages or frames the first is read; transparency is dropped.
+
+    Args:
+        upright: False returns the pixels as the file stores them, as COLMAP and hloc
+            read them.
 
     Returns:
         (H, W, 3) BGR. uint8; uint16 for gray images of 16 bits, such as thermal ones;
@@ -130,7 +134,7 @@ def read_photo(path: Path) -> np.ndarray:
         # Not imread: it cannot open every name that the file system has.
         content = path.read_bytes()
         _check_size(path, declared_size(content))
-        image = _decode(content)
+        image = _decode(content, upright)
     except (OSError, MemoryError) as error:
         why = str(error) or "out of memory"
         raise InvalidImageError(f"{path} cannot be read: {why}.") from error
@@ -223,21 +227,22 @@ def _check_size(path: Path, size: tuple[int, int] | None) -> None:
         )
 
 
-def _decode(content: bytes) -> np.ndarray | None:
+def _decode(content: bytes, upright: bool) -> np.ndarray | None:
     """Return the pixels as `read_photo` does; None if OpenCV cannot decode them.
 
     Raises:
         MemoryError: there is not enough memory.
     """
     cv2 = import_cv2("reading a photo")
+    turn = 0 if upright else cv2.IMREAD_IGNORE_ORIENTATION
     if may_be_deep(content):
-        image = _decode_as(content, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+        image = _decode_as(content, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | turn)
     else:
-        image = _decode_as(content, cv2.IMREAD_COLOR)
+        image = _decode_as(content, cv2.IMREAD_COLOR | turn)
     if image is None:
         return None
     if image.dtype == np.uint16:
-        image = _sixteen_bits(content, image)
+        image = _sixteen_bits(content, image, turn)
     elif image.dtype != np.uint8:
         image = _unit_range(image)
     white = netpbm_white(content)
@@ -257,7 +262,7 @@ def _decode_as(content: bytes, flags: int) -> np.ndarray | None:
     return None if image is None else np.asarray(image)
 
 
-def _sixteen_bits(content: bytes, image: np.ndarray) -> np.ndarray:
+def _sixteen_bits(content: bytes, image: np.ndarray, turn: int) -> np.ndarray:
     """Return a 16-bit image, in 8 bits where its values are not to be trusted.
 
     OpenCV gives colors of planar files in a wrong order, and numbers of 10 or 12
@@ -267,12 +272,13 @@ def _sixteen_bits(content: bytes, image: np.ndarray) -> np.ndarray:
 
     Args:
         image: (H, W) or (H, W, 3) uint16, as OpenCV gives it.
+        turn: flag of OpenCV with which it was read.
     """
     cv2 = import_cv2("reading a photo")
     white = netpbm_white(content)
     if white:
         return np.clip(np.rint(image * (WHITE / white)), 0, WHITE).astype(np.uint16)
-    eight = _decode_as(content, cv2.IMREAD_COLOR)
+    eight = _decode_as(content, cv2.IMREAD_COLOR | turn)
     if eight is None:
         return image
     agrees = (

@@ -33,6 +33,7 @@ LAYERS = [
     {"feature2d"},
     {"extractor", "matching", "draw", "photos", "formats"},
     {"video"},
+    {"bulk"},
     {"export", "system"},
     {"cli"},
     {"__main__", "__pyinstaller"},

@@ -14,6 +14,7 @@ from kpextract.cli import (
     detect,
     doctor,
     export,
+    extract,
     info,
     match,
     track,
@@ -25,7 +26,7 @@ from kpextract.errors import KpextractError
 from kpextract.printable import printable
 
 # In the order in which --help lists them.
-COMMANDS = (detect, match, track, export, build, verify, bench, doctor, info)
+COMMANDS = (detect, match, track, extract, export, build, verify, bench, doctor, info)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kpextract.errors import FeatureFileError, StoreError
 from kpextract.features import Features
+from kpextract.files import PREFIX
 from kpextract.formats import npz
 from kpextract.formats.journal import Journal, Line, read_journal
 from kpextract.formats.lock import Lock
@@ -32,6 +33,8 @@ class NpzFolder:
                 "output."
             ) from error
         self._lock = Lock(self._folder)
+        for left in self._folder.rglob(f"{PREFIX}*.tmp.npz"):  # by a killed process
+            left.unlink(missing_ok=True)
         try:
             self._journal = Journal(self._folder / JOURNAL, settings)
         except BaseException:

@@ -1,0 +1,134 @@
+"""Run workers as processes of this machine."""
+
+import multiprocessing
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import NamedTuple
+
+from kpextract.bulk.dispatch import Died, Dispatcher, Done, Event, Ready
+from kpextract.bulk.work import Job, Work
+from kpextract.errors import KpextractError, WorkerError
+from kpextract.formats.store import Entry
+
+READY = "ready"
+STOP_SECONDS = 1.0  # for all workers to be gone after they were killed
+
+
+class _Member(NamedTuple):
+    process: SpawnProcess
+    connection: Connection
+
+
+class Processes:
+    """Start workers with a connection each; as a context manager, end them.
+
+    Started afresh rather than forked: a fork of a process with threads may deadlock.
+    """
+
+    # A worker detects in one job, reads the next, and one is on its way. It takes all
+    # three from the pipe at any time: with a fourth, both ends might wait to send.
+    batch, depth = 1, 3
+
+    def __init__(self, work: Work, size: int):
+        self.size, self._work = size, work
+        self._members: dict[int, _Member] = {}
+        self._context = multiprocessing.get_context("spawn")
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self._members.values():
+            member.process.kill()  # it writes nothing that could be left half done
+        for member in self._members.values():
+            member.process.join(STOP_SECONDS)
+            member.connection.close()
+
+    def start(self, worker: int) -> None:
+        """Start a worker as in `Crew.start`."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve,
+            args=(theirs, self._work),
+            name=f"kpextract-{worker}",
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        self._members[worker] = _Member(process, ours)
+
+    def give(self, worker: int, jobs: Sequence[Job]) -> None:
+        """Send a job as in `Crew.give`."""
+        (job,) = jobs
+        with suppress(OSError):  # it died; `wait` is about to say so
+            self._members[worker].connection.send(job)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Return what happened as in `Crew.wait`."""
+        by_connection = {m.connection: i for i, m in self._members.items()}
+        connections = wait(list(by_connection), seconds)
+        return [self._event(by_connection[each]) for each in connections]  # type: ignore[index]
+
+    def _event(self, worker: int) -> Event:
+        process, connection = self._members[worker]
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            process.join(STOP_SECONDS)
+            connection.close()
+            del self._members[worker]
+            return Died(worker, _why(process.exitcode))
+        if isinstance(message, Exception):
+            raise message
+        return Ready(worker) if message == READY else Done(worker, [message])
+
+    def why_late(self) -> str:
+        """Say what to look at as in `Crew.why_late`."""
+        return "Is this machine very busy? Try fewer --workers."
+
+
+def run_on_processes(
+    work: Work, workers: int, jobs: Iterator[Job]
+) -> Generator[Entry, None, None]:
+    """Yield one entry per job, in order, from processes of this machine."""
+    with Processes(work, workers) as crew:
+        yield from Dispatcher(crew, jobs).entries()
+
+
+def _serve(connection: Connection, work: Work) -> None:
+    """Work on what arrives until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+    try:
+        worker = work.open()
+        connection.send(READY)
+        for entry in worker.entries(_received(connection)):
+            connection.send(entry)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the parent is gone
+    except KpextractError as error:
+        connection.send(error)
+    except Exception as error:
+        connection.send(
+            WorkerError(f"a worker failed: {type(error).__name__}: {error}")
+        )
+
+
+def _received(connection: Connection) -> Iterator[Job]:
+    while True:
+        try:
+            yield connection.recv()
+        except (EOFError, OSError):
+            return
+
+
+def _why(exitcode: int | None) -> str:
+    """Say how a process ended."""
+    if exitcode is not None and exitcode < 0:
+        try:
+            return f"signal {signal.Signals(-exitcode).name}"
+        except ValueError:
+            return f"signal {-exitcode}"
+    return f"exit code {exitcode}"

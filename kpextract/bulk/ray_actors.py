@@ -1,0 +1,164 @@
+"""Run workers as actors of a Ray cluster.
+
+The entries come back to this process, which writes them: every format, its order and
+its way of resuming are those of one machine, and an image that kills its workers is
+counted in one place. Photos are read by the workers, so each node must see their paths.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from kpextract.bulk.dispatch import Died, Dispatcher, Done, Event, Ready
+from kpextract.bulk.work import Job, Work
+from kpextract.cpus import usable_cpus
+from kpextract.errors import UsageError, WorkerError
+from kpextract.formats.store import Entry
+from kpextract.packages import import_ray
+
+
+class Share(NamedTuple):
+    """Hold what each worker takes of the cluster.
+
+    cpus: threads of its extractor.
+    gpus: 0 or 1.
+    """
+
+    cpus: int
+    gpus: int
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Join a cluster, or start one on this machine; leave it at the end.
+
+    Args:
+        address: `host:port` or `auto` of a running cluster; None starts one.
+
+    Raises:
+        MissingPackageError: Ray is not installed.
+        WorkerError: there is no cluster at this address.
+    """
+    ray = import_ray("--engine ray")
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address is None:
+            ray.init(num_cpus=usable_cpus(), include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise WorkerError(
+            f"no Ray cluster at {address or 'this machine'}: {error}"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def workers_of(asked: int | None, share: Share) -> int:
+    """Return how many workers the cluster takes; one CPU stays free for this process.
+
+    Raises:
+        UsageError: more are asked for.
+    """
+    ray = import_ray("--engine ray")
+    resources = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    most = max(1, (cpus - 1) // share.cpus)
+    if share.gpus:
+        most = min(most, gpus // share.gpus)
+    if most < 1 or (asked or 1) > most:
+        raise UsageError(
+            f"this cluster of {cpus} CPUs and {gpus} GPUs takes at most {most} workers "
+            f"of {share.cpus} CPUs and {share.gpus} GPUs, since one CPU stays free to "
+            f"read and write; asked for {asked or 1}."
+        )
+    return asked or most
+
+
+class Actors:
+    """Start workers as actors; as a context manager, end them."""
+
+    batch, depth = 8, 2
+
+    def __init__(self, work: Work, size: int, share: Share):
+        self.size, self._work, self._share = size, work, share
+        self._ray = import_ray("--engine ray")
+        self._actors: dict[int, Any] = {}
+        self._calls: dict[int, deque[Any]] = {}  # of each worker, oldest first
+
+    def __enter__(self) -> "Actors":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for actor in self._actors.values():
+            self._ray.kill(actor)
+
+    def start(self, worker: int) -> None:
+        """Start a worker as in `Crew.start`."""
+        kind = self._ray.remote(
+            num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_restarts=0
+        )(_Actor)
+        self._actors[worker] = kind.remote(self._work)
+        self._calls[worker] = deque([self._actors[worker].load.remote()])
+
+    def give(self, worker: int, jobs: Sequence[Job]) -> None:
+        """Send a batch as in `Crew.give`."""
+        self._calls[worker].append(self._actors[worker].work.remote(list(jobs)))
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Return what happened as in `Crew.wait`."""
+        heads = {calls[0]: i for i, calls in self._calls.items() if calls}
+        ready, _ = self._ray.wait(list(heads), num_returns=1, timeout=seconds)
+        return [self._event(heads[call], call) for call in ready]
+
+    def _event(self, worker: int, call: Any) -> Event:
+        try:
+            entries = self._ray.get(call)
+        except self._ray.exceptions.RayActorError as error:
+            del self._actors[worker], self._calls[worker]
+            return Died(worker, _why(error))
+        except self._ray.exceptions.RayTaskError as error:
+            raise (error.cause or error) from error
+        self._calls[worker].popleft()
+        return Ready(worker) if entries is None else Done(worker, entries)
+
+    def why_late(self) -> str:
+        """Say what to look at as in `Crew.why_late`."""
+        free = self._ray.available_resources()
+        return (
+            f"Each asks for {self._share.cpus} CPUs and {self._share.gpus} GPUs of one "
+            f"node; the cluster has {free.get('CPU', 0):g} CPUs and "
+            f"{free.get('GPU', 0):g} GPUs free. Are they taken by another job (ray "
+            "status), or is kpextract not installed on the nodes?"
+        )
+
+
+def run_on_ray(
+    work: Work, workers: int, share: Share, jobs: Iterator[Job]
+) -> Generator[Entry, None, None]:
+    """Yield one entry per job, in order, from actors of the cluster."""
+    with Actors(work, workers, share) as crew:
+        yield from Dispatcher(crew, jobs).entries()
+
+
+class _Actor:
+    """Hold a worker that is open; run by Ray."""
+
+    def __init__(self, work: Work):
+        self._worker = work.open()
+
+    def load(self) -> None:
+        """Return once the constructor is through."""
+
+    def work(self, jobs: list[Job]) -> list[Entry]:
+        """Return one entry per job."""
+        return list(self._worker.entries(jobs))
+
+
+def _why(error: Exception) -> str:
+    """Return the sentence of Ray's message that says why an actor is gone."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,167 @@
+"""Extract features from many inputs into one output."""
+
+import signal
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from types import FrameType
+
+from kpextract.bulk.inputs import Input
+from kpextract.bulk.work import Job
+from kpextract.extractor import Extractor
+from kpextract.formats.store import Entry, Stamp, Store
+
+Engine = Callable[[Iterator[Job]], Generator[Entry, None, None]]
+
+
+@dataclass
+class Summary:
+    """Count what a run did.
+
+    Attributes:
+        images: that have features from this run.
+        keypoints: of those images.
+        skipped: names of images that an earlier run has done.
+        failed: name and error of each input that has no features.
+        seconds: that the run took.
+        interrupted: whether a signal ended it.
+    """
+
+    images: int = 0
+    keypoints: int = 0
+    skipped: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def images_per_second(self) -> float:
+        """Images with features per second of the run."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def count(self, entry: Entry) -> None:
+        """Count an entry of this run."""
+        if entry.features is None:
+            self.failed.append((entry.name, entry.error or ""))
+        else:
+            self.images += 1
+            self.keypoints += len(entry.features)
+
+
+def extract(
+    inputs: Iterable[Input],
+    store: Store,
+    engine: Engine,
+    show: Callable[[Entry, Summary], None],
+) -> Summary:
+    """Write an entry for each image that the store does not hold yet.
+
+    Entries are written in the order of the inputs, so that two runs with the same
+    result write the same. SIGINT and SIGTERM end the run with what is written kept; a
+    second signal has its usual effect.
+
+    Args:
+        store: it stays open.
+        engine: turns jobs into entries, in order.
+        show: called after each entry is written.
+
+    Returns:
+        The summary, also of a run that was interrupted.
+    """
+    summary, started = Summary(), time.monotonic()
+    entries = engine(_pending(inputs, store.done(), summary))
+    try:
+        with _stopped_by_signals() as shield:
+            for entry in entries:
+                with shield:  # an entry is written whole or not at all
+                    store.add(entry)
+                    summary.count(entry)
+                    show(entry, summary)
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    finally:
+        entries.close()
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def _pending(
+    inputs: Iterable[Input], done: dict[str, Stamp], summary: Summary
+) -> Iterator[Job]:
+    """Yield the jobs that are not done, and count the others."""
+    for each in inputs:
+        for job in each.jobs(done):
+            if done.get(job.name) == job.stamp:
+                summary.skipped.append(job.name)
+            else:
+                yield job
+
+
+def settings_of(extractor: Extractor, frame: str) -> dict[str, str]:
+    """Return what features depend on, as texts, for a store.
+
+    Args:
+        frame: "stored" or "upright".
+    """
+    info, pipeline = extractor.info, extractor.pipeline
+    options = {each.name: getattr(pipeline, each.name) for each in fields(pipeline)}
+    del options["backend"]
+    options["refine"] = options.pop("refinement") is not None
+    return {
+        "model": info.model,
+        "version": info.version,
+        "sha256": info.sha256,
+        "backend": info.backend,
+        "precision": info.precision,
+        "frame": frame,
+        **{name: str(value) for name, value in options.items()},
+    }
+
+
+class _Shield:
+    """Put off KeyboardInterrupt to the end of a block."""
+
+    def __init__(self) -> None:
+        self._inside = self._stopped = False
+
+    def stop(self) -> None:
+        """Raise now, or at the end of the block."""
+        self._stopped = True
+        if not self._inside:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> None:
+        self._inside = True
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._inside = False
+        if self._stopped and kind is None:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[_Shield]:
+    """Raise KeyboardInterrupt at SIGINT or SIGTERM, though not in a shielded block.
+
+    It comes at the end of the block. A second signal has its usual effect.
+    """
+    shield = _Shield()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        restore()
+        shield.stop()
+
+    before = {
+        number: signal.signal(number, stop)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield shield
+    finally:
+        restore()

@@ -1,0 +1,288 @@
+"""Run `kpextract extract`."""
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from kpextract.bulk.inputs import Input, Photo, find_inputs
+from kpextract.bulk.processes import run_on_processes
+from kpextract.bulk.ray_actors import Share, cluster, run_on_ray, workers_of
+from kpextract.bulk.run import Engine, Summary, extract, settings_of
+from kpextract.bulk.work import Detection, Extraction
+from kpextract.cli.arguments import add_command, add_extractor_options
+from kpextract.cli.exit_codes import INTERRUPTED, SKIPPED
+from kpextract.cli.outputs import print_written, say
+from kpextract.cpus import check_threads, usable_cpus
+from kpextract.errors import UsageError
+from kpextract.extractor import Extractor, ExtractorInfo
+from kpextract.formats.colmap_database import CAMERA_MODES
+from kpextract.formats.compact import KINDS
+from kpextract.formats.hdf5 import LAYOUTS
+from kpextract.formats.store import Entry
+from kpextract.formats.table import TABLE, format_of, open_reader, open_store
+from kpextract.packages import import_cv2
+from kpextract.printable import printable
+
+ON_CPU = ("onnx-cpu", "openvino")  # backends whose workers share the CPUs
+ENGINES = ("local", "ray")
+FRAMES = ("stored", "upright")
+
+
+def add_parser(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "extract",
+        extract_all,
+        "Extract features of many photos, videos and recordings into one output; "
+        "a second run continues it.",
+        "kpextract extract photos/ -o features.h5",
+    )
+    add = command.add_argument
+    add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="photos, folders, patterns, .txt lists of paths, videos, .bag, .mcap and "
+        "folders of ROS 2 recordings",
+    )
+    add(
+        "-o",
+        "--out",
+        required=True,
+        help="output, its format by its suffix: a folder for .npz files, .h5, "
+        ".parquet or .db",
+    )
+    add(
+        "--format",
+        choices=TABLE,
+        help="format of the output (default: by its suffix)",
+    )
+    _add_format_options(command)
+    _add_input_options(command)
+    _add_engine_options(command)
+    add_extractor_options(command)
+
+
+def _add_format_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add(
+        "--descriptors",
+        choices=KINDS,
+        help="type of the descriptors in HDF5 and Parquet (default: float32)",
+    )
+    add(
+        "--layout",
+        choices=LAYOUTS,
+        help="names and order of HDF5's datasets (default: hloc)",
+    )
+    add(
+        "--camera-mode",
+        choices=CAMERA_MODES,
+        help="images that share a camera in COLMAP's database, of one folder of photos "
+        "(default: auto, those of one size and EXIF)",
+    )
+
+
+def _add_input_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add(
+        "--every",
+        type=_count,
+        metavar="N",
+        help="step between the frames taken of videos and recordings (default: 1)",
+    )
+    add(
+        "--topic",
+        help="topic of a recording's images (default: the only one)",
+    )
+    add(
+        "--frame",
+        choices=FRAMES,
+        default="stored",
+        help="pixels of photos as the file stores them, as COLMAP and hloc read them, "
+        "or turned upright by EXIF (default: stored)",
+    )
+
+
+def _add_engine_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="processes of this machine, or actors of a Ray cluster (default: local)",
+    )
+    add(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes that extract; 1 extracts in this one (default: one per CPU, or "
+        "1 on a GPU; with Ray as many as the cluster takes)",
+    )
+    add(
+        "--address",
+        metavar="HOST:PORT",
+        help="running Ray cluster (default: one of its own on this machine)",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def extract_all(
+    inputs: list[str],
+    out: str,
+    format: str | None,
+    descriptors: str | None,
+    layout: str | None,
+    camera_mode: str | None,
+    every: int | None,
+    topic: str | None,
+    frame: str,
+    as_json: bool,
+    engine: str,
+    workers: int | None,
+    address: str | None,
+    **options: Any,
+) -> int:
+    """Extract features of all inputs; report, and return 1 if an input failed."""
+    import_cv2("kpextract extract")
+    if address is not None and engine != "ray":
+        raise UsageError("--address is that of a Ray cluster: add --engine ray.")
+    found = find_inputs(inputs, every, topic)
+    of_format = {
+        "descriptors": descriptors,
+        "layout": layout,
+        "camera_mode": camera_mode,
+        "images": _images_for(out, format, inputs),
+    }
+    extractor = Extractor(**options)
+    with ExitStack() as stack:
+        if engine == "ray":
+            stack.enter_context(cluster(address))
+        settings = settings_of(extractor, frame)
+        given = {name: value for name, value in of_format.items() if value is not None}
+        store = open_store(out, settings, format, **given)
+        stack.callback(store.close)
+        run = (_on_ray if engine == "ray" else _on_this_machine)(
+            extractor, frame == "upright", workers, options
+        )
+        with Progress(found, quiet=as_json) as progress:
+            summary = extract(found, store, run, progress.show)
+    failed_before = _failed_before(out, format, summary)
+    if as_json:
+        report = _report(summary, failed_before, extractor.info)
+        print(json.dumps(report, indent=2))
+    else:
+        say(_sentence(summary, failed_before, extractor.info))
+        print_written(out)
+    if summary.interrupted:
+        return INTERRUPTED
+    return SKIPPED if summary.failed or failed_before else 0
+
+
+def _images_for(out: str, format: str | None, inputs: list[str]) -> str | None:
+    """Return the folder that names are relative to, if the format asks for it."""
+    asked = "images" in TABLE[format_of(out, format)].options
+    return inputs[0] if asked and len(inputs) == 1 else None
+
+
+def _failed_before(out: str, format: str | None, summary: Summary) -> list[str]:
+    """Return what was skipped because it failed in an earlier run."""
+    if not summary.skipped:
+        return []
+    reader = open_reader(out, format)
+    try:
+        whole = set(reader.names())
+    finally:
+        reader.close()
+    return [name for name in summary.skipped if name not in whole]
+
+
+def _on_this_machine(
+    extractor: Extractor, upright: bool, workers: int | None, options: dict[str, Any]
+) -> Engine:
+    """Return an engine of this process, or of several that share the CPUs."""
+    cpus, backend = usable_cpus(), extractor.info.backend
+    size = workers or (cpus if backend in ON_CPU else 1)
+    if size == 1:
+        return Detection(extractor, upright).entries
+    check_threads("--workers", size)
+    threads = {"num_threads": max(1, cpus // size)} if backend in ON_CPU else {}
+    work = Extraction(threads | options | {"backend": backend}, upright)
+    return partial(run_on_processes, work, size)
+
+
+def _on_ray(
+    extractor: Extractor, upright: bool, workers: int | None, options: dict[str, Any]
+) -> Engine:
+    """Return an engine of the cluster that this process has joined."""
+    backend = extractor.info.backend
+    share = Share(options.get("num_threads", 1), gpus=0 if backend in ON_CPU else 1)
+    size = workers_of(workers, share)
+    pinned = {"num_threads": share.cpus, "backend": backend}  # the same for all
+    return partial(run_on_ray, Extraction(options | pinned, upright), size, share)
+
+
+class Progress:
+    """Show how far a run is, and each failure on a line of its own."""
+
+    def __init__(self, inputs: list[Input], *, quiet: bool):
+        """Begin before the first image.
+
+        Args:
+            quiet: no bar; failures are shown all the same.
+        """
+        from tqdm import tqdm
+
+        photos = all(isinstance(each, Photo) for each in inputs)
+        total = len(inputs) if photos else None  # who knows the frames of a video
+        self._bar = tqdm(total=total, unit="image", disable=True if quiet else None)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, entry: Entry, summary: Summary) -> None:
+        """Show an entry that was written."""
+        if entry.error is not None:
+            text = printable(f"kpextract: failed: {entry.name}: {entry.error}")
+            self._bar.write(text, file=sys.stderr)
+        done = summary.images + len(summary.skipped) + len(summary.failed)
+        self._bar.update(done - self._bar.n)
+
+
+def _report(
+    summary: Summary, failed_before: list[str], info: ExtractorInfo
+) -> dict[str, Any]:
+    return {
+        "extractor": asdict(info),
+        "images": summary.images,
+        "keypoints": summary.keypoints,
+        "skipped": len(summary.skipped),
+        "failed_before": failed_before,
+        "failed": [{"name": name, "error": why} for name, why in summary.failed],
+        "seconds": round(summary.seconds, 3),
+        "images_per_second": round(summary.images_per_second, 2),
+        "interrupted": summary.interrupted,
+    }
+
+
+def _sentence(summary: Summary, failed_before: list[str], info: ExtractorInfo) -> str:
+    earlier = f" (of which {len(failed_before)} failed)" if failed_before else ""
+    begin = "interrupted: " if summary.interrupted else ""
+    return (
+        f"{begin}{summary.images} images: {summary.keypoints} keypoints, "
+        f"{len(summary.skipped)} skipped as done{earlier}, {len(summary.failed)} "
+        f"failed, {summary.images_per_second:.1f} images per second, "
+        f"{info.model} {info.version} on {info.backend}"
+    )

@@ -1,0 +1,70 @@
+"""Stand-ins for stores and work, importable by workers in other processes."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from kpextract import BackendUnavailableError, Features
+from kpextract.bulk.work import Job
+from kpextract.formats.store import Entry, Stamp
+
+
+def job(name, error=None):
+    return Job(name, Stamp(1, 2), f"photos/{name}", error=error)
+
+
+def features(count=1):
+    rows = np.zeros((count, 2), np.float32)
+    return Features(rows, rows[:, 0], np.zeros((count, 64), np.float32), (64, 48))
+
+
+def entry(one):
+    return Entry(one.name, one.stamp, features())
+
+
+class Memory:
+    """A `Store` that keeps its entries in memory."""
+
+    def __init__(self, done=None):
+        self.before, self.entries = done or {}, []
+
+    def done(self):
+        return self.before | {each.name: each.stamp for each in self.entries}
+
+    def add(self, entry):
+        self.entries.append(entry)
+
+    def close(self):
+        pass
+
+
+@dataclass(frozen=True)
+class Acting:
+    """A `Work` that does what the names of its jobs say.
+
+    die: the worker is killed; once: the same if the file `marker` is not there yet;
+    fatal: an error that ends the run; slow: a second passes; wrong: no features.
+    """
+
+    marker: str = ""
+    fails: bool = False
+
+    def open(self):
+        if self.fails:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+    def entries(self, jobs):
+        for one in jobs:
+            word = one.name.split("-")[0]
+            if word == "die" or (word == "once" and not os.path.exists(self.marker)):
+                open(self.marker or os.devnull, "w").close()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if word == "fatal":
+                raise BackendUnavailableError("the GPU is gone.")
+            if word == "slow":
+                time.sleep(1)
+            yield entry(one)
