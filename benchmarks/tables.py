@@ -29,6 +29,7 @@ DOCUMENTS = (
     "benchmarks/README.md",
     "export/README.md",
     "docs/video.md",
+    "docs/mapping.md",
 )
 BLOCK = re.compile(r"(<!-- table (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SHOWN_HASH = 12  # digits

@@ -40,13 +40,16 @@ def draw_matches(
     features1: Features,
     pairs: np.ndarray,
     inliers: np.ndarray,
+    *,
+    outliers: bool = False,
 ) -> np.ndarray:
-    """Draw two images side by side with a line per match, inliers in green on top.
+    """Draw two images side by side with a green line per inlier.
 
     Args:
         image0, image1: as for `Extractor.detect`, BGR.
         pairs: (M, 2) matched indices.
         inliers: (M,) bool.
+        outliers: also draw the other matches, in red and below the inliers.
 
     Returns:
         (max H, W0 + W1, 3) uint8 BGR.
@@ -58,7 +61,8 @@ def draw_matches(
     canvas[: len(left), : left.shape[1]] = left
     canvas[: len(right), left.shape[1] :] = right
     shift = np.array([left.shape[1], 0], dtype=np.float32)
-    for index in np.argsort(inliers, kind="stable"):
+    order = np.argsort(inliers, kind="stable")
+    for index in order if outliers else order[inliers[order]]:
         first, second = pairs[index]
         start = features0.keypoints[first]
         end = features1.keypoints[second] + shift

@@ -50,6 +50,10 @@ class StoreError(KpextractError):
     """An output of many images that cannot be continued or read as it is."""
 
 
+class MappingError(KpextractError):
+    """A COLMAP database that gives no map."""
+
+
 class WorkerError(KpextractError, RuntimeError):
     """Workers of a bulk run that cannot be started, or that failed."""
 

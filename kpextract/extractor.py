@@ -238,7 +238,7 @@ class Extractor:
         `Extractor.detect` returns `Features`; code written for OpenCV expects a tuple
         of cv2.KeyPoint, which the `detect` of this object returns.
         """
-        return Feature2D(self.pipeline)
+        return Feature2D(self)
 
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
         self,

@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 class Feature2D:
     """Extractor with the methods of `cv2.Feature2D`, results included.
 
-    Images and masks may be `cv2.UMat`; an empty image has no keypoints, as for ORB.
+    Images and masks may be `cv2.UMat`, which makes the descriptors one, too; an empty
+    image has no keypoints, as for ORB. It pickles and copies with its extractor.
     Classes of OpenCV that take a `Feature2D` in C++, as `cv2.AffineFeature`, do not
     take this one.
     """
 
-    def __init__(self, pipeline: Pipeline):
-        self._pipeline = pipeline
+    def __init__(self, extractor: Any):
+        """Take the pipeline of an `Extractor`."""
+        self._extractor = extractor
+        self._pipeline: Pipeline = extractor.pipeline
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy with the extractor, which reopens its model."""
+        return _restore, (self._extractor, self.getMaxFeatures())
 
     def detect(self, image: Any, mask: Any = None) -> Any:
         """Return the keypoints of an image, or a tuple of them for each of several.
@@ -42,11 +49,14 @@ class Feature2D:
             InvalidImageError: an image or mask has another form.
         """
         if isinstance(image, list | tuple):
-            masks = [None] * len(image) if mask is None else mask
+            none = mask is None or len(mask) == 0
+            masks = [None] * len(image) if none else mask
             return tuple(map(self.detect, image, _as_many(masks, image)))
         return self.detectAndCompute(image, mask)[0]
 
-    def compute(self, image: Any, keypoints: Any) -> tuple[Any, Any]:
+    def compute(
+        self, image: Any, keypoints: Any, descriptors: Any = None
+    ) -> tuple[Any, Any]:
         """Return the keypoints inside an image and their descriptors.
 
         Descriptors are sampled from the network's map for the whole image, wherever
@@ -56,9 +66,11 @@ class Feature2D:
             image: an image as for `Extractor.detect`, or a list or tuple of images.
             keypoints: cv2.KeyPoint objects, or (N, 2) x and y in pixels; a list of
                 either for several images.
+            descriptors: ignored; OpenCV's Python functions allocate, too.
 
         Returns:
-            keypoints: those given but for the ones outside the image, of the same type.
+            keypoints: those given but for the ones outside the image; a tuple, or an
+                array for an array.
             descriptors: (N, D) float32 unit rows.
 
         Raises:
@@ -66,21 +78,23 @@ class Feature2D:
             InvalidOptionError: the model gives no map to sample, since it is sparse.
         """
         if isinstance(image, list | tuple):
-            pairs = list(map(self.compute, image, _as_many(keypoints, image)))
-            return tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
+            both = list(map(self.compute, image, _as_many(keypoints, image)))
+            return tuple(b[0] for b in both), tuple(b[1] for b in both)
         array = _array(image)
         points = _points(keypoints)
+        is_array = isinstance(keypoints, np.ndarray)
         if array is None:
-            return keypoints[:0], self._no_descriptors()
+            kept = keypoints[:0] if is_array else ()
+            return kept, _like(self._no_descriptors(), image)
         height, width = array.shape[:2]
         low, high = np.float32(-0.5), np.array([width - 0.5, height - 0.5], np.float32)
         inside: np.ndarray = np.all((points >= low) & (points < high), axis=1)
         with typed_memory_errors():
-            descriptors = self._pipeline.describe(array, points[inside])
-        if isinstance(keypoints, np.ndarray):
-            return keypoints[inside], descriptors
-        kept = zip(keypoints, inside, strict=True)
-        return tuple(keypoint for keypoint, is_in in kept if is_in), descriptors
+            sampled = _like(self._pipeline.describe(array, points[inside]), image)
+        if is_array:
+            return keypoints[inside], sampled
+        pairs = zip(keypoints, inside, strict=True)
+        return tuple(keypoint for keypoint, is_in in pairs if is_in), sampled
 
     def detectAndCompute(  # noqa: N802  # the name in cv2.Feature2D
         self,
@@ -88,7 +102,7 @@ class Feature2D:
         mask: "Image" = None,
         descriptors: np.ndarray | None = None,
         useProvidedKeypoints: bool = False,  # noqa: N803
-    ) -> tuple["KeyPoints", np.ndarray]:
+    ) -> tuple["KeyPoints", Any]:
         """Return the keypoints and descriptors of an image.
 
         Args:
@@ -108,12 +122,12 @@ class Feature2D:
         refuse_provided(useProvidedKeypoints)
         array = _array(image)
         if array is None:
-            return (), self._no_descriptors()
+            return (), _like(self._no_descriptors(), image)
         with typed_memory_errors():
             prepared = self._pipeline.prepare(array, _array(mask))
             (outputs,) = self._pipeline.infer([prepared])
             features = self._pipeline.decode(outputs, prepared)
-        return tuple(features.to_cv2()), features.descriptors
+        return tuple(features.to_cv2()), _like(features.descriptors, image, mask)
 
     def _no_descriptors(self) -> np.ndarray:
         return np.empty((0, self.descriptorSize()), np.float32)
@@ -139,13 +153,13 @@ class Feature2D:
         The extractor that this object comes from keeps its own.
 
         Raises:
-            InvalidOptionError: it is negative.
+            InvalidOptionError: it is negative or not a whole number.
         """
-        if maxFeatures < 0:
+        if not isinstance(maxFeatures, int | np.integer) or maxFeatures < 0:
             raise InvalidOptionError(
-                f"setMaxFeatures takes a number from 0, got {maxFeatures}."
+                f"setMaxFeatures takes a whole number from 0, got {maxFeatures!r}."
             )
-        self._pipeline = replace(self._pipeline, max_keypoints=maxFeatures or None)
+        self._pipeline = replace(self._pipeline, max_keypoints=int(maxFeatures) or None)
 
     def defaultNorm(self) -> int:  # noqa: N802
         """Return the norm that compares descriptors, `cv2.NORM_L2`."""
@@ -171,6 +185,20 @@ def refuse_provided(use_provided_keypoints: bool) -> None:
             "detectAndCompute takes no keypoints in Python, so useProvidedKeypoints="
             "True has none to use. Call compute(image, keypoints)."
         )
+
+
+def _restore(extractor: Any, budget: int) -> Feature2D:
+    """Return what `Feature2D.__reduce__` describes."""
+    restored = Feature2D(extractor)
+    restored.setMaxFeatures(budget)
+    return restored
+
+
+def _like(descriptors: np.ndarray, *given: Any) -> Any:
+    """Return descriptors as cv2.UMat if the image or mask is one, as ORB does."""
+    cv2 = import_cv2("Feature2D")
+    is_umat = any(isinstance(array, cv2.UMat) for array in given)
+    return cv2.UMat(descriptors) if is_umat else descriptors
 
 
 def _array(image: Any) -> Any:
@@ -207,9 +235,10 @@ def _points(keypoints: Any) -> np.ndarray:
 
 
 def _as_many(given: Sequence[Any], images: Sequence[Any]) -> Sequence[Any]:
-    if len(given) != len(images):
+    if not isinstance(given, list | tuple) or len(given) != len(images):
+        shown = len(given) if isinstance(given, list | tuple) else "no list of"
         raise InvalidImageError(
-            f"got {len(images)} images and {len(given)} masks or lists of keypoints. "
+            f"got {len(images)} images and {shown} masks or lists of keypoints. "
             "Give one per image."
         )
     return given

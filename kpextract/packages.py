@@ -66,6 +66,11 @@ def import_openvino(caller: str) -> ModuleType:
         return _import(*names, error_type=BackendUnavailableError)
 
 
+def import_matplotlib(caller: str) -> ModuleType:
+    """Import matplotlib, or raise an error like `import_cv2`."""
+    return _import("matplotlib", "matplotlib", caller, "colmap", "matplotlib")
+
+
 def import_onnxruntime(install: str) -> ModuleType:
     """Return ONNX Runtime with its telemetry off, even if it was imported before.
 

@@ -31,7 +31,8 @@ LAYERS = [
     {"backends"},
     {"pipeline"},
     {"feature2d"},
-    {"extractor", "matching", "draw", "photos", "formats"},
+    {"extractor", "matching", "geometry", "draw", "photos", "formats"},
+    {"matchfile"},
     {"video"},
     {"bulk"},
     {"export", "system"},
@@ -69,6 +70,36 @@ def imports_of(path, everywhere=True):
             assert node.level == 0
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_import_one_way(path):
+    room = room_of(path)
+    ours = {name.split(".")[0] for name in imports_of(path)} & set(ROOMS)
+    assert ours - {room} <= ROOMS[room]
+    if room == "kpextract":
+        assert "torch" not in {name.split(".")[0] for name in imports_of(path)}
+
+
+def test_layers_of_the_runtime_import_one_way():
+    level = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
+    for path in RUNTIME.rglob("*.py"):
+        own = path.relative_to(RUNTIME).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for name in imports_of(path):
+            parts = name.split(".")
+            if parts[0] == "kpextract" and len(parts) > 1 and parts[1] in level:
+                imported = parts[1]
+                if imported == own or (own, imported) in HANDED_OVER:
+                    continue
+                assert level[imported] < level[own], f"{path}: {name}"
+
+
+def test_every_module_and_room_of_the_runtime_has_its_layer():
+    modules = {path.stem for path in RUNTIME.glob("*.py")}
+    rooms = {path.parent.name for path in RUNTIME.glob("*/__init__.py")}
+    assert modules | rooms == set().union(*LAYERS) | {"__init__"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -15,7 +15,9 @@ POINT, EDGE, CELL_EDGE, PADDING = "#d62728", "#bbbbbb", "#1f3b73", "#e8e8e8"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
     figure = Figure(figsize=(9, 8.6), layout="constrained")

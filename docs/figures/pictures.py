@@ -35,7 +35,9 @@ EXPOSURE, BLUR, NOISE = 0.6, 7, 6
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     folder = parser.parse_args().out
     for name, script in EXAMPLES.items():

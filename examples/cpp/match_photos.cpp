@@ -1,5 +1,5 @@
-// Registers two photos by a homography, as programs for ORB do: only one line and its
-// `#include` differ.
+// Matches two photos and finds the fundamental matrix that the matches agree on, as
+// programs for ORB do: only one line and its `#include` differ.
 #include <exception>
 #include <iostream>
 
@@ -26,19 +26,27 @@ int main(int argc, char** argv) try {
 
     const cv::BFMatcher matcher(detector->defaultNorm(), /*crossCheck=*/true);
     std::vector<cv::DMatch> matches;
-    matcher.match(descriptors0, descriptors1, matches);
+    if (!keypoints0.empty() && !keypoints1.empty())
+        matcher.match(descriptors0, descriptors1, matches);
 
     std::vector<cv::Point2f> points0, points1;
     for (const cv::DMatch& match : matches) {
         points0.push_back(keypoints0[static_cast<std::size_t>(match.queryIdx)].pt);
         points1.push_back(keypoints1[static_cast<std::size_t>(match.trainIdx)].pt);
     }
-    cv::Mat inliers;
-    const cv::Mat homography =
-        cv::findHomography(points1, points0, cv::RANSAC, 3.0, inliers);
+    // As in kpextract/geometry.py. cv::findHomography takes the same numbers in another
+    // order, for a flat scene or a camera that only turned.
+    const double threshold = 3.0, confidence = 0.9999;  // pixels, probability
+    const int max_iterations = 10000;
+    const std::size_t min_matches = 8;
+    cv::Mat fundamental, inliers;
+    if (matches.size() >= min_matches)
+        fundamental =
+            cv::findFundamentalMat(points0, points1, cv::USAC_MAGSAC, threshold,
+                                   confidence, max_iterations, inliers);
     std::cout << matches.size() << " matches, " << cv::countNonZero(inliers)
               << " agree on\n"
-              << homography << "\n";
+              << fundamental << "\n";
     if (argc == 5) {
         cv::Mat drawing;
         cv::drawMatches(image0, keypoints0, image1, keypoints1, matches, drawing,

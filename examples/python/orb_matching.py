@@ -12,7 +12,9 @@ import numpy as np
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photo0", nargs="?", default="examples/street-left.jpg")
     parser.add_argument("photo1", nargs="?", default="examples/street-right.jpg")
     parser.add_argument("--out", default="orb_matches.jpg")
@@ -38,7 +40,9 @@ def align(image0, image1):
 
     points0 = np.float32([keypoints0[match.queryIdx].pt for match in matches])
     points1 = np.float32([keypoints1[match.trainIdx].pt for match in matches])
-    homography, inliers = cv2.findHomography(points0, points1, cv2.RANSAC, 3.0)
+    homography, inliers = cv2.findHomography(
+        points0, points1, cv2.USAC_MAGSAC, 3.0, None, maxIters=10000, confidence=0.9999
+    )
 
     picture = cv2.drawMatches(
         image0,

@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 
 from kpextract import Extractor, match
-
-THRESHOLD = 3.0  # pixels, max reprojection error of a match
+from kpextract.geometry import estimate_geometry
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photo0", nargs="?", default="examples/street-left.jpg")
     parser.add_argument("photo1", nargs="?", default="examples/street-right.jpg")
     parser.add_argument("--out", default="panorama.jpg")
@@ -33,15 +34,12 @@ def find_homography(image0, image1):
     extractor = Extractor(max_keypoints=2048)
     features0, features1 = extractor.detect_batch([image0, image1])
     pairs = match(features0, features1, max_ratio=0.95)
-    homography, inliers = cv2.findHomography(
-        features0.keypoints[pairs[:, 0]],
-        features1.keypoints[pairs[:, 1]],
-        cv2.USAC_MAGSAC,
-        THRESHOLD,
-    )
+    points0 = features0.keypoints[pairs[:, 0]]
+    points1 = features1.keypoints[pairs[:, 1]]
+    homography, inliers = estimate_geometry(points0, points1, "homography")
     if homography is None:
         raise SystemExit(f"{len(pairs)} matches agree on no homography.")
-    return homography, inliers.ravel().astype(bool)
+    return homography, inliers
 
 
 def stitch(image0, image1, homography):

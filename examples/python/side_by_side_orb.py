@@ -13,12 +13,13 @@ import numpy as np
 
 from kpextract import Extractor, Features
 from kpextract.draw import draw_caption, draw_matches
-
-THRESHOLD = 3.0  # pixels, max reprojection error of an inlier
+from kpextract.geometry import estimate_geometry
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photo0", nargs="?", default="examples/street-left.jpg")
     parser.add_argument("photo1", nargs="?", default="examples/street-right.jpg")
     help_text = "keypoints per photo (default: %(default)s)"
@@ -38,9 +39,8 @@ def main():
             f"{len(pairs)} matches, {inliers.sum()} on one homography"
         )
         print(title)
-        drawn.append(
-            draw_matches(images[0], features[0], images[1], features[1], pairs, inliers)
-        )
+        both = (images[0], features[0], images[1], features[1])
+        drawn.append(draw_matches(*both, pairs, inliers, outliers=True))
         draw_caption(drawn[-1], title)
     cv2.imwrite(options.out, np.vstack(drawn))
 
@@ -61,13 +61,9 @@ def match_mutual(features0, features1, norm):
     matcher = cv2.BFMatcher(norm, crossCheck=True)
     found = matcher.match(features0.descriptors, features1.descriptors)
     pairs = np.array([(match.queryIdx, match.trainIdx) for match in found])
-    _, inliers = cv2.findHomography(
-        features0.keypoints[pairs[:, 0]],
-        features1.keypoints[pairs[:, 1]],
-        cv2.USAC_MAGSAC,
-        THRESHOLD,
-    )
-    return pairs, inliers.ravel().astype(bool)
+    points0 = features0.keypoints[pairs[:, 0]]
+    points1 = features1.keypoints[pairs[:, 1]]
+    return pairs, estimate_geometry(points0, points1, "homography").inliers
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ REACH = 3  # pixels, max change of a disparity by the comparison
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("left", nargs="?", default="examples/stereo/aloe-left.jpg")
     parser.add_argument("right", nargs="?", default="examples/stereo/aloe-right.jpg")
     help_text = "largest disparity in pixels (default: %(default)s)"

@@ -19,7 +19,9 @@ MARGIN = 0.125  # share of each side that is cropped, so that no black border mo
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photo", nargs="?", default="examples/street-left.jpg")
     parser.add_argument("--out", default="tracks.jpg")
     options = parser.parse_args()

@@ -21,7 +21,9 @@ ALOE_FOCAL = 3740 / 2  # pixels; the sample pair has half of Middlebury's full s
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photo0", nargs="?", default="examples/stereo/aloe-left.jpg")
     parser.add_argument("photo1", nargs="?", default="examples/stereo/aloe-right.jpg")
     help_text = "focal length in pixels (default: %(default)s)"

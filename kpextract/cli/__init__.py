@@ -16,7 +16,9 @@ from kpextract.cli import (
     export,
     extract,
     info,
+    map,
     match,
+    report,
     track,
     verify,
 )
@@ -26,7 +28,10 @@ from kpextract.errors import KpextractError
 from kpextract.printable import printable
 
 # In the order in which --help lists them.
-COMMANDS = (detect, match, track, extract, export, build, verify, bench, doctor, info)
+COMMANDS = (
+    *(detect, match, track, extract, map, report),
+    *(export, build, verify, bench, doctor, info),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

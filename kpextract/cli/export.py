@@ -91,7 +91,11 @@ def _add_type_options(command: argparse.ArgumentParser) -> None:
         choices=("onnxruntime", "tensorrt"),
         help="backbone and descriptors in int8 for this runtime (default: float32)",
     )
-    add("--calibrate", metavar="PHOTOS", help="photos to calibrate int8 on")
+    add(
+        "--calibrate",
+        metavar="PHOTOS",
+        help="photos to calibrate int8 on (default: none)",
+    )
     add("--force", action="store_true", help="replace existing files (default: refuse)")
 
 

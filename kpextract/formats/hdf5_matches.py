@@ -36,16 +36,25 @@ def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) 
         h5py.File(temporary, "w", libver=VERSION) as file,
     ):
         for pair in matches:
-            check_name(pair.name0)
-            check_name(pair.name1)
-            key = _key(pair.name0, pair.name1)
-            if key in file:
-                raise StoreError(
-                    f"{path}: {pair.name0!r} and {pair.name1!r} give the group "
-                    f"{key!r}, which another pair has. Give each pair once, and no two "
-                    "images names that differ in '/' and '-' alone."
-                )
-            _write(file.create_group(key), pair)
+            add_pair(path, file, pair)
+
+
+def add_pair(path: str | os.PathLike[str], file: Any, pair: PairMatches) -> None:
+    """Write a pair to a file that h5py has opened.
+
+    Raises:
+        StoreError: another pair has its group.
+    """
+    check_name(pair.name0)
+    check_name(pair.name1)
+    key = _key(pair.name0, pair.name1)
+    if key in file:
+        raise StoreError(
+            f"{path}: {pair.name0!r} and {pair.name1!r} give the group {key!r}, which "
+            "another pair has. Give each pair once, and no two images names that "
+            "differ in '/' and '-' alone."
+        )
+    _write(file.create_group(key), pair)
 
 
 def read_matches(path: str | os.PathLike[str]) -> Iterator[PairMatches]:

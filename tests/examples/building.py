@@ -18,7 +18,7 @@ INSTALL = "apt-get install g++ cmake libopencv-dev libonnxruntime-dev"
 
 
 def find_headers(name, *patterns):
-    """Return the folder that holds a header, or None.
+    """Return the folder that holds a header, or another file, or None.
 
     It is searched below KPEXTRACT_CPP, which .ci/run fills, and below the system root.
     """
@@ -68,6 +68,14 @@ def cmake(source, build, *options, target="all"):
         printed += done.stdout + done.stderr
         assert done.returncode == 0, printed
     return printed
+
+
+def opencv_version(build):
+    """Return the version of OpenCV that a build found."""
+    cache = (build / "CMakeCache.txt").read_text()
+    folder = Path(re.search(r"OpenCV_DIR:PATH=(.*)", cache)[1])
+    text = (folder / "OpenCVConfig-version.cmake").read_text()
+    return re.search(r"OpenCV_VERSION (\S+)\)", text)[1]
 
 
 def snippets():

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What the tests of the C++ example need on Debian, as root: compiler and OpenCV are
-# installed, headers go into the folder given (KPEXTRACT_CPP of the tests).
+# What the tests of the C++ example and of OpenCV's own samples need on Debian, as root:
+# compiler and OpenCV are installed; headers and samples go into the folder given
+# (KPEXTRACT_CPP of the tests).
 set -euo pipefail
 folder=$1
 export DEBIAN_FRONTEND=noninteractive
@@ -24,3 +25,8 @@ ln -s usr/include/onnxruntime include
 
 # CUDA's headers; TensorRT's are in no package.
 pip install --no-deps --target cuda nvidia-cuda-runtime nvidia-cuda-crt
+
+# OpenCV's Python samples, out of a package of its documents.
+apt-get -qq download opencv-doc
+dpkg --fsys-tarfile opencv-doc_*.deb | tar -x --wildcards '*/examples/python/*.py'
+rm opencv-doc_*.deb

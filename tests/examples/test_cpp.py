@@ -1,5 +1,6 @@
 """The C++ example: it equals Python, frees its memory and explains its errors."""
 
+import json
 import re
 import subprocess
 
@@ -8,8 +9,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from kpextract import Extractor
-from tests.examples.building import ROOT, orb_version
+from kpextract import Extractor, geometry
+from kpextract.cli import main
+from tests.examples.building import ROOT, opencv_version, orb_version
 from tests.examples.driver import assert_same, drive, read_rows, refuse
 
 PHOTOS = ("street-left", "street-right", "blocks")
@@ -218,6 +220,51 @@ def test_orb_is_replaced_by_one_line(plain, model, tmp_path):
         drawing.unlink()
     assert matches["example/match_photos"] != matches["match_by_orb"]
     assert all(int(agree) > 20 for _, agree in matches.values())
+
+
+def match_photos(plain, *photos):
+    """Return how many matches the C++ program finds, and how many agree."""
+    command = [plain / "example" / "match_photos", *photos]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return tuple(
+        map(int, re.match(r"(\d+) matches, (\d+) agree", done.stdout).groups())
+    )
+
+
+def test_as_many_matches_agree_as_in_python(plain, model, capsys):
+    photos = [ROOT / "examples" / f"street-{side}.jpg" for side in ("left", "right")]
+    assert main(["match", *map(str, photos), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    matches, inliers = match_photos(plain, model(), *photos)
+    assert matches == report["matches"]
+    # OpenCV 4.8 changed its MAGSAC; before and after, results differ by a few.
+    versions = opencv_version(plain), cv2.__version__
+    old = [tuple(map(int, one.split(".")[:2])) < (4, 8) for one in versions]
+    few = 0 if old[0] == old[1] else 0.03 * inliers
+    assert abs(inliers - report["inliers"]) <= few, versions
+
+
+def test_the_program_estimates_with_the_numbers_of_python():
+    source = (ROOT / "examples" / "cpp" / "match_photos.cpp").read_text()
+    numbers = {
+        name: float(value)
+        for name, value in re.findall(r"(\w+) = ([\d.]+)[,;]", source)
+    }
+    assert numbers == {
+        "threshold": geometry.THRESHOLD,
+        "confidence": geometry.CONFIDENCE,
+        "max_iterations": geometry.MAX_ITERATIONS,
+        "min_matches": geometry.MIN_MATCHES[geometry.DEFAULT_GEOMETRY],
+    }
+
+
+def test_photos_without_matches_are_no_error(plain, model, tmp_path):
+    """Sixteen pixels are four cells: fewer matches than a geometry needs."""
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((16, 16), np.uint8))
+    found = match_photos(plain, model(), *(tmp_path / f"{name}.png" for name in "ab"))
+    assert found[0] < 8
+    assert found[1] == 0
 
 
 def test_detect_prints_keypoints_and_draws(plain, model, photo, tmp_path, small):

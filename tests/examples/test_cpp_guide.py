@@ -14,7 +14,7 @@ from tests.examples.building import GUIDE, HERE, snippets
 
 TEXT = GUIDE.read_text()
 BLOCKS = [block.code.splitlines() for block in documents.snippets(TEXT, "bash")]
-(INSTALL, EXPORT, BUILD), (BUILD_ENGINE, BUILD_FOR_TENSORRT) = BLOCKS
+(INSTALL, EXPORT, BUILD), (MATCH,), (BUILD_ENGINE, BUILD_FOR_TENSORRT) = BLOCKS
 EXPORT_WITH_MASK = "kpextract export --model small --mask -o small-mask.onnx"
 
 
@@ -52,6 +52,11 @@ def test_the_build_command_runs(checkout, release):
         == 1024
     )
     assert (checkout / "out.png").stat().st_size > 10_000
+
+
+def test_the_matching_program_of_this_build_runs(checkout, release):
+    assert re.match(r"336 matches, 15\d agree on\n\[", run(MATCH, [release]))
+    assert (checkout / "matches.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", snippets())

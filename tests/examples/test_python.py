@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from examples.python import panorama, side_by_side_orb, stereo, two_view_pose
-from kpextract import Extractor, match
+from kpextract import Extractor, geometry, match
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCRIPTS = sorted((EXAMPLES / "python").glob("*.py"))
@@ -64,6 +64,18 @@ def test_its_docstring_shows_its_own_command(path):
     assert f"python examples/python/{path.name}" in docstring
 
 
+@pytest.mark.parametrize(
+    "path",
+    [*SCRIPTS, *sorted(EXAMPLES.parent.glob("docs/figures/*.py"))],
+    ids=lambda path: path.name,
+)
+def test_its_help_works_without_docstrings(path):
+    command = [sys.executable, "-OO", path, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--out" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def with_kpextract():
     """Write the ORB script with one line changed and the import that it needs."""
@@ -86,6 +98,21 @@ def run(script):
     return namespace
 
 
+def test_the_script_for_orb_estimates_with_our_numbers():
+    (call,) = (
+        node
+        for node in ast.walk(ast.parse(ORB))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "cv2.findHomography"
+    )
+    method, threshold = call.args[2:4]
+    assert ast.unparse(method) == "cv2.USAC_MAGSAC"
+    assert threshold.value == geometry.THRESHOLD
+    assert {keyword.arg: keyword.value.value for keyword in call.keywords} == {
+        "maxIters": geometry.MAX_ITERATIONS,
+        "confidence": geometry.CONFIDENCE,
+    }
+
+
 @pytest.mark.parametrize("detector", ["ORB", "kpextract"])
 def test_a_script_for_orb_runs_with_one_line_changed(
     detector, with_kpextract, photo, warped
@@ -95,7 +122,7 @@ def test_a_script_for_orb_runs_with_one_line_changed(
     homography, inliers, picture = run(script)["align"](*images)
     assert inliers.mean() > 0.5
     assert picture.shape == (480, 1280, 3)
-    assert off(homography, HOMOGRAPHY) < 3  # the inlier threshold of its RANSAC
+    assert off(homography, HOMOGRAPHY) < 3  # the inlier threshold of its MAGSAC
 
 
 def test_a_hard_coded_norm_is_an_error_that_names_no_norm(with_kpextract, photo):

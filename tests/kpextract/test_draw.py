@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from kpextract import Features
 from kpextract.draw import (
@@ -56,20 +57,22 @@ def test_no_keypoints_draw_nothing():
     assert (draw_keypoints(GREY, features_at()) == 128).all()
 
 
-def test_matches_are_lines_in_the_color_of_their_verdict():
+@pytest.mark.parametrize("outliers", [False, True])
+def test_inliers_are_green_lines_and_outliers_red_ones_if_asked_for(outliers):
     other = np.full((40, 50), 128, np.uint8)
     features0, features1 = (
         features_at((70, 10), (70, 30)),
         features_at((10, 10), (10, 30)),
     )
     pairs = np.array([[0, 0], [1, 1]])
-    drawn = draw_matches(
-        GREY, features0, other, features1, pairs, np.array([True, False])
-    )
+    inliers = np.array([True, False])
+    options = {"outliers": True} if outliers else {}
+    drawn = draw_matches(GREY, features0, other, features1, pairs, inliers, **options)
     assert drawn.shape == (60, 130, 3)
     # Half-way between x = 70 and x = 80 + 10; the lines are antialiased.
     np.testing.assert_allclose(drawn[10, 80], INLIER, atol=10)
-    np.testing.assert_allclose(drawn[30, 80], OUTLIER, atol=10)
+    expected = OUTLIER if outliers else (128, 128, 128)
+    np.testing.assert_allclose(drawn[30, 80], expected, atol=10)
     assert (drawn[45:, 80:] == 0).all()  # below the smaller image
 
 

@@ -1,5 +1,8 @@
 """The interface of cv2.Feature2D, beside ORB where OpenCV defines the answer."""
 
+import copy
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -36,6 +39,79 @@ def test_lists_and_umats_are_images(feature2d, photo, other_photo):
     assert feature2d.detect([photo, photo], [mask, None])[0] == ()
     with pytest.raises(InvalidImageError, match="2 images and 1 masks"):
         feature2d.detect([photo, photo], [mask])
+
+
+@pytest.mark.parametrize("masks", [None, [], ()])
+def test_a_list_without_masks(feature2d, photo, masks):
+    for detector in (feature2d, cv2.ORB_create()):
+        found = detector.detect((photo, photo), masks)
+        assert [type(keypoints) for keypoints in found] == [tuple, tuple]
+        assert len(found[0]) == len(found[1]) > 0
+        assert detector.detect([]) == ()
+
+
+def test_one_mask_is_no_list_of_masks(feature2d, photo):
+    mask = np.ones(photo.shape[:2], np.uint8)
+    with pytest.raises(InvalidImageError, match="no list of masks"):
+        feature2d.detect([photo, photo], mask)
+
+
+@pytest.mark.parametrize("where", ["image", "mask", "both"])
+def test_descriptors_of_a_umat_are_a_umat_as_for_orb(feature2d, photo, where):
+    mask = np.full(photo.shape[:2], 255, np.uint8)
+    image = photo if where == "mask" else cv2.UMat(photo)
+    allowed = mask if where == "image" else cv2.UMat(mask)
+    for detector in (feature2d, cv2.ORB_create()):
+        keypoints, descriptors = detector.detectAndCompute(image, allowed)
+        assert isinstance(descriptors, cv2.UMat)
+        _, expected = detector.detectAndCompute(photo, mask)
+        np.testing.assert_array_equal(descriptors.get(), expected)
+        keypoints, descriptors = detector.compute(cv2.UMat(photo), keypoints)
+        assert isinstance(descriptors, cv2.UMat)
+        assert len(descriptors.get()) == len(keypoints)
+    matches = cv2.BFMatcher().match(descriptors, descriptors)
+    assert len(matches) == len(keypoints)
+
+
+def test_an_empty_umat_has_no_keypoints_as_for_orb(feature2d):
+    for detector in (feature2d, cv2.ORB_create()):
+        keypoints, descriptors = detector.detectAndCompute(cv2.UMat(), None)
+        assert keypoints == ()
+        assert isinstance(descriptors, cv2.UMat)
+
+
+def test_compute_takes_what_that_of_orb_takes(feature2d, photo):
+    given = cv2.ORB_create(50).detect(photo)
+    for keypoints in (given, list(given)):
+        kept, descriptors = feature2d.compute(photo, keypoints, None)
+        assert kept == given
+        assert descriptors.shape == (50, 64)
+    kept, descriptors = feature2d.compute([photo, photo], [given, given[:7]])
+    assert [len(one) for one in kept] == [len(one) for one in descriptors] == [50, 7]
+    for nothing in (None, np.empty((0, 0), np.uint8)):
+        kept, descriptors = feature2d.compute(nothing, list(given))
+        assert (kept, descriptors.shape) == ((), (0, 64))
+    points = np.ones((3, 2), np.float32)
+    assert feature2d.compute(None, points)[0].shape == (0, 2)
+    with pytest.raises(InvalidImageError, match="2 images and 1 masks or lists of"):
+        feature2d.compute([photo, photo], [given])
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+def test_it_is_copied_and_pickled_with_its_budget(again, photo):
+    feature2d = Extractor(max_keypoints=30, min_distance=5.0).feature2d()
+    for budget in (7, 0):
+        feature2d.setMaxFeatures(budget)
+        copied = again(feature2d)
+        assert copied.getMaxFeatures() == budget
+        keypoints, descriptors = feature2d.detectAndCompute(photo, None)
+        same, equal = copied.detectAndCompute(photo, None)
+        assert [k.pt for k in same] == [k.pt for k in keypoints]
+        np.testing.assert_array_equal(equal, descriptors)
+        copied.setMaxFeatures(3)
+        assert feature2d.getMaxFeatures() == budget
 
 
 @pytest.mark.parametrize("empty", [None, np.empty((0, 0), np.uint8)])
@@ -107,8 +183,9 @@ def test_the_budget_can_be_set_without_changing_the_extractor(extractor, photo):
     assert extractor.getMaxFeatures() == 1024
     feature2d.setMaxFeatures(0)
     assert len(feature2d.detect(photo)) > 1024
-    with pytest.raises(InvalidOptionError, match="got -1"):
-        feature2d.setMaxFeatures(-1)
+    for wrong in (-1, 2.5, "7", None):
+        with pytest.raises(InvalidOptionError, match=f"got {wrong!r}"):
+            feature2d.setMaxFeatures(wrong)
 
 
 def test_it_describes_itself(extractor, feature2d):

@@ -12,7 +12,7 @@ from kpextract.errors import did_you_mean
 
 # Their arguments are worded in the files of the commands listed here.
 TRACK = ("source", "out", "mask", "drop", "reconnect", "timeout", "raw")
-WORDED = ("track", "export", "build", "verify", "bench", "doctor", "info")
+WORDED = ("match", "track", "export", "build", "verify", "bench", "doctor", "info")
 
 MISTAKES = {
     "unknown option": (
@@ -75,6 +75,35 @@ def test_commands_work_without_docstrings(flag):
     assert "Track keypoints through a video" in done.stdout
 
 
+def test_every_command_has_help_without_docstrings():
+    script = """
+from kpextract.cli import COMMANDS, main
+for module in COMMANDS:
+    try:
+        main([module.__name__.rpartition(".")[2], "--help"])
+    except SystemExit:
+        pass
+"""
+    command = [sys.executable, "-OO", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("example: kpextract ") == len(COMMANDS)
+
+
+def test_photos_are_matched_without_docstrings(root):
+    photos = [str(root / "examples" / f"street-{s}.jpg") for s in ("left", "right")]
+    printed = [
+        subprocess.run(
+            [sys.executable, *flags, "-m", "kpextract", "match", *photos],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.rpartition(",")[0]  # without the milliseconds
+        for flags in ([], ["-OO"])
+    ]
+    assert printed[0] == printed[1] != ""
+
+
 def options_of(name):
     (commands,) = (
         action
@@ -93,7 +122,7 @@ def test_every_option_has_a_help_text_with_its_default(name):
             continue  # of add_match_options or add_extractor_options
         assert action.help, action.dest
         if action.option_strings and not action.required:
-            assert action.dest == "calibrate" or "(default: " in action.help, action
+            assert "(default: " in action.help, action
         if action.option_strings and action.metavar:
             flags = {flag.strip("-") for flag in action.option_strings}
             assert action.metavar.lower() not in flags
