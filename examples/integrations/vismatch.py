@@ -28,6 +28,7 @@ class KpextractMatcher(BaseMatcher):
             model,
             backend="onnx-cpu" if device == "cpu" else "auto",
             max_keypoints=max_num_keypoints,
+            min_distance=3,  # one point per corner
             color="rgb",
         )
 

@@ -127,7 +127,8 @@ def test_vismatch_gets_seven_values(vismatch, photo, other_photo):
     matcher = vismatch.KpextractMatcher(max_num_keypoints=500, ransac_iters=100)
     assert matcher.options == {"ransac_iters": 100}
     values = matcher(tensor(photo), tensor(other_photo))
-    one, other = Extractor(max_keypoints=500).detect_batch([photo, other_photo])
+    extractor = Extractor(max_keypoints=500, min_distance=3)
+    one, other = extractor.detect_batch([photo, other_photo])
     first, second = match(one, other).T
     np.testing.assert_array_equal(values[0], one.keypoints[first])
     np.testing.assert_array_equal(values[1], other.keypoints[second])
@@ -146,7 +147,8 @@ def test_vismatch_may_pass_what_bicubic_resizing_leaves(vismatch, photo):
     matcher = vismatch.KpextractMatcher()
     exceeding = tensor(photo) * 1.2 - 0.1
     values = matcher(exceeding, exceeding)
-    assert len(values[0]) == 1024 * 2
+    # Matched with itself.
+    assert len(values[0]) == len(values[2]) > 1000
 
 
 def test_vismatch_without_matches(vismatch):
