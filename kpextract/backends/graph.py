@@ -1,5 +1,6 @@
 """The common part of the backends for ONNX graphs."""
 
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,6 +98,7 @@ def refuse_other_input(path: Path, given: str | None) -> None:
     """
     if given is not None:
         raise ModelError(
-            f"{path} takes {given} images, for other runtimes. Give the model that it "
-            "was made from, or export it again without --input."
+            f"{path} takes images of another kind ({reprlib.repr(given)}): it is for "
+            "other runtimes. Give the model that it was made from, or export it again "
+            "without --input."
         )

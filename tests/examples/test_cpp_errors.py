@@ -185,3 +185,12 @@ def test_cmake_says_what_to_install(release, tmp_path):
     assert done.returncode != 0
     said = " ".join(done.stderr.split())
     assert "OpenCV was not found. Debian, Ubuntu: apt-get install libopencv" in said
+    names = ("TENSORRT_INCLUDE_DIR", "TENSORRT_LIBRARY")
+    names += ("CUDART_INCLUDE_DIR", "CUDART_LIBRARY")
+    given = [f"-D{name}={tmp_path}" for name in names]
+    missing = ["-DKPEXTRACT_TENSORRT=ON", "-DJSON_INCLUDE_DIR="]
+    command[-1] = tmp_path / "tensorrt"
+    done = subprocess.run([*command, *given, *missing], capture_output=True, text=True)
+    assert done.returncode != 0
+    said = " ".join(done.stderr.split())
+    assert "nlohmann/json was not found. Debian, Ubuntu: apt-get install nlo" in said
