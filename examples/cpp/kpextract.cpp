@@ -80,6 +80,20 @@ void fill(const cv::Mat& from, cv::Size padded, std::uint8_t* to) {
 
 }  // namespace
 
+void set_rows(Layout& layout, std::int64_t rows, std::int64_t length,
+              const std::string& path) {
+    constexpr std::int64_t most = 1 << 28;  // values per image: 1 GiB
+    if (rows < 1 || length < 1 || rows > most / length)
+        throw ModelError(path + " gives " + std::to_string(rows) +
+                         " rows of descriptors of length " + std::to_string(length) +
+                         " per image (-1: not fixed). Both must be fixed and positive, "
+                         "and at most " +
+                         std::to_string(most) +
+                         " values together. Give a model written by kpextract export.");
+    layout.max_keypoints = static_cast<int>(rows);
+    layout.descriptor_dim = static_cast<int>(length);
+}
+
 Extractor::Extractor(std::unique_ptr<Engine> engine, const Options& options)
     : engine_(std::move(engine)), options_(options) {
     if (options.max_keypoints && *options.max_keypoints < 1)

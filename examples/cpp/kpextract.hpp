@@ -70,6 +70,11 @@ struct Layout {
     std::optional<cv::Size> most;    // largest; none: no limit
 };
 
+// Sets rows per image and descriptor length as a graph declares them, -1 for a number
+// that is not fixed. Throws ModelError if they are not those of a sparse model.
+void set_rows(Layout& layout, std::int64_t rows, std::int64_t length,
+              const std::string& path);
+
 // Input memory for one image of H x W padded pixels.
 struct Inputs {
     std::uint8_t* image = nullptr;  // H * W * 3, BGR
@@ -81,7 +86,7 @@ struct Rows {
     const float* keypoints;  // K * 2, x and y in pixels
     const float* scores;     // K, best first
     void* descriptors;       // K * D
-    int count;
+    int count;               // of keypoints; the extractor bounds it
 };
 
 // A runtime with a loaded graph; serves one call at a time.

@@ -11,6 +11,7 @@ from kpextract.backends.trt_package import PACKAGES
 from kpextract.packages import repair
 from kpextract.system import gpu
 from kpextract.system.probe import ask
+from kpextract.system.traps import explain
 
 # Packages: a module that must load, and the command that installs it.
 MODULES = {
@@ -50,7 +51,7 @@ def examine() -> dict[str, Any]:
     modules = {
         name: _module(*MODULES[name], found) for name, found in distributions.items()
     }
-    return {
+    facts = {
         "kpextract": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -62,8 +63,8 @@ def examine() -> dict[str, Any]:
         "jetson": {name: _attempt(question) for name, question in JETSON.items()}
         if _attempt(gpu.is_jetson).get("is")
         else None,
-        "warnings": conflicts(distributions),
     }
+    return facts | {"warnings": [*conflicts(distributions), *explain(facts)]}
 
 
 def _attempt(question: Callable[[], Any]) -> Fact:

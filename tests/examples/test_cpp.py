@@ -1,6 +1,7 @@
 """The C++ example: it equals Python, frees its memory and explains its errors."""
 
 import json
+import os
 import re
 import subprocess
 
@@ -168,6 +169,23 @@ def test_no_allocations_of_its_own(photo, half_mask, plain, model, tmp_path):
     assert int(counted["resized"]) >= int(counted["bare"]) + 6
     fewest, most = counted["keypoints"].split(" to ")
     assert int(fewest) < int(most) == 1024
+
+
+def test_nothing_is_reported_or_written(photo, plain, model, tmp_path):
+    """ONNX Runtime's library from pip writes a device's number to the home folder."""
+    home, image = tmp_path / "home", tmp_path / "image.png"
+    home.mkdir()
+    cv2.imwrite(str(image), photo)
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("CI", "ORT_DISABLE_TELEMETRY") and not key.startswith("XDG_")
+    }
+    command = [plain / "driver", "extract", model(), tmp_path / "rows", image]
+    subprocess.run(
+        command, env=kept | {"HOME": str(home)}, check=True, capture_output=True
+    )
+    assert list(home.rglob("*")) == []
 
 
 def test_info_names_what_runs(photo, model, sanitized, tmp_path):

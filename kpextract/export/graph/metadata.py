@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from kpextract import refinement
+from kpextract.backends import graph
 from kpextract.decode import OUTPUTS, TENSORS
 from kpextract.errors import KpextractError
 from kpextract.export.errors import ExportError
@@ -17,6 +18,7 @@ from kpextract.refinement import Refinement
 # without an error; 17 is the newest that TensorRT 8.6 reads.
 OPSET = 17
 REFINEMENT = refinement.KEY.removeprefix("kpextract.")
+INPUT = graph.INPUT.removeprefix("kpextract.")
 KEYS = ("kind", "name", "version", "sha256", "license")  # after "kpextract."
 ADVICE = "Give a bundled name or an .onnx file that kpextract exported."
 
@@ -80,6 +82,7 @@ def _check_metadata(model: onnx.ModelProto, path: Path) -> None:
             f"{path}: kpextract.kind must be one of {tuple(OUTPUTS)}, got "
             f"{found['kind']!r}. {ADVICE}"
         )
+    graph.refuse_other_input(path, found.get(INPUT))
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if versions.get("") != OPSET:
         raise ExportError(
