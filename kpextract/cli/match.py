@@ -104,8 +104,9 @@ def match_inputs(
 ) -> int:
     """Match two photos, or the images of a store."""
     if photo1 is None:
-        of_store = {"pairs": pairs, "photos": photos, "camera_mode": camera_mode}
-        return match_features(photo0, **of_store, **options)
+        return match_features(
+            photo0, pairs=pairs, photos=photos, camera_mode=camera_mode, **options
+        )
     if pairs or photos or camera_mode:
         raise UsageError(
             "--pairs, --photos and --camera-mode belong to an output of kpextract "
