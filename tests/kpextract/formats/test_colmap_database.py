@@ -130,8 +130,8 @@ def test_options_are_checked(tmp_path, images):
         open_store(tmp_path / "map.db", SETTINGS)
     with pytest.raises(StoreError, match=r"got 'singel'\. Did you mean single\?"):
         open_store(tmp_path / "map.db", SETTINGS, images=images, camera_mode="singel")
+    fill(tmp_path / "map.db", images, {})
     with pytest.raises(StoreError, match="has no image 'a'"):
-        fill(tmp_path / "map.db", images, {})
         write_matches(tmp_path / "map.db", [PairMatches("a", "b", np.zeros((0, 2)), 0)])
     with pytest.raises(StoreError, match="allows no space in a name"):
         verify(tmp_path / "map.db", [("a b", "c")])
