@@ -40,6 +40,11 @@ def test_what_is_unknown_is_refused_with_what_is_known(tmp_path):
         open_store(tmp_path / "out", SETTINGS, descriptors="float16")
 
 
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(StoreError, match=r"cannot write .*no/x\.h5: .*no is not a dir"):
+        open_store(tmp_path / "no" / "x.h5", SETTINGS)
+
+
 def test_save_replaces_nothing(tmp_path):
     save(tmp_path / "out", {"a.jpg": features(1)})
     with pytest.raises(StoreError, match="out exists"):
