@@ -16,7 +16,7 @@ GRID = 16  # coverage is counted in cells of 1/16 of the longer side
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a report says about one image.
+    """Describe one image.
 
     Attributes:
         name: of the image in the store.
@@ -72,7 +72,7 @@ class MatchGraph:
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """What a report says about a store: every image, in order, and their matches."""
+    """Describe a store: every image, in order, and their matches."""
 
     images: list[ImageFacts]
     graph: MatchGraph | None

@@ -1,4 +1,4 @@
-"""What a report says about a store, and that a browser shows it."""
+"""Reports: the facts of a store, and the page that shows them."""
 
 import base64
 import re
