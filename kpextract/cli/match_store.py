@@ -27,7 +27,7 @@ def add_store_options(command: Any) -> None:
     add = command.add_argument
     add(
         "--pairs",
-        metavar="PAIRS",
+        metavar="WHICH",
         help="pairs of an output: exhaustive, sequential:N, retrieval:N (most similar "
         "images) or a file with two names per line (default: exhaustive)",
     )
