@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, markdown, script
+from benchmarks import extractors, markdown
 from benchmarks.extractors import Candidate, open_candidate
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS, Setting, measure, stretch
 from kpextract import Features
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
+from training import script
 from training.metrics import average
 
 # Heading and format of each table column; a table shows those that its rows have.

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import markdown, script
+from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.turns import summarize
 from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.modelfile import find_model
 from kpextract.system.timing import spread, texture
+from training import script
 
 SIZE = (640, 480)
 WARM_UP = 10  # frames
@@ -78,7 +79,7 @@ def measure(model: str, rates: list[float], frames: int, rounds: int) -> dict[st
                 )
                 turns.setdefault((rate, way), []).append(figures)
     return {
-        "models": {f"kpextract {model} {found.sidecar['version']}": found.sha256},
+        "models": {f"kpextract {model} {found.card.version}": found.sha256},
         "size": list(SIZE),
         "rounds": rounds,
         "rows": [

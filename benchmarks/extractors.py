@@ -88,7 +88,8 @@ def open_candidate(
         return _from_opencv(name, max_keypoints)
     if name in networks.NETWORKS:
         return _from_kornia(name, max_keypoints)
-    extractor = Extractor(name, max_keypoints=max_keypoints)
+    # Others fill their budget, too.
+    extractor = Extractor(name, max_keypoints=max_keypoints, min_score=0)
     info = extractor.info
     label = f"kpextract {info.model} {info.version}"
     return Candidate(

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import plots, script, speed
+from benchmarks import plots, speed
 from benchmarks.extractors import is_peer, open_candidate
 from benchmarks.machine import write_result
 from benchmarks.turns import in_turns, summarize
@@ -28,6 +28,7 @@ from kpextract.cli.arguments import size
 from kpextract.errors import UsageError
 from kpextract.photos import read_photo
 from kpextract.system.timing import Memory, batch_of, figures, measure, time_calls
+from training import script
 
 PHOTO = Path("examples/street-left.jpg")
 SIZES = [(640, 480), (1280, 720), (320, 240)]

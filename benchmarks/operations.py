@@ -21,11 +21,11 @@ from typing import NamedTuple
 import onnx
 from onnx import helper, shape_inference
 
-from benchmarks import script
 from kpextract.cli.arguments import size
 from kpextract.errors import KpextractError
 from kpextract.export.graph.metadata import parse_graph
 from kpextract.modelfile import find_model
+from training import script
 
 # Elementwise, or only moving values: fused.
 ON_THE_WAY = {

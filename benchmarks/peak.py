@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import markdown, operations, script
+from benchmarks import markdown, operations
 from benchmarks.machine import write_result
 from kpextract import Extractor
 from kpextract.backends import BACKENDS
@@ -26,6 +26,7 @@ from kpextract.cli.arguments import size
 from kpextract.export.graph.metadata import parse_graph
 from kpextract.modelfile import find_model
 from kpextract.system.timing import STAGES, batch_of, measure
+from training import script
 from training.device import choose_device
 
 MATRIX = {"cpu": 4096, "cuda": 8192}  # rows and columns of the product
@@ -69,7 +70,7 @@ def compare(
     model: str, backend: str, image_size: tuple[int, int], batch: int, calls: int
 ) -> dict[str, Any]:
     """Measure one model at one size."""
-    extractor = Extractor(model, backend=backend, max_keypoints=1000)
+    extractor = Extractor(model, backend=backend, max_keypoints=1000, min_score=0)
     on_cpu = extractor.info.backend == "onnx-cpu"
     device = torch.device("cpu") if on_cpu else choose_device()
     dtype = TYPES.get(extractor.info.precision, torch.float32)

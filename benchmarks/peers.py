@@ -14,13 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, plots, script
+from benchmarks import accuracy, plots
 from benchmarks.accuracy import Rows, compare
 from benchmarks.latency import CALLS
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS
 from benchmarks.turns import in_turns, summarize
 from kpextract.photos import read_photo
+from training import script
 
 EXTRACTORS = ["small", "small-int8", "base", "ORB", "SIFT", "XFeat", "ALIKED-T16"]
 PHOTO = Path("examples/street-left.jpg")

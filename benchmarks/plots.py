@@ -7,6 +7,7 @@
 - benchmarks.latency: latency-size.png, milliseconds over pixels, and
   latency-accuracy.png, the accuracy from the peers.json beside it over milliseconds
 - benchmarks.sweeps: sweeps-moves.png and sweeps-light.png, figures over levels
+- benchmarks.calibration: x-shares.png, shares of the matches over multiples of sigma
 """
 
 import json
@@ -16,11 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import script
 from benchmarks.conditions import CONDITIONS
 from benchmarks.protocol import MATCHING_THRESHOLDS, SETTINGS
 from kpextract.errors import UsageError
 from kpextract.files import replacing
+from training import script
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +55,8 @@ def draw(path: Path) -> list[Path]:
     result = json.loads(path.read_text())
     if "sweeps" in result:
         pictures = {part: sweep_figure(result, names) for part, names in PARTS.items()}
+    elif "calibration" in result:
+        pictures = {"shares": calibration_figure(result)}
     elif "rows" in result:
         accuracy = json.loads(path.with_name(ACCURACY).read_text())
         times = milliseconds_of(result, accuracy)
@@ -192,10 +195,7 @@ def sweep_figure(result: dict[str, Any], names: Sequence[str]) -> "Figure":
         for row, (key, title) in enumerate(SWEPT.items()):
             panel = panels[row][column]
             for label, figures in result["sweeps"][name].items():
-                curve = figures[key]
-                (line,) = panel.plot(levels, curve["mean"], marker=".", label=label)
-                band = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0}
-                panel.fill_between(levels, curve["low"], curve["high"], **band)
+                _with_interval(panel, levels, figures[key], label)
             panel.grid(alpha=0.3)
             panel.set_ylim(bottom=0)
             if column == 0:
@@ -210,6 +210,35 @@ def sweep_figure(result: dict[str, Any], names: Sequence[str]) -> "Figure":
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(names))
     return figure
+
+
+def calibration_figure(result: dict[str, Any]) -> "Figure":
+    """Plot the share of the matches within multiples of sigma, with intervals.
+
+    Args:
+        result: result of benchmarks.calibration.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    panel = figure.subplots()
+    multiples = result["multiples"]
+    panel.plot(multiples, result["expected"], "k--", label="calibrated")
+    for label, curve in result["calibration"].items():
+        _with_interval(panel, multiples, curve, label)
+    panel.set(xlabel="multiple of sigma", ylabel="share of matches", ylim=(0, 1))
+    panel.grid(alpha=0.3)
+    panel.legend(loc="lower right")
+    return figure
+
+
+def _with_interval(
+    panel: "Axes", x: Sequence[float], curve: dict[str, Any], label: str
+) -> None:
+    """Plot "mean" over x as a line, and "low" to "high" as a band."""
+    (line,) = panel.plot(x, curve["mean"], marker=".", label=label)
+    band = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0}
+    panel.fill_between(x, curve["low"], curve["high"], **band)
 
 
 def _logarithmic(panel: "Axes", axis: str) -> None:

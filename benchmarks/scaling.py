@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import markdown, process, script
+from benchmarks import markdown, process
 from benchmarks.machine import write_result
 from kpextract.files import replacing
+from training import script
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

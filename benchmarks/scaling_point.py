@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import script
 from kpextract import Extractor
 from kpextract.cli.arguments import size
 from kpextract.system.hardware import memory_mib
+from training import script
 
 SIZE_HELP = "image size in pixels (default: 640x480)"
 SECONDS = 2.5  # duration of the calls
@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.model,
         backend="onnx-cpu",
         max_keypoints=options.keypoints,
+        min_score=0,
         num_threads=options.threads,
     )
     width, height = options.size

@@ -8,7 +8,6 @@ All rounds are the same, so that each must give the same bits. Exit code 1 if so
 grew or changed.
 """
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -26,6 +25,7 @@ from benchmarks.machine import write_result
 from kpextract import Extractor, Features, InvalidImageError, match
 from kpextract.system.hardware import STATUS_FILE, memory_mib
 from kpextract.system.timing import texture
+from training import script
 
 SIZES = ((640, 480), (320, 240), (333, 217), (160, 120), (64, 48), (17, 16))
 STREAMED = 4  # frames in a row
@@ -167,13 +167,10 @@ def faults(result: dict[str, Any]) -> list[str]:
     return found
 
 
+@script.command
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.soak",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("benchmarks.soak", __doc__)
     add = parser.add_argument
     add("--minutes", type=float, default=60.0, help="duration (default: 60)")
     add("--model", default="small", help="bundled name or path of an .onnx file")

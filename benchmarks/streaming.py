@@ -20,12 +20,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks import markdown, script
+from benchmarks import markdown
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
 from kpextract.system.hardware import memory_mib
 from kpextract.video.meter import percentiles
 from kpextract.video.reader import open_video
+from training import script
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "street-left.jpg"
 FRAMES = 300
@@ -171,7 +172,9 @@ def main(arguments: list[str] | None = None) -> None:
     add("--minutes", type=float, default=1.0, help=help_text)
     add("--out", type=Path, help="JSON file for the result (default: none)")
     options = parser.parse_args(arguments)
-    extractor = Extractor(options.model, max_keypoints=options.max_keypoints)
+    extractor = Extractor(
+        options.model, max_keypoints=options.max_keypoints, min_score=0
+    )
     with tempfile.TemporaryDirectory() as folder:
         video = options.video or Path(folder) / "street.mp4"
         if options.video is None:

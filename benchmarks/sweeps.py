@@ -7,6 +7,7 @@ at a time getting harder. Draws x-moves.png and x-light.png next to the result.
 benchmarks/README.md describes the conditions and the figures.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, markdown, plots, script
+from benchmarks import extractors, markdown, plots
 from benchmarks.conditions import CONDITIONS, View
 from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import Interval, interval
@@ -24,6 +25,7 @@ from benchmarks.protocol import corner_error, mutual_neighbors, shrink
 from kpextract import Features
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import expand, read_photo
+from training import script
 from training.metrics import CORRECT, match_errors
 
 MAX_SIZE = 640  # pixels, longer side
@@ -32,6 +34,15 @@ PHOTOS = 20
 FIGURES = ("homography_accuracy_3", "correct_matches", "matching_accuracy_3")
 
 Figures = dict[str, float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of photos, how many of them to take, and the result's file."""
+    add = parser.add_argument
+    add("folder", type=Path, help="folder of photos unseen in training")
+    help_text = "number of photos, spread over the folder (default: %(default)s)"
+    add("--photos", type=int, default=PHOTOS, help=help_text)
+    add("--out", type=Path, required=True, help="JSON file for the result")
 
 
 def choose_photos(folder: Path, count: int) -> list[np.ndarray]:
@@ -164,17 +175,8 @@ def table(result: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
     parser = script.parser("benchmarks.sweeps", __doc__)
-    parser.add_argument("folder", type=Path, help="folder of photos unseen in training")
+    add_arguments(parser)
     extractors.add_arguments(parser)
-    parser.add_argument(
-        "--photos",
-        type=int,
-        default=PHOTOS,
-        help="number of photos, spread over the folder (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="JSON file for the result"
-    )
     options = parser.parse_args(arguments)
     candidates = open_candidates(options.extractors, MAX_KEYPOINTS, options.edgepoint2)
     result = compare(candidates, options.folder, options.photos)

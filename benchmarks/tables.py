@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import script
 from kpextract.errors import UsageError
 from kpextract.files import replacing
+from training import script
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -28,6 +28,7 @@ DOCUMENTS = (
     "training/experiments/README.md",
     "benchmarks/README.md",
     "export/README.md",
+    "docs/other-runtimes.md",
     "docs/video.md",
     "docs/mapping.md",
 )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import extractors, geometry, markdown, script
+from benchmarks import extractors, geometry, markdown
 from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import interval, level
 from benchmarks.machine import write_result
@@ -24,6 +24,7 @@ from benchmarks.pairs import read_pairs
 from benchmarks.protocol import corner_error, mutual_neighbors, shrink
 from benchmarks.scene_pair import Calibrated, Picture, ScenePair, count_kinds
 from kpextract import Features
+from training import script
 from training.metrics import CORRECT, warp_points
 
 MAX_SIZE = 640  # pixels, longer side

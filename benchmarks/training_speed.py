@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from benchmarks import markdown, script
+from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.peak import matrix_rate, now
+from training import script
 from training.batches import Sources
 from training.checkpoint import Run
 from training.config import TrainConfig

@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from benchmarks import markdown, process, script
+from benchmarks import markdown, process
 from benchmarks.machine import write_result
 from benchmarks.rounding import rounded, unsaturated
 from benchmarks.turns import alone
@@ -32,6 +32,7 @@ from kpextract.errors import UsageError
 from kpextract.export.graph.metadata import load_graph
 from kpextract.export.verify import Gate, compare
 from kpextract.photos import expand, read_photo
+from training import script
 
 PHOTO = Path("examples/street-left.jpg")  # for timing
 SIZE = (640, 480)  # (width, height) in pixels
@@ -99,7 +100,7 @@ def examine(
             compared = folder / "compared.onnx"
             onnx.save(as_on_a_gpu(load_graph(out)), compared)
     extractors = [
-        Extractor(path, backend="onnx-cpu", max_keypoints=max_keypoints)
+        Extractor(path, backend="onnx-cpu", max_keypoints=max_keypoints, min_score=0)
         for path in (model, compared)
     ]
     figures = compare(*extractors, read_frames(photos)).pooled

@@ -9,7 +9,6 @@ follow, each compared with the dense model on the images; `kpextract export`,
 `kpextract build` and `kpextract verify` do these steps one by one.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 from export.torch_check import check
 from export.trace import trace
 from kpextract.cards import ModelCard
-from kpextract.errors import KpextractError
 from kpextract.export.artifact import refuse_existing, write_model
 from kpextract.export.dense_agreement import Agreement
 from kpextract.export.derived_files import make_all, summary
@@ -27,6 +25,7 @@ from kpextract.files import replacing
 from kpextract.image import STRIDE
 from kpextract.modelfile import digest
 from kpextract.printable import printable
+from training import script
 from training.checkpoint import load_weights
 from training.data import list_photos
 from training.network import UnsuperPoint, count_flop
@@ -95,13 +94,10 @@ def _card(
     )
 
 
+@script.command
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("export.run", __doc__)
     parser.add_argument("--weights", type=Path, required=True, help=".safetensors file")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--version", required=True, help="version of the weights")
@@ -116,18 +112,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="replace existing files")
     options = vars(parser.parse_args(arguments))
     engine = options.pop("engine")
-    try:
-        target, agreement = export(**options)
-        print(printable(f"{target}: {agreement}"))
-        if engine:
-            photos = list_photos(options["images"])
-            steps = make_all(target, photos, options["force"])
-            print(summary(steps))
-            return int(any(step.missed for step in steps))
-    except (KpextractError, OSError) as error:
-        print(f"export: {printable(str(error))}", file=sys.stderr)
-        return 1
-    return 0
+    target, agreement = export(**options)
+    print(printable(f"{target}: {agreement}"))
+    if not engine:
+        return 0
+    steps = make_all(target, list_photos(options["images"]), options["force"])
+    print(summary(steps))
+    return int(any(step.missed for step in steps))
 
 
 if __name__ == "__main__":

@@ -296,6 +296,7 @@ class EngineCard(_Card):
         inputs: by name "dtype" and the shapes "min", "opt" and "max".
         outputs: by name "dtype" and "shape", -1 where it depends on the input's.
         model, model_sha256: file name and hash of the ONNX model.
+        weights_sha256: of the file of weights; None if built before it was recorded.
         tensorrt: "package" and "version" that built it.
         gpu: "name" and "compute_capability" that it was measured on; None if built
             without one.
@@ -318,6 +319,7 @@ class EngineCard(_Card):
     outputs: dict[str, dict[str, Any]]
     model: str
     model_sha256: str
+    weights_sha256: str | None = None
     tensorrt: dict[str, str]
     gpu: dict[str, str] | None = None
     hardware_compatible: bool

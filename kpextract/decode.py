@@ -62,6 +62,18 @@ OUTPUTS: dict[str, type[DenseMaps] | type[SparseRows]] = {
     "dense": DenseMaps,
     "sparse": SparseRows,
 }
+# ONNX's names of the element types, and rank, of the inputs and outputs of graphs.
+TENSORS = {
+    "image": (("uint8",), 4),
+    "mask": (("uint8",), 3),
+    "score_logits": (("float",), 4),
+    "positions": (("float",), 4),
+    "descriptor_map": (("float",), 4),
+    "keypoints": (("float",), 3),
+    "scores": (("float",), 2),
+    "descriptors": (("float", "float16"), 3),
+    "count": (("int32",), 1),
+}
 
 
 def take(

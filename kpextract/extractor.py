@@ -15,9 +15,14 @@ from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.feature2d import Feature2D, refuse_provided
 from kpextract.features import Features
 from kpextract.image import MIN_SIDE, check_color, check_octaves
+from kpextract.intensity import (
+    IntensityRange,
+    IntensityWarnings,
+    check_intensity_range,
+)
 from kpextract.modelfile import ModelFile, bundled_name, find_model
 from kpextract.pipeline import Pipeline, typed_memory_errors
-from kpextract.selection import check_min_distance, check_selection
+from kpextract.selection import MIN_SCORE, check_min_distance, check_selection
 from kpextract.stream import map_ahead
 
 if TYPE_CHECKING:
@@ -64,7 +69,7 @@ class Extractor:
         backend: str = "auto",
         precision: str | None = None,
         max_keypoints: int | None = 1024,
-        min_score: float = 0.0,
+        min_score: float = MIN_SCORE,
         selection: str = "strongest",
         color: str = "bgr",
         max_size: int | None = None,
@@ -72,6 +77,7 @@ class Extractor:
         octaves: int = 1,
         min_distance: float = 0.0,
         refine: bool | None = None,
+        intensity_range: IntensityRange = "full",
     ):
         """Load a model.
 
@@ -82,8 +88,11 @@ class Extractor:
                 that runs here.
             precision: "int8" for the bundled model in 8-bit integers: faster on a CPU,
                 slightly less accurate. None for the model as it is.
-            max_keypoints: budget per image; None keeps one per 8x8 cell.
-            min_score: minimum score of a keypoint, in [0, 1].
+            max_keypoints: budget per image; None sets no limit but that of one keypoint
+                per 8x8 cell.
+            min_score: minimum score of a keypoint, in [0, 1]. The default leaves areas
+                without contrast empty, such as sky, black bars or what a covered lens
+                sees; with 0 the budget is spent as long as there are cells.
             selection: which points get the budget: the "strongest", or those of a
                 "grid" of buckets that take turns, for an even spread (SLAM, visual
                 odometry).
@@ -100,6 +109,11 @@ class Extractor:
                 better is kept, and the budget goes to others. 0 keeps all.
             refine: move keypoints by what the image shows around them, by at most 2
                 pixels, and return `Features.sigma`; None does so if the model can.
+            intensity_range: values of uint16 images that become black and white, the
+                values between linearly: "full" for 0 to 65535; (low, high), which also
+                clips, for cameras that use a part of them, such as thermal ones; "auto"
+                for the 0.5th and 99.5th percentile of each image, at least 255 apart.
+                Images of other types are not changed by it.
 
         Raises:
             InvalidOptionError: an option outside its allowed values, or one that does
@@ -115,12 +129,15 @@ class Extractor:
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
         found = find_model(bundled_name(model, precision) if precision else model)
+        intensity_range = check_intensity_range(intensity_range)
         opened = open_backend(found, backend, num_threads)
         if refine is not None:
             _check_refine(found, opened, refine)
         self.pipeline = Pipeline(
             opened,
             color=check_color(color),
+            intensity_range=intensity_range,
+            intensity_warnings=IntensityWarnings(intensity_range),
             max_size=max_size,
             max_keypoints=max_keypoints,
             min_score=min_score,
@@ -141,8 +158,8 @@ class Extractor:
 
         Args:
             image: (H, W), (H, W, 3) or (H, W, 4), at least 16 pixels per side; uint8,
-                uint16 (scaled by 1/257) or float32/float64 in [0, 1]; any strides,
-                never changed.
+                uint16 (scaled by `intensity_range`) or float32/float64 in [0, 1]; any
+                strides, never changed.
             mask: (H, W), non-zero where keypoints are allowed; applied before the
                 budget is spent.
 
@@ -207,6 +224,7 @@ class Extractor:
         pipeline, workers = self.pipeline.for_stream()
 
         def detect(frame: np.ndarray) -> Features:
+            pipeline.intensity_warnings.flicker(frame)
             with typed_memory_errors():
                 prepared = pipeline.prepare(frame, mask)
                 (outputs,) = pipeline.infer([prepared])

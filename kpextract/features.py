@@ -116,7 +116,10 @@ class Features:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes by name, without those that are None; not copied."""
+        """Return the attributes by name, without those that are None; not copied.
+
+        Arrays export DLPack: `torch.from_dlpack(features.keypoints)` shares memory.
+        """
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in named.items() if value is not None}
 

@@ -1,7 +1,6 @@
 """Write files whole or not at all."""
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +63,6 @@ def _mode(path: str | os.PathLike[str]) -> int | None:
 def _create_beside(target: Path, permissions: int) -> Path:
     """Create an empty file in the folder of `target`, with its suffix."""
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= MAX_SUFFIX else ""
-    temporary = target.with_name(f"{PREFIX}{secrets.token_hex(8)}.tmp{suffix}")
+    temporary = target.with_name(f"{PREFIX}{os.urandom(8).hex()}.tmp{suffix}")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, permissions))
     return temporary

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpextract.errors import InvalidImageError, InvalidOptionError
+from kpextract.intensity import IntensityRange, to_eight_bits
 from kpextract.packages import import_cv2
 
 STRIDE = 8  # pixels per cell; the network accepts multiples of it
@@ -49,14 +50,17 @@ class Frame:
         return lengths / np.sqrt(scale.prod())
 
 
-def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:
+def to_uint8_bgr(
+    image: np.ndarray, color: str = "bgr", intensity_range: IntensityRange = "full"
+) -> np.ndarray:
     """Convert an image to the 8-bit BGR that the network sees.
 
     Args:
         image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4, alpha is dropped); uint8,
-            uint16 (scaled by 1/257) or float32/float64 in [0, 1] (scaled by 255), both
-            rounded.
+            uint16 or float32/float64 in [0, 1] (scaled by 255), both rounded.
         color: channel order of a color image, "bgr" or "rgb".
+        intensity_range: values of uint16 that become 0 and 255, as for
+            `kpextract.intensity.to_eight_bits`.
 
     Returns:
         (H, W, 3) uint8; a view of `image` if nothing had to change.
@@ -66,14 +70,15 @@ def to_uint8_bgr(image: np.ndarray, color: str = "bgr") -> np.ndarray:
             range.
     """
     _check_image(image)
-    pixels = _to_uint8(image)
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    channels = pixels.shape[2]
-    if channels == 1:
+    pixels = _to_uint8(without_alpha(image), intensity_range)
+    if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
-    pixels = pixels[:, :, :3]
     return pixels[:, :, ::-1] if color == "rgb" else pixels
+
+
+def without_alpha(image: np.ndarray) -> np.ndarray:
+    """Return (H, W, 1 or 3), a view of an accepted image."""
+    return image[:, :, None] if image.ndim == 2 else image[:, :, :3]
 
 
 def _check_image(image: np.ndarray) -> None:
@@ -103,12 +108,11 @@ def _check_image(image: np.ndarray) -> None:
         raise InvalidImageError(f"{allowed}, {given}. {hint}")
 
 
-def _to_uint8(image: np.ndarray) -> np.ndarray:
+def _to_uint8(image: np.ndarray, intensity_range: IntensityRange) -> np.ndarray:
     if image.dtype == np.uint8:
         return image
     if image.dtype == np.uint16:
-        # Integer form of round(v / 257): 65535 = 255 * 257, so both ends are exact.
-        return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return to_eight_bits(image, intensity_range)
     low, high = float(image.min()), float(image.max())
     if not (low >= 0.0 and high <= 1.0):  # NaN fails every comparison
         raise InvalidImageError(

@@ -1,10 +1,8 @@
 """Find a model and prove that it is the one that its sidecar describes."""
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kpextract.cards import EngineCard, ModelCard
 from kpextract.errors import InvalidOptionError, ModelError, did_you_mean
@@ -40,7 +38,6 @@ class ModelFile:
         name: bundled name, or the stem of the file name.
         content: the bytes that were hashed; load these, not the path again.
         sha256: of `content`, hexadecimal.
-        sidecar: `card` as JSON has it; empty without one.
         card: the facts beside the model; None if a given path has none.
     """
 
@@ -48,8 +45,7 @@ class ModelFile:
     path: Path
     content: bytes = field(repr=False)
     sha256: str
-    sidecar: dict[str, Any] = field(repr=False)
-    card: ModelCard | EngineCard | None = field(default=None, repr=False)
+    card: ModelCard | EngineCard | None = field(repr=False)
 
 
 def bundled_models() -> list[str]:
@@ -113,12 +109,13 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
         )
     if path.suffix != ENGINE:
         _check_whole(content, path, advice)
-    facts = {} if card is None else card.facts()
-    return ModelFile(path.stem, path, content, sha256, facts, card)
+    return ModelFile(path.stem, path, content, sha256, card)
 
 
 def digest(content: bytes) -> str:
     """Return the SHA-256 of a file's content, hexadecimal."""
+    import hashlib  # OpenSSL: a tenth of the time that importing kpextract adds
+
     return hashlib.sha256(content).hexdigest()
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,79 @@ def read_photo(path: Path, *, upright: bool = True) -> np.ndarray:
         )
     _check_size(path, (image.shape[1], image.shape[0]))
     return image
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoMask:
+    """The mask that an image file holds.
+
+    Attributes:
+        path: the file.
+        allowed: (H, W) bool, true where its image is not black.
+    """
+
+    path: Path
+    allowed: np.ndarray
+
+    def for_photo(self, path: Path, image: np.ndarray) -> np.ndarray:
+        """Return `allowed` for a photo of the same size.
+
+        Args:
+            path, image: file and pixels of the photo.
+
+        Raises:
+            InvalidImageError: the sizes differ.
+        """
+        sizes = [f"{len(each[0])}x{len(each)}" for each in (self.allowed, image)]
+        if sizes[0] != sizes[1]:
+            raise InvalidImageError(
+                f"{self.path} has {sizes[0]} pixels, {path} has {sizes[1]}. Give a "
+                "mask of the photo's size."
+            )
+        return self.allowed
+
+
+def read_mask(path: Path) -> PhotoMask:
+    """Read the mask in an image file of any kind that `read_photo` reads.
+
+    Raises:
+        InvalidImageError: it cannot be read, or all of it is black.
+    """
+    allowed = np.asarray(read_photo(path).any(axis=2))
+    if not allowed.any():
+        raise InvalidImageError(
+            f"{path} is black, so it allows no keypoint. A mask is white where "
+            "keypoints are allowed; its transparency does not count."
+        )
+    return PhotoMask(path, allowed)
+
+
+def masks_for(
+    files: list[Path], photos: list[Path], images: list[np.ndarray]
+) -> list[np.ndarray] | list[None]:
+    """Read the masks of several photos: no file, one for all of them, or one for each.
+
+    Args:
+        photos, images: files and pixels of the photos.
+
+    Returns:
+        (H, W) bool for each photo, true where keypoints are allowed; or None for each.
+
+    Raises:
+        UsageError: there is another number of files.
+        InvalidImageError: as for `read_mask`, or a mask has another size than its
+            photo.
+    """
+    if not files:
+        return [None] * len(photos)
+    if len(files) not in (1, len(photos)):
+        raise UsageError(
+            f"got {len(files)} masks for {len(photos)} photos. Give --mask once for "
+            "all of them, or once for each."
+        )
+    masks = list(map(read_mask, files))
+    masks *= len(photos) // len(masks)
+    return list(map(PhotoMask.for_photo, masks, photos, images))
 
 
 def _check_size(path: Path, size: tuple[int, int] | None) -> None:

@@ -34,7 +34,9 @@ from kpextract.image import (
     octaves_of,
     pad_to_stride,
     to_uint8_bgr,
+    without_alpha,
 )
+from kpextract.intensity import IntensityRange, IntensityWarnings
 from kpextract.refinement import Refinement
 
 
@@ -86,6 +88,8 @@ class Pipeline:
 
     backend: Backend
     color: str
+    intensity_range: IntensityRange
+    intensity_warnings: IntensityWarnings
     max_size: int | None
     max_keypoints: int | None
     min_score: float
@@ -104,7 +108,9 @@ class Pipeline:
             InvalidImageError: the image or mask cannot be used, or the model has no
                 mask input.
         """
-        pixels = to_uint8_bgr(image, self.color)
+        pixels = self.as_seen(image)
+        if image.dtype == np.uint16:
+            self.intensity_warnings.few_levels(without_alpha(image), pixels)
         resized = fit_within(pixels, self.max_size)
         inputs = tuple(
             Input(pad_to_stride(octave), Frame(_size(pixels), _size(octave)))
@@ -112,6 +118,14 @@ class Pipeline:
         )
         allowed = None if mask is None else self._check_mask(mask, _size(pixels))
         return Prepared(inputs, allowed)
+
+    def as_seen(self, image: np.ndarray) -> np.ndarray:
+        """Return (H, W, 3) uint8 BGR, the image before resizing and padding.
+
+        Raises:
+            InvalidImageError: the image cannot be used.
+        """
+        return to_uint8_bgr(image, self.color, self.intensity_range)
 
     def infer(
         self, prepared: Sequence[Prepared], watch: Stopwatch = UNTIMED

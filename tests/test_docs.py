@@ -84,8 +84,8 @@ def test_the_worked_example_of_a_command_runs(root, capsys, monkeypatch):
     command = types.ModuleType("count")
     run_python(example, "CONTRIBUTING.md", vars(command))
     monkeypatch.setattr(cli, "COMMANDS", (*cli.COMMANDS, command))
-    assert cli.main(["count", str(root / "examples" / "blocks.jpg")]) == 0
-    assert capsys.readouterr().out == "1023\n"
+    assert cli.main(["count", str(root / "examples" / "street-left.jpg")]) == 0
+    assert capsys.readouterr().out == "1024\n"
 
 
 def test_the_path_of_an_image_matches_the_code(root):

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from training import script
 from training.config import TrainConfig
 from training.data import MAX_PHOTOS
 from training.network import CONFIGS, NetworkConfig
@@ -27,11 +28,7 @@ NUMBERS = {
 
 def parse(description: str | None, arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line; defaults are those of `TrainConfig`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("training.train", description)
     _add_files(parser)
     _add_options(parser)
     return parser.parse_args(arguments)

@@ -10,7 +10,6 @@ copy, and exits with 1 if there is one. --write stores the hashes of the photos,
 others can repeat the check without the photos.
 """
 
-import argparse
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +19,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from kpextract.errors import InvalidImageError, KpextractError
+from kpextract.errors import InvalidImageError
 from kpextract.files import replacing
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import PHOTOS, read_photo
+from training import script
 from training.data import NoPhotosError
 
 Hashes = list[tuple[str, int]]  # image name and perceptual hash
@@ -125,13 +125,10 @@ def compare(photos: Hashes, images: Hashes) -> list[str]:
     ]
 
 
+@script.command
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; see the module docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.disjoint",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("training.disjoint", __doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--photos", type=Path, nargs="+", help="directories of training photos"
@@ -142,18 +139,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--write", type=Path, help="file to write the hashes to")
     options = parser.parse_args(arguments)
-    try:
-        if options.list:
-            photos = read_list(options.list)
-        else:
-            folders = [hash_folder(folder.resolve()) for folder in options.photos]
-            photos = [photo for hashes in folders for photo in hashes]
-        if options.write:
-            write_list(options.write, photos)
-        copies = compare(photos, hash_folder(options.sequences.resolve()))
-    except (KpextractError, OSError) as error:
-        print(f"disjoint: {error}", file=sys.stderr)
-        return 2
+    if options.list:
+        photos = read_list(options.list)
+    else:
+        folders = [hash_folder(folder.resolve()) for folder in options.photos]
+        photos = [photo for hashes in folders for photo in hashes]
+    if options.write:
+        write_list(options.write, photos)
+    copies = compare(photos, hash_folder(options.sequences.resolve()))
     print("\n".join(copies), end="\n" if copies else "")
     return 1 if copies else 0
 

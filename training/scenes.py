@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kpextract.errors import KpextractError
+from training import script
 from training.real.fixed_camera import fixed_camera_scene
 from training.real.reconstruction import reconstruct, to_scene
 from training.real.scene_file import Scene, write_scene
@@ -43,27 +43,19 @@ def describe(scene: Scene) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module docstring."""
     options = _parser().parse_args(arguments)
-    try:
-        if not options.out.parent.is_dir():
-            raise FileNotFoundError(f"{options.out.parent} is not a directory")
-        scene = make_scene(options)
-        write_scene(options.out, scene)
-    except (KpextractError, OSError) as error:
-        print(f"scenes: {error}", file=sys.stderr)
-        return 2
+    if not options.out.parent.is_dir():
+        raise FileNotFoundError(f"{options.out.parent} is not a directory")
+    scene = make_scene(options)
+    write_scene(options.out, scene)
     print(f"{options.out}: {describe(scene)}")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.scenes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("training.scenes", __doc__)
     add = parser.add_argument
     add("--photos", type=Path, required=True, help="directory of photos of one place")
     add("--out", type=Path, required=True, help="scene file to write, .npz")

@@ -6,7 +6,6 @@ Writes sequences/v_<number>/1.png, 2.png and H_1_2 for each pair that training v
 on, rounded to 8 bits.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from kpextract.errors import KpextractError
+from training import script
 from training.data import CACHE_SIZE, list_photos, load_cache
 from training.validate import WARPS, held_out_pairs
 
@@ -50,13 +49,10 @@ def write_sequences(photos: Path, out: Path, warp: str = "moderate") -> int:
     return index
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.sequences",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("training.sequences", __doc__)
     parser.add_argument(
         "--photos", type=Path, required=True, help="directory of photos"
     )
@@ -67,13 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--warp", choices=WARPS, default="moderate", help=moves)
     options = parser.parse_args(arguments)
-    try:
-        count = write_sequences(options.photos, options.out, options.warp)
-    except (KpextractError, OSError) as error:
-        print(f"sequences: {error}", file=sys.stderr)
-        return 1
+    count = write_sequences(options.photos, options.out, options.warp)
     print(f"wrote {count} sequences to {options.out}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 Prints the metrics as JSON.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,10 +14,10 @@ import torch
 from torch import Tensor
 
 from kpextract.decode import DenseMaps, decode
-from kpextract.errors import KpextractError
 from kpextract.features import Features
 from kpextract.image import Frame
 from kpextract.matching import match
+from training import script
 from training.checkpoint import load_weights
 from training.data import CACHE_SIZE, list_photos, load_cache
 from training.homography import WarpRanges
@@ -142,13 +141,10 @@ def _measure_scenes(network: UnsuperPoint, scenes: Scenes) -> list[dict[str, flo
     return measured
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.validate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("training.validate", __doc__)
     parser.add_argument(
         "--weights", type=Path, required=True, help="weights file, .safetensors"
     )
@@ -158,18 +154,12 @@ def main(arguments: list[str] | None = None) -> int:
     example = "directory of held-out scenes from training.scenes (default: none)"
     parser.add_argument("--scenes", type=Path, help=example)
     options = parser.parse_args(arguments)
-    try:
-        network, _ = load_weights(options.weights)
-        paths = list_photos(options.photos)
-        photos = load_cache(paths, CACHE_SIZE, torch.device("cpu"))
-        scenes = None
-        if options.scenes:
-            scenes = load_scenes(options.scenes, torch.device("cpu"))
-    except (KpextractError, OSError) as error:
-        print(f"validate: {error}", file=sys.stderr)
-        return 1
+    network, _ = load_weights(options.weights)
+    photos = load_cache(list_photos(options.photos), CACHE_SIZE, torch.device("cpu"))
+    scenes = None
+    if options.scenes:
+        scenes = load_scenes(options.scenes, torch.device("cpu"))
     print(json.dumps(validate(network, photos, scenes), indent=2))
-    return 0
 
 
 if __name__ == "__main__":

@@ -52,26 +52,26 @@ std::uint8_t to_8_bits(std::uint16_t value) {
     return static_cast<std::uint8_t>((value + 128U) / 257U);
 }
 
-// Copies `from` to the top left of `padded` pixels of N bytes; its last column and row
+// Copies `from` as BGR bytes to the top left of `padded` pixels; its last column and row
 // are repeated, since the detector would respond to a black margin.
-template <class T, int N>
+template <class T>
 void fill(const cv::Mat& from, cv::Size padded, std::uint8_t* to) {
     const int channels = from.channels();
-    const std::size_t row_size = static_cast<std::size_t>(padded.width) * N;
+    const std::size_t row_size = static_cast<std::size_t>(padded.width) * 3;
     for (int y = 0; y < from.rows; ++y) {
         std::uint8_t* target = to + row_size * static_cast<std::size_t>(y);
         std::uint8_t* const end = target + row_size;
         const T* pixel = from.ptr<T>(y);
-        if (std::is_same_v<T, std::uint8_t> && channels == N) {
-            const std::size_t size = static_cast<std::size_t>(from.cols) * N;
+        if (std::is_same_v<T, std::uint8_t> && channels == 3) {
+            const std::size_t size = static_cast<std::size_t>(from.cols) * 3;
             std::memcpy(target, pixel, size);
             target += size;
         } else {
             for (int x = 0; x < from.cols; ++x, pixel += channels)
-                for (int c = 0; c < N; ++c)
+                for (int c = 0; c < 3; ++c)
                     *target++ = to_8_bits(pixel[channels == 1 ? 0 : c]);
         }
-        for (; target < end; ++target) *target = target[-N];
+        for (; target < end; ++target) *target = target[-3];
     }
     const std::uint8_t* last = to + row_size * static_cast<std::size_t>(from.rows - 1);
     for (int y = from.rows; y < padded.height; ++y)
@@ -79,6 +79,20 @@ void fill(const cv::Mat& from, cv::Size padded, std::uint8_t* to) {
 }
 
 }  // namespace
+
+void set_rows(Layout& layout, std::int64_t rows, std::int64_t length,
+              const std::string& path) {
+    constexpr std::int64_t most = 1 << 28;  // values per image: 1 GiB
+    if (rows < 1 || length < 1 || rows > most / length)
+        throw ModelError(path + " gives " + std::to_string(rows) +
+                         " rows of descriptors of length " + std::to_string(length) +
+                         " per image (-1: not fixed). Both must be fixed and positive, "
+                         "and at most " +
+                         std::to_string(most) +
+                         " values together. Give a model written by kpextract export.");
+    layout.max_keypoints = static_cast<int>(rows);
+    layout.descriptor_dim = static_cast<int>(length);
+}
 
 Extractor::Extractor(std::unique_ptr<Engine> engine, const Options& options)
     : engine_(std::move(engine)), options_(options) {
@@ -103,9 +117,9 @@ void Extractor::extract(const cv::Mat& image, const cv::Mat& mask, Features& out
     const std::lock_guard<std::mutex> lock(mutex_);
     if (padded != padded_) resize(padded);
     if (image.depth() == CV_8U)
-        fill<std::uint8_t, 3>(image, padded, inputs_.image);
+        fill<std::uint8_t>(image, padded, inputs_.image);
     else
-        fill<std::uint16_t, 3>(image, padded, inputs_.image);
+        fill<std::uint16_t>(image, padded, inputs_.image);
     if (inputs_.mask) {  // no keypoint may lie in the padding
         const auto columns = static_cast<std::size_t>(image.cols);
         std::memset(inputs_.mask, 0, static_cast<std::size_t>(padded.area()));

@@ -38,7 +38,7 @@ struct BackendUnavailableError : Error {
 
 struct Options {
     std::optional<int> max_keypoints;  // none: those of the model's export
-    float min_score = 0.0F;            // in [0, 1]
+    float min_score = 0.35F;           // in [0, 1]; 0 also keeps points on black or sky
     std::optional<int> num_threads;    // CPU threads; none: the runtime's choice
 };
 
@@ -57,7 +57,7 @@ struct Info {
     std::string precision;  // arithmetic of the network
     std::string model;      // name
     std::string version;    // version of the weights
-    std::string sha256;     // hash of the weights (ONNX) or of the ONNX file (engine)
+    std::string sha256;     // hash of the weights
 };
 
 // Sizes and types of a loaded graph.
@@ -70,6 +70,11 @@ struct Layout {
     std::optional<cv::Size> most;    // largest; none: no limit
 };
 
+// Sets rows per image and descriptor length as a graph declares them, -1 for a number
+// that is not fixed. Throws ModelError if they are not those of a sparse model.
+void set_rows(Layout& layout, std::int64_t rows, std::int64_t length,
+              const std::string& path);
+
 // Input memory for one image of H x W padded pixels.
 struct Inputs {
     std::uint8_t* image = nullptr;  // H * W * 3, BGR
@@ -81,7 +86,7 @@ struct Rows {
     const float* keypoints;  // K * 2, x and y in pixels
     const float* scores;     // K, best first
     void* descriptors;       // K * D
-    int count;
+    int count;               // of keypoints; the extractor bounds it
 };
 
 // A runtime with a loaded graph; serves one call at a time.

@@ -1,5 +1,6 @@
 // Runs sparse models by ONNX Runtime on the CPU.
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 
 #include <onnxruntime_cxx_api.h>
@@ -9,6 +10,20 @@
 namespace kpextract {
 namespace {
 
+// Makes the environment, which neither reports to ONNX Runtime's maker nor writes to
+// the home folder: the variable holds if this is the first in the process, the call
+// otherwise.
+Ort::Env without_telemetry() {
+#ifdef _WIN32
+    _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+    setenv("ORT_DISABLE_TELEMETRY", "1", 1);
+#endif
+    Ort::Env made(ORT_LOGGING_LEVEL_WARNING, "kpextract");
+    made.DisableTelemetryEvents();
+    return made;
+}
+
 Ort::Env& environment() {
     // A library older than the headers has no such API: every call would crash.
     if (!OrtGetApiBase()->GetApi(ORT_API_VERSION))
@@ -17,7 +32,7 @@ Ort::Env& environment() {
             " is older than the headers that this program was compiled with (API " +
             std::to_string(ORT_API_VERSION) +
             "). Install headers and library of one version, and compile again.");
-    static Ort::Env environment(ORT_LOGGING_LEVEL_WARNING, "kpextract");
+    static Ort::Env environment = without_telemetry();
     return environment;
 }
 
@@ -117,8 +132,8 @@ private:
                 continue;
             const Ort::TypeInfo type = session_.GetOutputTypeInfo(i);
             const auto tensor = type.GetTensorTypeAndShapeInfo();
-            layout_.max_keypoints = static_cast<int>(tensor.GetShape()[1]);
-            layout_.descriptor_dim = static_cast<int>(tensor.GetShape()[2]);
+            const std::vector<std::int64_t> shape = tensor.GetShape();  // B, K, D
+            set_rows(layout_, shape.at(1), shape.at(2), path);
             if (tensor.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16)
                 layout_.descriptor_depth = CV_16F;
         }

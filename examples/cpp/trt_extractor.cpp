@@ -8,6 +8,7 @@
 #include <map>
 
 #include <NvInferRuntime.h>
+#include <nlohmann/json.hpp>
 
 #include "cuda_memory.hpp"
 
@@ -43,29 +44,39 @@ class Sidecar {
 public:
     explicit Sidecar(const std::string& engine) {
         const std::string path = engine + ".json";
-        std::string json = read(
+        const std::string content = read(
             path,
             "It belongs to the engine: copy both, or build it again with kpextract "
             "build.");
-        const std::string null = ": null", zero = ": 0";  // OpenCV's JSON has no null
-        for (std::size_t at; (at = json.find(null)) != std::string::npos;)
-            json.replace(at, null.size(), zero);
-        try {
-            file_.open(json, cv::FileStorage::READ | cv::FileStorage::MEMORY |
-                                 cv::FileStorage::FORMAT_JSON);
-        } catch (const cv::Exception& error) {
-            throw ModelError(path + " is not a JSON object (" + error.err +
-                             "). Build the engine again with kpextract build.");
-        }
+        facts_ = nlohmann::json::parse(content, nullptr, false);
+        if (!facts_.is_object())  // discarded, if it is not JSON at all
+            throw ModelError(path +
+                             " is not a JSON object. Build the engine again with "
+                             "kpextract build.");
     }
-    cv::FileNode operator[](const char* key) const { return file_[key]; }
-    std::string text(const char* key) const { return text(file_[key]); }
-    static std::string text(const cv::FileNode& node) {
-        return node.isString() ? node.string() : std::string();
+    // Returns an entry as text; empty if it is missing or something else.
+    std::string text(const char* key) const { return text(facts_, key); }
+    std::string text(const char* object, const char* key) const {
+        const auto found = facts_.find(object);
+        return found == facts_.end() ? std::string() : text(*found, key);
+    }
+    bool has_object(const char* key) const {
+        const auto found = facts_.find(key);
+        return found != facts_.end() && found->is_object();
+    }
+    bool flag(const char* key) const {
+        const auto found = facts_.find(key);
+        return found != facts_.end() && found->is_boolean() && found->get<bool>();
     }
 
 private:
-    cv::FileStorage file_;
+    static std::string text(const nlohmann::json& object, const char* key) {
+        const auto found = object.is_object() ? object.find(key) : object.end();
+        return found != object.end() && found->is_string() ? found->get<std::string>()
+                                                           : std::string();
+    }
+
+    nlohmann::json facts_;
 };
 
 std::size_t bytes(nvinfer1::DataType type) {
@@ -98,7 +109,7 @@ public:
                  sidecar.text("precision"),
                  sidecar.text("name"),
                  sidecar.text("version"),
-                 sidecar.text("model_sha256")};
+                 sidecar.text("weights_sha256")};
     }
     ~TrtEngine() override {
         const OnDevice on(device_);
@@ -147,22 +158,22 @@ private:
         device_name_ = properties.name;
         const std::string capability =
             std::to_string(properties.major) + "." + std::to_string(properties.minor);
-        const cv::FileNode built = sidecar["gpu"];  // null: built without one
-        if (!built.isMap() || static_cast<int>(sidecar["hardware_compatible"])) return;
-        if (Sidecar::text(built["name"]) == device_name_ &&
-            Sidecar::text(built["compute_capability"]) == capability)
-            return;
-        throw ModelError(path_ + " was built for a GPU " +
-                         Sidecar::text(built["name"]) + " (compute capability " +
-                         Sidecar::text(built["compute_capability"]) + "), and " +
-                         device_name_ + " (compute capability " + capability +
+        // Null: built without a GPU.
+        if (!sidecar.has_object("gpu") || sidecar.flag("hardware_compatible")) return;
+        const std::string built = sidecar.text("gpu", "name"),
+                          wanted = sidecar.text("gpu", "compute_capability");
+        if (built == device_name_ && wanted == capability) return;
+        throw ModelError(path_ + " was built for a GPU " + built +
+                         " (compute capability " + wanted + "), and " + device_name_ +
+                         " (compute capability " + capability +
                          ") is here. Build it again here with kpextract build.");
     }
 
     void load(const std::string& plan, const Sidecar& sidecar) {
-        if (sidecar.text("kind") != "sparse")
+        const std::string kind = sidecar.text("kind");
+        if (kind != "sparse")
             throw ModelError(
-                path_ + " is an engine of a " + sidecar.text("kind") +
+                path_ + " is an engine of " + (kind.empty() ? "an unknown" : "a " + kind) +
                 " model: only a sparse one decodes by itself. Build it from "
                 "what kpextract export writes.");
         runtime_.reset(nvinfer1::createInferRuntime(log_));
@@ -171,8 +182,8 @@ private:
         if (!engine_)
             throw ModelError(
                 path_ + " cannot be loaded: TensorRT says: " + log_.last() +
-                " It was built with " + Sidecar::text(sidecar["tensorrt"]["package"]) +
-                " " + Sidecar::text(sidecar["tensorrt"]["version"]) +
+                " It was built with " + sidecar.text("tensorrt", "package") + " " +
+                sidecar.text("tensorrt", "version") +
                 ". Build it again here with kpextract build.");
         context_.reset(engine_->createExecutionContext());
         if (!context_)
@@ -191,8 +202,7 @@ private:
         layout_.least = size_of(least);
         layout_.most = size_of(end("image", nvinfer1::OptProfileSelector::kMAX));
         const nvinfer1::Dims descriptors = engine_->getTensorShape("descriptors");
-        layout_.max_keypoints = static_cast<int>(descriptors.d[1]);
-        layout_.descriptor_dim = static_cast<int>(descriptors.d[2]);
+        set_rows(layout_, descriptors.d[1], descriptors.d[2], path_);
         if (engine_->getTensorDataType("descriptors") == nvinfer1::DataType::kHALF)
             layout_.descriptor_depth = CV_16F;
     }

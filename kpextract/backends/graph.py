@@ -1,7 +1,9 @@
 """The common part of the backends for ONNX graphs."""
 
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 
 from kpextract.backends.base import Batch, Outputs
 from kpextract.backends.limits import Limits, join
@@ -13,6 +15,7 @@ from kpextract.features import ModelId
 from kpextract.modelfile import ModelFile
 
 SHA256_DIGITS = 12  # of a hash, that tell models apart
+INPUT = "kpextract.input"  # in the metadata of graphs whose image is not uint8 NHWC
 
 
 class GraphBackend(ABC):
@@ -71,8 +74,9 @@ def outputs_of(
     """Return the type of a graph's outputs.
 
     Raises:
-        ModelError: the graph was not written by kpextract.
+        ModelError: the graph was not written by kpextract, or for other runtimes.
     """
+    refuse_other_input(model.path, metadata.get(INPUT))
     kind = metadata.get("kpextract.kind")
     if kind not in OUTPUTS:
         raise ModelError(
@@ -80,3 +84,21 @@ def outputs_of(
             f"{kind!r}. Give an .onnx file written by kpextract export."
         )
     return OUTPUTS[kind]
+
+
+def refuse_other_input(path: Path, given: str | None) -> None:
+    """Raise if a graph was written for other runtimes.
+
+    Args:
+        path: names the file in messages.
+        given: the entry `INPUT` of its metadata; None without one.
+
+    Raises:
+        ModelError: it was.
+    """
+    if given is not None:
+        raise ModelError(
+            f"{path} takes images of another kind ({reprlib.repr(given)}): it is for "
+            "other runtimes. Give the model that it was made from, or export it again "
+            "without --input."
+        )

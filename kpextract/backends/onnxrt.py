@@ -25,6 +25,7 @@ from kpextract.backends.stages import Stopwatch
 from kpextract.backends.strips import known_reach
 from kpextract.backends.table import TABLE
 from kpextract.cpus import quota_cpus, usable_cpus
+from kpextract.decode import TENSORS
 from kpextract.errors import (
     BackendUnavailableError,
     KpextractError,
@@ -80,21 +81,6 @@ def check_listed(backend: str) -> ModuleType:
 def check(name: str) -> str:
     """Return the version of ONNX Runtime; see `kpextract.backends.table`."""
     return f"onnxruntime {check_listed(name).__version__}"
-
-
-# Types and rank of what graphs take and give, by name.
-FLOAT, BYTES = ("tensor(float)",), ("tensor(uint8)",)
-TENSORS = {
-    "image": (BYTES, 4),
-    "mask": (BYTES, 3),
-    "score_logits": (FLOAT, 4),
-    "positions": (FLOAT, 4),
-    "descriptor_map": (FLOAT, 4),
-    "keypoints": (FLOAT, 3),
-    "scores": (FLOAT, 2),
-    "descriptors": ((*FLOAT, "tensor(float16)"), 3),
-    "count": (("tensor(int32)",), 1),
-}
 
 
 class OnnxBackend(GraphBackend):
@@ -238,7 +224,8 @@ def _check_tensors(model: ModelFile, session: Any, outputs: type[Outputs]) -> No
     if "mask" in inputs:
         expected["mask"] = TENSORS["mask"]
     unknown = sorted(set(inputs) - set(expected))
-    for name, (types, rank) in expected.items():
+    for name, (elements, rank) in expected.items():
+        types = [f"tensor({element})" for element in elements]
         tensor = given.get(name)
         if (
             tensor is None

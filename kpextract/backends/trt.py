@@ -3,7 +3,6 @@
 Not yet run on a GPU: tested with fakes of the GPU and of TensorRT's runtime.
 """
 
-import hashlib
 import shlex
 import weakref
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ import numpy as np
 
 from kpextract.backends.base import OVERLAPPED, BackendInfo, Batch, Outputs
 from kpextract.backends.cuda import Device, open_device
+from kpextract.backends.graph import SHA256_DIGITS
 from kpextract.backends.limits import Limits, join
 from kpextract.backends.stages import UNTIMED, Stopwatch
 from kpextract.backends.table import TABLE
@@ -24,29 +24,14 @@ from kpextract.backends.trt_package import (
     last_errors,
     shared_log,
 )
+from kpextract.cards import EngineCard
 from kpextract.decode import OUTPUTS
 from kpextract.errors import BackendUnavailableError, MissingPackageError, ModelError
 from kpextract.features import ModelId
-from kpextract.modelfile import ModelFile, bundled_models
+from kpextract.modelfile import ModelFile, bundled_models, digest
 from kpextract.refinement import Refinement
 
 BINDINGS = 'pip install "kpextract[cuda-python]" (or pip install pycuda)'
-# Keys of a sidecar that are read here.
-SIDECAR = {
-    "version",
-    "kind",
-    "precision",
-    "mask",
-    "inputs",
-    "outputs",
-    "descriptor_dim",
-    "model",
-    "model_sha256",
-    "tensorrt",
-    "gpu",
-    "hardware_compatible",
-    "dla",
-}
 
 
 def check(name: str) -> str:
@@ -85,28 +70,28 @@ class TensorRTBackend:
             ModelError: the engine is corrupt, or was built for another TensorRT, GPU or
                 model; the message has the command that rebuilds it.
         """
-        sidecar = _check_sidecar(model)
-        trt = _import_package(model)
-        _check_version(model, trt)
+        card = _card(model)
+        _check_source(model, card)
+        trt = _import_package(model, card)
+        _check_version(model, card, trt)
         device = open_device()
-        _check_gpu(model, device)
-        self.outputs = OUTPUTS[sidecar["kind"]]
-        self.takes_mask = bool(sidecar["mask"])
-        text = sidecar.get("refinement")
+        _check_gpu(model, card, device)
+        self.outputs = OUTPUTS[card.kind]
+        self.takes_mask = card.mask
+        text = card.refinement
         self.refinement = None if text is None else Refinement.from_text(text)
-        self.descriptor_dim = int(sidecar["descriptor_dim"])
-        smallest, largest = (sidecar["inputs"]["image"][end] for end in ("min", "max"))
+        self.descriptor_dim = card.descriptor_dim
+        smallest, largest = (card.inputs["image"][end] for end in ("min", "max"))
         self._limits = Limits(tuple(smallest[:3]), tuple(largest[:3]))
         self.takes_half = self._limits.allow_half
         with device.active():
-            engine = _load(model, trt)
-            self._pool = Pool(device, engine, _layout(model, trt, engine))
+            engine = _load(model, card, trt)
+            self._pool = Pool(device, engine, _layout(model, card, trt, engine))
         self._device = device
         # Also at exit, while CUDA still works.
         self.close = weakref.finalize(self, self._pool.close)
-        # The sidecar has the hash of the ONNX file, not of the weights.
-        identity = ModelId(sidecar.get("name", model.name), sidecar["version"], "")
-        self.info = BackendInfo("tensorrt", device.name, sidecar["precision"], identity)
+        identity = _identity(model, card)
+        self.info = BackendInfo("tensorrt", device.name, card.precision, identity)
 
     def infer(self, batch: Batch, watch: Stopwatch = UNTIMED) -> Outputs:
         """Run the engine on a batch; see `Backend.infer`."""
@@ -124,25 +109,34 @@ class TensorRTBackend:
         return self, OVERLAPPED
 
 
-def _check_sidecar(model: ModelFile) -> dict[str, Any]:
-    """Return the engine's sidecar once it is complete and matches its model."""
-    sidecar = model.sidecar
-    missing = SIDECAR - set(sidecar)
-    if missing:
+def _card(model: ModelFile) -> EngineCard:
+    """Return the engine's sidecar.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if not isinstance(model.card, EngineCard):
         raise ModelError(
-            f"{model.path} lacks its sidecar {model.path.name}.json, or that lacks "
-            f"{', '.join(sorted(missing))}. Copy both files, or build the engine again "
-            "with kpextract build."
+            f"{model.path} lacks its sidecar {model.path.name}.json. Copy both files, "
+            "or build the engine again with kpextract build."
         )
-    source = model.path.with_name(sidecar["model"])
-    if source.is_file():
-        sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
-        if sha256 != sidecar["model_sha256"]:
-            raise _stale(model, f"was built from another {source.name} than is here")
-    return sidecar
+    return model.card
 
 
-def _import_package(model: ModelFile) -> ModuleType:
+def _identity(model: ModelFile, card: EngineCard) -> ModelId:
+    """Return which weights an engine has; sidecars of old do not have their hash."""
+    sha256 = (card.weights_sha256 or "")[:SHA256_DIGITS]
+    return ModelId(card.name or model.name, card.version, sha256)
+
+
+def _check_source(model: ModelFile, card: EngineCard) -> None:
+    """Raise if the ONNX file beside the engine is not the one it was built from."""
+    source = model.path.with_name(card.model)
+    if source.is_file() and digest(source.read_bytes()) != card.model_sha256:
+        raise _stale(model, card, f"was built from another {source.name} than is here")
+
+
+def _import_package(model: ModelFile, card: EngineCard) -> ModuleType:
     """Import the package that built the engine.
 
     Raises:
@@ -150,9 +144,8 @@ def _import_package(model: ModelFile) -> ModuleType:
             may not name any other.
         BackendUnavailableError: the package is not installed or fails to import.
     """
-    built = model.sidecar["tensorrt"]
-    name = built.get("package") if isinstance(built, dict) else None
-    if not isinstance(name, str) or name not in PACKAGES:
+    name = card.tensorrt["package"]
+    if name not in PACKAGES:
         raise ModelError(
             f"{model.path}: its sidecar names {name!r} as the package that built it. "
             f"Only {' and '.join(PACKAGES)} do. Build the engine again with kpextract "
@@ -164,39 +157,40 @@ def _import_package(model: ModelFile) -> ModuleType:
         raise BackendUnavailableError(f"backend 'tensorrt': {error}") from error
 
 
-def _check_version(model: ModelFile, trt: ModuleType) -> None:
-    built = model.sidecar["tensorrt"]["version"]
+def _check_version(model: ModelFile, card: EngineCard, trt: ModuleType) -> None:
+    built = card.tensorrt["version"]
     if built != trt.__version__:
         raise _stale(
             model,
+            card,
             f"was built with {trt.__name__} {built}, and {trt.__version__} is here",
         )
 
 
-def _check_gpu(model: ModelFile, device: Device) -> None:
-    built = model.sidecar["gpu"]
+def _check_gpu(model: ModelFile, card: EngineCard, device: Device) -> None:
+    built = card.gpu
     here = {"name": device.name, "compute_capability": device.compute_capability}
-    if built is None or model.sidecar["hardware_compatible"] or built == here:
+    if built is None or card.hardware_compatible or built == here:
         return
     before, now = (
         "{name} (compute capability {compute_capability})".format(**gpu)
         for gpu in (built, here)
     )
-    raise _stale(model, f"was built for a GPU {before}, and {now} is here")
+    raise _stale(model, card, f"was built for a GPU {before}, and {now} is here")
 
 
-def _load(model: ModelFile, trt: ModuleType) -> Any:
+def _load(model: ModelFile, card: EngineCard, trt: ModuleType) -> Any:
     """Deserialize the engine."""
     log = shared_log(trt)
     log.errors.clear()
     runtime = trt.Runtime(log)
     engine = runtime.deserialize_cuda_engine(model.content)
     if engine is None:
-        raise _stale(model, f"cannot be loaded: {last_errors(log)}")
+        raise _stale(model, card, f"cannot be loaded: {last_errors(log)}")
     return engine
 
 
-def _layout(model: ModelFile, trt: ModuleType, engine: Any) -> Layout:
+def _layout(model: ModelFile, card: EngineCard, trt: ModuleType, engine: Any) -> Layout:
     """Return the engine's inputs and outputs, checked against its sidecar."""
     types: dict[Any, np.dtype] = {
         trt.uint8: np.dtype(np.uint8),
@@ -216,40 +210,38 @@ def _layout(model: ModelFile, trt: ModuleType, engine: Any) -> Layout:
         dynamic |= free
         profile = engine.get_tensor_profile_shape(name, 0) if free else [shape] * 3
         ranges[name] = [list(map(int, end)) for end in profile]
-    inputs = model.sidecar["inputs"]
     said = {
-        name: [inputs[name][end] for end in ("min", "opt", "max")] for name in inputs
+        name: [shapes[end] for end in ("min", "opt", "max")]
+        for name, shapes in card.inputs.items()
     }
-    if ranges != said or set(names) - set(ranges) != set(model.sidecar["outputs"]):
-        raise _stale(model, f"takes {ranges}, and its sidecar says {said}")
+    if ranges != said or set(names) - set(ranges) != set(card.outputs):
+        raise _stale(model, card, f"takes {ranges}, and its sidecar says {said}")
     largest = {name: tuple(ends[2]) for name, ends in ranges.items()}
     return Layout(dtypes, largest, dynamic)
 
 
-def _stale(model: ModelFile, why: str) -> ModelError:
+def _stale(model: ModelFile, card: EngineCard, why: str) -> ModelError:
     """Return an error that says what is wrong and which command rebuilds the engine."""
-    return ModelError(f"{model.path} {why}. Build it again: {rebuild_command(model)}")
+    command = _rebuild_command(model, card)
+    return ModelError(f"{model.path} {why}. Build it again: {command}")
 
 
-def rebuild_command(model: ModelFile) -> str:
+def _rebuild_command(model: ModelFile, card: EngineCard) -> str:
     """Return the command line that rebuilds an engine as its sidecar describes it."""
-    sidecar = model.sidecar
-    source = model.path.with_name(sidecar["model"])
+    source = model.path.with_name(card.model)
     if not source.is_file() and source.stem in bundled_models():
         source = source.relative_to(source.parent).with_suffix("")
-    least, best, most = (
-        sidecar["inputs"]["image"][end] for end in ("min", "opt", "max")
-    )
+    least, best, most = (card.inputs["image"][end] for end in ("min", "opt", "max"))
     words = ["kpextract", "build", str(source), "-o", str(model.path)]
-    words += ["--with", sidecar["tensorrt"]["package"], "--size", _size(best)]
+    words += ["--with", card.tensorrt["package"], "--size", _size(best)]
     for option, shape in (("--min-size", least), ("--max-size", most)):
         if _size(shape) != _size(best):
             words += [option, _size(shape)]
     words += ["--batch", f"{least[0]}:{most[0]}"]
-    if sidecar["gpu"] is not None and sidecar["hardware_compatible"]:
+    if card.gpu is not None and card.hardware_compatible:
         words.append("--hardware-compatible")
-    if sidecar["dla"] is not None:
-        words += ["--dla", str(sidecar["dla"])]
+    if card.dla is not None:
+        words += ["--dla", str(card.dla)]
     return shlex.join([*words, "--force"])
 
 

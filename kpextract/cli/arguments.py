@@ -1,10 +1,11 @@
 """Arguments that several commands of the command line share."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from kpextract.backends import BACKENDS
-from kpextract.selection import SELECTIONS
+from kpextract.selection import MIN_SCORE, SELECTIONS
 
 
 def add_command(
@@ -41,6 +42,18 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def intensity_range(text: str) -> str | tuple[float, ...]:
+    """Parse "full", "auto" or "7000,9000"; the constructor checks the values."""
+    if text in ("full", "auto"):
+        return text
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"a range is full, auto or two values like 7000,9000, not {text!r}"
+        ) from error
+
+
 def add_match_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `match`, with its defaults where none is given."""
     add = command.add_argument
@@ -59,6 +72,23 @@ def add_match_options(command: argparse.ArgumentParser) -> None:
         metavar="RATIO",
         help="max ratio of the distance to the match and to its rival elsewhere in the "
         "second photo; 0.9 suits these descriptors (default: 1, any)",
+    )
+
+
+def add_mask_option(command: argparse.ArgumentParser, *, of: str, **kind: Any) -> None:
+    """Add the option of an image that allows keypoints where it is not black.
+
+    Args:
+        of: whose size it has, for the help.
+        kind: other arguments of `add_argument`.
+    """
+    command.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="image that is black where no keypoints are wanted, of the size of "
+        f"{of} (default: none)",
+        **kind,
     )
 
 
@@ -107,7 +137,8 @@ def _add_selection_options(command: argparse.ArgumentParser) -> None:
         type=float,
         default=unset,
         metavar="SCORE",
-        help="min score of a keypoint, 0 to 1 (default: 0)",
+        help="min score of a keypoint, 0 to 1; 0 spends the whole budget, even "
+        f"without contrast (default: {MIN_SCORE:g})",
     )
     add(
         "--selection",
@@ -121,6 +152,14 @@ def _add_selection_options(command: argparse.ArgumentParser) -> None:
         default=unset,
         metavar="PX",
         help="max longer side; larger images are shrunk to it (default: no limit)",
+    )
+    add(
+        "--intensity-range",
+        type=intensity_range,
+        default=unset,
+        metavar="full|auto|LOW,HIGH",
+        help="values of 16-bit images that become black and white: 0 and 65535, "
+        "percentiles of each image, or those given (default: full)",
     )
     add(
         "--octaves",

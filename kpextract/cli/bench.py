@@ -115,7 +115,7 @@ def bench(
             for case in cases:
                 if not rows or case["max_keypoints"] != rows[-1]["max_keypoints"]:
                     budget = case["max_keypoints"]
-                    extractor = Extractor(max_keypoints=budget, **options)
+                    extractor = Extractor(max_keypoints=budget, min_score=0, **options)
                 images = batch_of(image, case["size"], case["batch"])
                 found = measure(extractor, images, calls, after_call=bar.update)
                 rows.append({**case, **found, "memory_mib": memory.most()})

@@ -9,7 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from kpextract.cli.arguments import add_command, add_extractor_options
+from kpextract.cli.arguments import (
+    add_command,
+    add_extractor_options,
+    add_mask_option,
+)
 from kpextract.cli.exit_codes import SKIPPED
 from kpextract.cli.outputs import (
     check_outputs,
@@ -21,7 +25,15 @@ from kpextract.draw import draw_keypoints
 from kpextract.errors import InvalidImageError
 from kpextract.extractor import Extractor
 from kpextract.features import Features
-from kpextract.photos import PICTURES, expand, naming, read_photo, write_picture
+from kpextract.photos import (
+    PICTURES,
+    PhotoMask,
+    expand,
+    naming,
+    read_mask,
+    read_photo,
+    write_picture,
+)
 from kpextract.printable import printable
 
 
@@ -38,11 +50,17 @@ def add_parser(commands: Any) -> None:
     )
     command.add_argument("--draw", help="picture of one photo, or a folder")
     command.add_argument("--out", help=".npz file of one photo, or a folder")
+    add_mask_option(command, of="every photo")
     add_extractor_options(command)
 
 
 def detect(
-    photos: list[str], draw: str | None, out: str | None, as_json: bool, **options: Any
+    photos: list[str],
+    draw: str | None,
+    out: str | None,
+    mask: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Detect keypoints in each photo; draw and save them where asked for.
 
@@ -51,9 +69,10 @@ def detect(
     paths = expand(photos, recursive=True)
     drawings = output_paths(draw, paths, PICTURES)
     files = output_paths(out, paths, (".npz",))
-    check_outputs(drawings + files, paths)
+    check_outputs(drawings + files, [*paths, *([mask] if mask else [])])
     extractor = Extractor(**options)
-    results, skipped = _detect_all(extractor, paths, drawings, files)
+    photo_mask = read_mask(mask) if mask else None
+    results, skipped = _detect_all(extractor, paths, drawings, files, photo_mask)
     if as_json:
         report = {
             "extractor": asdict(extractor.info),
@@ -72,6 +91,7 @@ def _detect_all(
     paths: list[Path],
     drawings: list[Path | None],
     files: list[Path | None],
+    mask: PhotoMask | None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return a result for each photo, and the photos skipped as unreadable."""
     from tqdm import tqdm
@@ -82,9 +102,10 @@ def _detect_all(
     for path, drawing, file in zip(bar, drawings, files, strict=True):
         try:
             image = read_photo(path)
+            allowed = mask.for_photo(path, image) if mask else None
             started = time.perf_counter()
             with naming(path):
-                features = extractor.detect(image)
+                features = extractor.detect(image, allowed)
             milliseconds = 1000 * (time.perf_counter() - started)
         except InvalidImageError as error:
             if len(paths) == 1:
@@ -93,7 +114,8 @@ def _detect_all(
             tqdm.write(f"kpextract: skipped: {printable(str(error))}", file=sys.stderr)
             continue
         if drawing:
-            write_picture(drawing, draw_keypoints(image, features))
+            seen = extractor.pipeline.as_seen(image)
+            write_picture(drawing, draw_keypoints(seen, features))
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
             features.save(file)

@@ -80,6 +80,19 @@ def _add_type_options(command: argparse.ArgumentParser) -> None:
         default="float32",
         help="type of the descriptors (default: float32)",
     )
+    add(
+        "--input",
+        choices=("uint8", "float32"),
+        default="uint8",
+        help="type of the image; float32, 0 to 255, for dense graphs of one size that "
+        "other runtimes convert (default: uint8)",
+    )
+    add(
+        "--layout",
+        choices=("nhwc", "nchw"),
+        default="nhwc",
+        help="axes of a float32 image (default: nhwc)",
+    )
     precision = command.add_mutually_exclusive_group()
     precision.add_argument(
         "--fp16",

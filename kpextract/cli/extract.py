@@ -19,10 +19,11 @@ from kpextract.cli.outputs import print_written, say
 from kpextract.cpus import check_threads, usable_cpus
 from kpextract.errors import UsageError
 from kpextract.extractor import Extractor, ExtractorInfo
+from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.compact import KINDS
 from kpextract.formats.hdf5 import LAYOUTS
 from kpextract.formats.store import Entry
-from kpextract.formats.table import TABLE, open_reader, open_store
+from kpextract.formats.table import TABLE, format_of, open_reader, open_store
 from kpextract.packages import import_cv2
 from kpextract.printable import printable
 
@@ -77,6 +78,12 @@ def _add_format_options(command: argparse.ArgumentParser) -> None:
         "--layout",
         choices=LAYOUTS,
         help="names and order of HDF5's datasets (default: hloc)",
+    )
+    add(
+        "--camera-mode",
+        choices=CAMERA_MODES,
+        help="images that share a camera in COLMAP's database, of one folder of photos "
+        "(default: auto, those of one size and EXIF)",
     )
 
 
@@ -135,6 +142,7 @@ def extract_all(
     format: str | None,
     descriptors: str | None,
     layout: str | None,
+    camera_mode: str | None,
     every: int | None,
     topic: str | None,
     frame: str,
@@ -149,14 +157,19 @@ def extract_all(
     if address is not None and engine != "ray":
         raise UsageError("--address is that of a Ray cluster: add --engine ray.")
     found = find_inputs(inputs, every, topic)
-    given = {"descriptors": descriptors, "layout": layout}
-    of_format = {name: value for name, value in given.items() if value is not None}
+    of_format = {
+        "descriptors": descriptors,
+        "layout": layout,
+        "camera_mode": camera_mode,
+        "images": _images_for(out, format, inputs),
+    }
     extractor = Extractor(**options)
     with ExitStack() as stack:
         if engine == "ray":
             stack.enter_context(cluster(address))
         settings = settings_of(extractor, frame)
-        store = open_store(out, settings, format, **of_format)
+        given = {name: value for name, value in of_format.items() if value is not None}
+        store = open_store(out, settings, format, **given)
         stack.callback(store.close)
         run = (_on_ray if engine == "ray" else _on_this_machine)(
             extractor, frame == "upright", workers, options
@@ -173,6 +186,12 @@ def extract_all(
     if summary.interrupted:
         return INTERRUPTED
     return SKIPPED if summary.failed or failed_before else 0
+
+
+def _images_for(out: str, format: str | None, inputs: list[str]) -> str | None:
+    """Return the folder that names are relative to, if the format asks for it."""
+    asked = "images" in TABLE[format_of(out, format)].options
+    return inputs[0] if asked and len(inputs) == 1 else None
 
 
 def _failed_before(out: str, format: str | None, summary: Summary) -> list[str]:

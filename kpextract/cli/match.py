@@ -9,6 +9,7 @@ from typing import Any
 from kpextract.cli.arguments import (
     add_command,
     add_extractor_options,
+    add_mask_option,
     add_match_options,
 )
 from kpextract.cli.match_store import add_store_options, match_features
@@ -25,7 +26,7 @@ from kpextract.geometry import (
 )
 from kpextract.matchfile import check_suffix, save_matches
 from kpextract.matching import match
-from kpextract.photos import PICTURES, naming, read_photo, write_picture
+from kpextract.photos import PICTURES, masks_for, naming, read_photo, write_picture
 
 MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`
 ONE = {"fundamental": "one fundamental matrix", "homography": "one homography"}
@@ -83,6 +84,12 @@ def add_parser(commands: Any) -> None:
         "(default: none); an output: .h5 file as hloc reads it, or COLMAP .db",
     )
     add_store_options(command)
+    add_mask_option(
+        command,
+        of="both photos, or of A and of B if given twice",
+        action="append",
+        default=[],
+    )
     add_match_options(command)
     add_extractor_options(command)
 
@@ -114,26 +121,29 @@ def match_photos(
     geometry: str,
     draw: Path | None,
     draw_all: bool,
+    mask: list[Path],
     out: Path | None,
     as_json: bool,
     **options: Any,
 ) -> int:
     """Print how many mutual matches two photos have, and how many are inliers."""
-    _check_files(draw, draw_all, out, [photo0, photo1])
+    _check_files(draw, draw_all, out, [photo0, photo1, *mask])
     bounds = {name: options.pop(name) for name in MATCH_BOUNDS if name in options}
     extractor = Extractor(**options)
     images = [read_photo(path) for path in (photo0, photo1)]
+    masks = masks_for(mask, [photo0, photo1], images)
     started = time.perf_counter()
     with naming(photo0):
-        features0 = extractor.detect(images[0])
+        features0 = extractor.detect(images[0], masks[0])
     with naming(photo1):
-        features1 = extractor.detect(images[1])
+        features1 = extractor.detect(images[1], masks[1])
     pairs = match(features0, features1, **bounds)
     milliseconds = 1000 * (time.perf_counter() - started)
     points = features0.keypoints[pairs[:, 0]], features1.keypoints[pairs[:, 1]]
     found = estimate_geometry(*points, geometry)
     if draw:
-        drawn = (images[0], features0, images[1], features1, pairs, found.inliers)
+        left, right = map(extractor.pipeline.as_seen, images)
+        drawn = (left, features0, right, features1, pairs, found.inliers)
         write_picture(draw, draw_matches(*drawn, outliers=draw_all))
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ import numpy as np
 from kpextract.cli.arguments import (
     add_command,
     add_extractor_options,
+    add_mask_option,
     add_match_options,
     size,
 )
@@ -25,7 +26,7 @@ from kpextract.draw import draw_caption, draw_tracks
 from kpextract.errors import InvalidOptionError, KpextractError
 from kpextract.extractor import Extractor
 from kpextract.features import Features
-from kpextract.photos import read_photo
+from kpextract.photos import read_mask
 from kpextract.video.feed import VideoFrame
 from kpextract.video.meter import PERCENTILES, Meter
 from kpextract.video.reader import TIMEOUT, Video, open_video
@@ -60,13 +61,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="video file with the tracks drawn (default: none)",
     )
-    add(
-        "--mask",
-        type=Path,
-        metavar="FILE",
-        help="image of the frames' size, black where no keypoints are wanted "
-        "(default: none)",
-    )
+    add_mask_option(command, of="the frames")
     _add_source_options(command)
     add_match_options(command)
     add_extractor_options(command)
@@ -128,7 +123,8 @@ def track(
         {name: options.pop(name) for name in names if name in options}
         for names in (VIDEO, TRACKER)
     )
-    run = Run(Extractor(**options), Tracker(**to_tracker), _read_mask(mask))
+    allowed = None if mask is None else read_mask(mask).allowed
+    run = Run(Extractor(**options), Tracker(**to_tracker), allowed)
     lost: KpextractError | BrokenPipeError | None = None
     with ExitStack() as stack:
         video = stack.enter_context(open_video(source, **to_video))
@@ -145,11 +141,6 @@ def track(
     if lost:
         raise lost
     return INTERRUPTED if stopped and not video.live else 0
-
-
-def _read_mask(path: Path | None) -> np.ndarray | None:
-    """Return (H, W) bool, true where an image file is not black."""
-    return None if path is None else np.asarray(read_photo(path).any(axis=2))
 
 
 class Run:
@@ -192,7 +183,8 @@ class Run:
             yield ahead.popleft(), features
 
     def _picture(self, frame: VideoFrame, tracks: Tracks, dropped: int) -> np.ndarray:
-        picture = draw_tracks(frame.image, tracks.ids, self._tracker.tails())
+        image = self._extractor.pipeline.as_seen(frame.image)
+        picture = draw_tracks(image, tracks.ids, self._tracker.tails())
         continued = int((tracks.lengths > 1).sum())
         draw_caption(
             picture,

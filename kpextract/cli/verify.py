@@ -95,7 +95,7 @@ def verify(
     gate = Gate(**bounds)
     paths = expand(images)
     first, second = (
-        Extractor(model, backend=backend, max_keypoints=max_keypoints)
+        Extractor(model, backend=backend, max_keypoints=max_keypoints, min_score=0)
         for model, backend in ((reference, backend_ref), (other, backend_other))
     )
     bar = tqdm(paths, unit="photo", disable=len(paths) == 1)

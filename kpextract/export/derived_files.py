@@ -81,7 +81,7 @@ def verify(dense: Path, other: Path, images: Images) -> tuple[str, bool]:
     if not images:
         return "not verified: none of the photos has its size", False
     try:
-        reference, opened = Extractor(dense), Extractor(other)
+        reference, opened = (Extractor(path, min_score=0) for path in (dense, other))
     except BackendUnavailableError as error:
         return f"not verified: {error}", False
     figures = compare(reference, opened, images).pooled

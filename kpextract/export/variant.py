@@ -18,6 +18,7 @@ from kpextract.export.graph.fixed_shape import fix_shape
 from kpextract.export.graph.float16 import to_half
 from kpextract.export.graph.int8 import STYLES, quantize
 from kpextract.export.graph.metadata import (
+    INPUT,
     REFINEMENT,
     damage_is_told,
     find_refinement,
@@ -25,6 +26,7 @@ from kpextract.export.graph.metadata import (
     read_metadata,
     write_metadata,
 )
+from kpextract.export.graph.plain import AXES, make_plain
 from kpextract.export.graph.receptive_field import reach_entry
 from kpextract.export.graph.suppression import MAX_MIN_DISTANCE, find_crossing
 from kpextract.export.graph.tidy import tidy
@@ -35,6 +37,12 @@ from kpextract.photos import expand, read_photo
 
 KINDS = ("dense", "sparse")
 DESCRIPTORS = ("float32", "float16")
+INPUTS = ("uint8", "float32")
+# As sidecars name the input tensor of each layout.
+INPUT_TEXTS = {
+    "nhwc": "image float32 [B, H, W, 3] BGR, 0 to 255",
+    "nchw": "image float32 [B, 3, H, W] BGR, 0 to 255",
+}
 MAX_KEYPOINTS = 1024  # default
 CALIBRATION_PHOTOS = 16  # each takes memory for all activations; more change little
 CALIBRATION_SIDE = 640  # pixels, longest
@@ -56,6 +64,9 @@ class Variant:
         descriptors: type of the output, sparse only.
         min_distance: pixels that keypoints are apart, at least, sparse only; 0 keeps
             them all.
+        input: type of the image; "float32" (0 to 255) gives a graph for runtimes other
+            than this package's: dense, float32, of one size, of few operators.
+        layout: of a float32 image, "nhwc" or "nchw".
     """
 
     kind: str = "sparse"
@@ -67,10 +78,14 @@ class Variant:
     mask: bool = False
     descriptors: str = "float32"
     min_distance: float = 0.0
+    input: str = "uint8"
+    layout: str = "nhwc"
 
     def __post_init__(self) -> None:
         _check_choice("kind", self.kind, KINDS)
         _check_choice("descriptors", self.descriptors, DESCRIPTORS)
+        _check_choice("input", self.input, INPUTS)
+        _check_choice("layout", self.layout, tuple(AXES))
         if self.int8 is not None:
             _check_choice("int8", self.int8, STYLES)
         if self.fp16 and self.int8:
@@ -83,6 +98,20 @@ class Variant:
                 "{}x{}. Pad the images, or resize them.".format(*self.size)
             )
         self._check_sparse()
+        self._check_input()
+
+    def _check_input(self) -> None:
+        if self.input == "uint8":
+            if self.layout != "nhwc":
+                raise InvalidOptionError(
+                    "layout nchw needs input float32: uint8 images are nhwc, as "
+                    "OpenCV's are."
+                )
+        elif self.kind != "dense" or self.precision != "float32" or not self.size:
+            raise InvalidOptionError(
+                "input float32 is for kind dense in float32 and needs a size: the "
+                "runtime that converts the graph has its own decoding and precisions."
+            )
 
     def _check_sparse(self) -> None:
         asked = (self.max_keypoints, self.mask, self.descriptors, self.min_distance)
@@ -186,6 +215,8 @@ def build(
     if variant.int8:
         graph = quantize(graph, batches, variant.int8)
     fix_shape(graph, variant.batch, variant.size)
+    if variant.input == "float32":
+        make_plain(graph, variant.layout)
     if variant.kind == "sparse":
         graph = append_decoding(
             graph,
@@ -200,6 +231,8 @@ def build(
     entries = read_metadata(source) | changed | reach_entry(source)
     if variant.kind == "sparse":
         entries.pop(REFINEMENT, None)  # its weights are in the graph
+    if variant.input == "float32":
+        entries[INPUT] = f"float32 {variant.layout}"
     write_metadata(graph, entries)
     onnx.checker.check_model(graph, full_check=True)
     return graph
@@ -230,6 +263,7 @@ def _card(
         mask=variant.mask,
         descriptors=variant.descriptors,
         min_distance=variant.min_distance,
+        input=source.input if variant.input == "uint8" else INPUT_TEXTS[variant.layout],
         source_sha256=found.sha256,
     )
 

@@ -12,6 +12,7 @@ from kpextract.export.dense_agreement import (
 )
 from kpextract.export.errors import ExportError
 from kpextract.export.graph.metadata import find_refinement, read_metadata
+from kpextract.export.graph.plain import AXES, input_of
 from kpextract.features import Features
 from kpextract.image import Frame
 from kpextract.refinement import Refinement
@@ -39,14 +40,17 @@ def check_variant(
     """
     ours, reference = map(open_session, (_with_maps(model, source), source))
     metadata = read_metadata(model)
+    element, layout = input_of(metadata)
     kind, names = metadata["kind"], list(DenseMaps._fields)
     pairs = []
-    for inputs in _noise(model):
-        maps = DenseMaps(*ours.run(names, inputs))
+    for inputs in _noise(model, layout):
+        image = inputs["image"].transpose(AXES[layout]).astype(element)
+        given = inputs | {"image": image}
+        maps = DenseMaps(*ours.run(names, given))
         pairs.append(
             (maps, DenseMaps(*reference.run(names, {"image": inputs["image"]})))
         )
-        outputs = OUTPUTS[kind](*ours.run(list(OUTPUTS[kind]._fields), inputs))
+        outputs = OUTPUTS[kind](*ours.run(list(OUTPUTS[kind]._fields), given))
         if not all(np.isfinite(array).all() for array in outputs):
             raise ExportError("the graph gives NaN or infinity. Nothing was written.")
         if isinstance(outputs, SparseRows):
@@ -69,9 +73,14 @@ def _with_maps(model: onnx.ModelProto, source: onnx.ModelProto) -> onnx.ModelPro
     return copy
 
 
-def _noise(model: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
-    """Return pixels, and masks if the graph takes them, of shapes that it allows."""
-    image = model.graph.input[0].type.tensor_type.shape.dim
+def _noise(model: onnx.ModelProto, layout: str) -> list[dict[str, np.ndarray]]:
+    """Return pixels, and masks if the graph takes them, of shapes that it allows.
+
+    Args:
+        layout: of the graph's image; that of the pixels is NHWC.
+    """
+    sides = model.graph.input[0].type.tensor_type.shape.dim
+    image = [sides[AXES[layout].index(axis)] for axis in range(3)]
     generator = np.random.default_rng(0)
     shapes = {
         tuple(dim.dim_value or free for dim, free in zip(image, shape, strict=False)): 0

@@ -1,7 +1,6 @@
 """Describe the machine of a measurement, for every result file."""
 
 import datetime
-import importlib.metadata
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -84,9 +83,11 @@ def _jetson() -> dict[str, str | None]:
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Return the versions of installed distributions with one of the prefixes."""
+    from importlib import metadata  # half the startup of the command line
+
     installed = {
         name.lower(): distribution.version
-        for distribution in importlib.metadata.distributions()
+        for distribution in metadata.distributions()
         if (name := distribution.metadata["Name"])
     }
     names = sorted(name for name in installed if name.startswith(packages))

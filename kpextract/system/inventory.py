@@ -1,6 +1,5 @@
 """List what is installed, what of it works, and how to install the rest."""
 
-import importlib.metadata
 import importlib.util
 import platform
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from kpextract.backends.trt_package import PACKAGES
 from kpextract.packages import repair
 from kpextract.system import gpu
 from kpextract.system.probe import ask
+from kpextract.system.traps import explain
 
 # Packages: a module that must load, and the command that installs it.
 MODULES = {
@@ -51,7 +51,7 @@ def examine() -> dict[str, Any]:
     modules = {
         name: _module(*MODULES[name], found) for name, found in distributions.items()
     }
-    return {
+    facts = {
         "kpextract": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -63,8 +63,8 @@ def examine() -> dict[str, Any]:
         "jetson": {name: _attempt(question) for name, question in JETSON.items()}
         if _attempt(gpu.is_jetson).get("is")
         else None,
-        "warnings": conflicts(distributions),
     }
+    return facts | {"warnings": [*conflicts(distributions), *explain(facts)]}
 
 
 def _attempt(question: Callable[[], Any]) -> Fact:
@@ -77,10 +77,12 @@ def _attempt(question: Callable[[], Any]) -> Fact:
 
 def _distributions() -> dict[str, list[str]]:
     """Return "name version" of the distributions behind each of `MODULES`."""
-    found = _attempt(importlib.metadata.packages_distributions).get("is", {})
+    from importlib import metadata  # half the startup of the command line
+
+    found = _attempt(metadata.packages_distributions).get("is", {})
     return {
         name: sorted(
-            f"{distribution} {importlib.metadata.version(distribution)}"
+            f"{distribution} {metadata.version(distribution)}"
             for distribution in set(found.get(module.split(".")[0], ()))
         )
         for name, (module, _) in MODULES.items()

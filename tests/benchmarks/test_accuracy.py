@@ -46,7 +46,7 @@ def test_pairs_are_read_in_order(sequences):
 def test_a_folder_without_sequences_is_an_error(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match="HPatches"):
         read_pairs(tmp_path)
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("accuracy: ")
 
 

@@ -99,7 +99,7 @@ def test_the_floor_is_the_larger_of_the_two():
 def test_the_count_equals_that_of_pytorch_at_export(name):
     found = find_model(name)
     flop, _ = total(count(onnx.load(found.path), 1, (640, 480)))
-    assert round(flop / 1e9, 3) == found.sidecar["gflop_480x640"]
+    assert round(flop / 1e9, 3) == found.card.gflop_480x640
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_the_command_prints_the_table_and_the_floor(capsys, root):
     assert lines[1].split()[1:4] == ["Conv", "1x32x120x160", "0.181"]
     assert lines[-2].split()[:2] == ["total", str(sidecar["gflop_480x640"])]
     assert lines[-1] == "floor: 18.1555 ms, set by compute"
-    assert main(["nothing.onnx"]) == 1
+    assert main(["nothing.onnx"]) == 2
     assert "neither a bundled name" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["small", *machine[:2]])

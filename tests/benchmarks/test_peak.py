@@ -63,5 +63,5 @@ def test_files_side_by_side_make_one_table():
 
 
 def test_a_missing_model_is_reported(capsys):
-    assert main(["no-such-model"]) == 1
+    assert main(["no-such-model"]) == 2
     assert "no-such-model" in capsys.readouterr().err

@@ -75,7 +75,7 @@ def test_a_missing_peer_is_one_line_with_what_to_install(
     out = tmp_path / "peers.json"
     photo = str(sequences / "v_same" / "1.png")
     arguments = ["--extractors", "ORB", "XFeat", "--photo", photo, "--out", str(out)]
-    assert main([str(sequences), *arguments]) == 1
+    assert main([str(sequences), *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("peers: XFeat needs the package kornia")
     assert error.count("\n") == 1
@@ -84,5 +84,5 @@ def test_a_missing_peer_is_one_line_with_what_to_install(
 
 def test_a_missing_photo_is_reported_first(sequences, tmp_path, capsys):
     out = str(tmp_path / "peers.json")
-    assert main([str(sequences), "--photo", "no.jpg", "--out", out]) == 1
+    assert main([str(sequences), "--photo", "no.jpg", "--out", out]) == 2
     assert "no.jpg" in capsys.readouterr().err

@@ -93,9 +93,9 @@ def test_latency_plots_take_the_accuracy_of_the_peers_file(
 ):
     path = tmp_path / "latency.json"
     path.write_text(json.dumps(latency))
-    assert main([str(path)]) == 1
+    assert main([str(path)]) == 2
     assert "peers.json" in capsys.readouterr().err
-    for models, code in (({"x": "b"}, 1), ({"x": "a"}, 0)):
+    for models, code in (({"x": "b"}, 2), ({"x": "a"}, 0)):
         accuracy = json.dumps(result | {"models": models})
         (tmp_path / "peers.json").write_text(accuracy)
         assert main([str(path)]) == code

@@ -83,7 +83,7 @@ def test_a_point_is_measured_with_the_given_options(capsys, monkeypatch, small):
     assert shapes == [(64, 96, 3)] * 2
     assert len(extractor.detect(np.zeros((64, 96, 3), np.uint8))) == 7
     assert json.loads(capsys.readouterr().out)["model"] == f"kpextract {small}"
-    assert scaling_point.main(["nothing.onnx"]) == 1
+    assert scaling_point.main(["nothing.onnx"]) == 2
     assert "nothing.onnx" in capsys.readouterr().err
 
 
@@ -125,7 +125,7 @@ def test_the_command_writes_figures_and_a_picture(short, tmp_path, capsys):
 
 def test_a_point_that_fails_is_named_and_nothing_is_written(short, tmp_path, capsys):
     out = tmp_path / "scaling.json"
-    assert scaling.main(["--model", "broken", "--out", str(out)]) == 1
+    assert scaling.main(["--model", "broken", "--out", str(out)]) == 2
     assert capsys.readouterr().err.endswith("scaling: size 64x64: no such model.\n")
     assert not out.exists()
 

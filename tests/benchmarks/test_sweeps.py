@@ -118,7 +118,7 @@ def test_the_command_writes_a_table_a_result_and_two_plots(
 
 def test_a_folder_without_photos_is_one_line(tmp_path, capsys):
     arguments = ["--extractors", "ORB", "--out", str(tmp_path / "x.json")]
-    assert main([str(tmp_path / "none"), *arguments]) == 1
+    assert main([str(tmp_path / "none"), *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("sweeps: ")
     assert error.count("\n") == 1

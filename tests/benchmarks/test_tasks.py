@@ -175,8 +175,8 @@ def test_the_same_pairs_give_the_same_figures(folder):
 
 
 def test_missing_pairs_and_peers_are_one_line(tmp_path, capsys):
-    assert main([str(tmp_path), "--extractors", "ORB"]) == 1
-    assert main([str(tmp_path), "--extractors", "EdgePoint2-T32"]) == 1
+    assert main([str(tmp_path), "--extractors", "ORB"]) == 2
+    assert main([str(tmp_path), "--extractors", "EdgePoint2-T32"]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("tasks: ")
     assert "--edgepoint2" in second

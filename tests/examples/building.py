@@ -14,7 +14,9 @@ from tests import documents
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GUIDE = ROOT / "docs" / "cpp.md"
-INSTALL = "apt-get install g++ cmake libopencv-dev libonnxruntime-dev"
+INSTALL = (
+    "apt-get install g++ cmake libopencv-dev libonnxruntime-dev nlohmann-json3-dev"
+)
 
 
 def find_headers(name, *patterns):

@@ -6,7 +6,8 @@ set -euo pipefail
 folder=$1
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
-apt-get -qq install --no-install-recommends cmake g++ make libopencv-dev > /dev/null
+apt-get -qq install --no-install-recommends cmake g++ make libopencv-dev \
+    nlohmann-json3-dev > /dev/null
 
 # ONNX Runtime: pip's package has the library without headers, and Debian has these from
 # trixie on. They come from there, by way of the place where this machine gets its own

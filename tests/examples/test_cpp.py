@@ -1,6 +1,7 @@
 """The C++ example: it equals Python, frees its memory and explains its errors."""
 
 import json
+import os
 import re
 import subprocess
 
@@ -125,8 +126,10 @@ def test_masks_are_applied_before_the_budget(region, photo, half_mask, model, ex
 )
 def test_exported_variants(options, photo, model, extract):
     path = model(re.sub(r"\W+", "-", str(options)), **options)
-    expected = Extractor(path, max_keypoints=None).detect(photo)
-    assert_same(extract(path, photo), expected)
+    for given in ({}, {"min_score": 0}):
+        expected = Extractor(path, max_keypoints=None, **given).detect(photo)
+        words = ("--min", 0) if given else ()
+        assert_same(extract(path, photo, *words), expected)
 
 
 def test_one_extractor_serves_two_threads(photo, sanitized, model, tmp_path):
@@ -166,6 +169,23 @@ def test_no_allocations_of_its_own(photo, half_mask, plain, model, tmp_path):
     assert int(counted["resized"]) >= int(counted["bare"]) + 6
     fewest, most = counted["keypoints"].split(" to ")
     assert int(fewest) < int(most) == 1024
+
+
+def test_nothing_is_reported_or_written(photo, plain, model, tmp_path):
+    """ONNX Runtime's library from pip writes a device's number to the home folder."""
+    home, image = tmp_path / "home", tmp_path / "image.png"
+    home.mkdir()
+    cv2.imwrite(str(image), photo)
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("CI", "ORT_DISABLE_TELEMETRY") and not key.startswith("XDG_")
+    }
+    command = [plain / "driver", "extract", model(), tmp_path / "rows", image]
+    subprocess.run(
+        command, env=kept | {"HOME": str(home)}, check=True, capture_output=True
+    )
+    assert list(home.rglob("*")) == []
 
 
 def test_info_names_what_runs(photo, model, sanitized, tmp_path):

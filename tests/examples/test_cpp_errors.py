@@ -11,7 +11,26 @@ import onnxruntime
 import pytest
 
 from tests.examples.building import ROOT, cmake, pip_library
-from tests.examples.driver import refuse
+from tests.examples.driver import drive, read_rows, refuse
+
+# A sparse model from elsewhere: as many rows as the image is high, which none of ours
+# has. Its metadata say that it is ours.
+FREE_ROWS = """
+< ir_version: 8, opset_import: ["" : 17] >
+g (uint8[1, H, W, 3] image) => (float[1, K, 2] keypoints, float[1, K] scores,
+                                float[1, K, D] descriptors, int32[1] count)
+< int64[1] axis = {2}, int64[1] eight = {8}, int32[1] none = {0} >
+{
+    pixels = Cast <to = 1> (image)
+    scores = ReduceMean <axes = [2, 3], keepdims = 0> (pixels)
+    column = Unsqueeze (scores, axis)
+    keypoints = Concat <axis = 2> (column, column)
+    rows = Shape (scores)
+    shape = Concat <axis = 0> (rows, eight)
+    descriptors = Expand (column, shape)
+    count = Identity (none)
+}
+"""
 
 
 @pytest.fixture
@@ -95,6 +114,34 @@ def test_models_that_are_refused(files, model, sanitized, tmp_path):
     assert re.match("ModelError: .* is not a kpextract model: its metadata", foreign)
 
 
+def test_rows_that_are_not_fixed_are_refused(files, sanitized, tmp_path):
+    path = tmp_path / "free.onnx"
+    graph = onnx.parser.parse_model(FREE_ROWS)
+    graph.metadata_props.add(key="kpextract.kind", value="sparse")
+    onnx.save(graph, path)
+    said = refuse(sanitized, "extract", path, tmp_path / "rows", files["photo"])
+    assert re.match("ModelError: .*free.onnx gives -1 rows of descriptors of", said)
+
+
+@pytest.mark.parametrize(("count", "rows"), [(10**9, 1024), (-5, 0)])
+def test_a_count_that_is_out_of_range_is_bounded(
+    count, rows, files, model, sanitized, tmp_path
+):
+    """AddressSanitizer stops at what is read beyond the rows."""
+    graph = onnx.load(model())
+    (writer,) = (node for node in graph.graph.node if "count" in node.output)
+    writer.output[:] = ["real_count"]
+    make = onnx.helper.make_node
+    value = onnx.helper.make_tensor("value", onnx.TensorProto.INT32, [1], [count])
+    shape = make("Shape", ["real_count"], ["count_shape"])
+    constant = make("ConstantOfShape", ["count_shape"], ["count"], value=value)
+    graph.graph.node.extend([shape, constant])
+    path = tmp_path / "wrong.onnx"
+    onnx.save(graph, path)
+    drive(sanitized, "extract", path, tmp_path / "rows", files["photo"])
+    assert len(read_rows(tmp_path / "rows").keypoints) == rows
+
+
 def test_too_little_memory(model, plain, tmp_path):
     """The image fits into the memory limit of the process, the network does not."""
     cv2.imwrite(str(tmp_path / "large.png"), np.zeros((6000, 8000), np.uint8))
@@ -138,3 +185,12 @@ def test_cmake_says_what_to_install(release, tmp_path):
     assert done.returncode != 0
     said = " ".join(done.stderr.split())
     assert "OpenCV was not found. Debian, Ubuntu: apt-get install libopencv" in said
+    names = ("TENSORRT_INCLUDE_DIR", "TENSORRT_LIBRARY")
+    names += ("CUDART_INCLUDE_DIR", "CUDART_LIBRARY")
+    given = [f"-D{name}={tmp_path}" for name in names]
+    missing = ["-DKPEXTRACT_TENSORRT=ON", "-DJSON_INCLUDE_DIR="]
+    command[-1] = tmp_path / "tensorrt"
+    done = subprocess.run([*command, *given, *missing], capture_output=True, text=True)
+    assert done.returncode != 0
+    said = " ".join(done.stderr.split())
+    assert "nlohmann/json was not found. Debian, Ubuntu: apt-get install nlo" in said

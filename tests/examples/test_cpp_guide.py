@@ -4,7 +4,9 @@ import os
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from kpextract import Extractor
@@ -14,7 +16,13 @@ from tests.examples.building import GUIDE, HERE, snippets
 
 TEXT = GUIDE.read_text()
 BLOCKS = [block.code.splitlines() for block in documents.snippets(TEXT, "bash")]
-(INSTALL, EXPORT, BUILD), (MATCH,), (BUILD_ENGINE, BUILD_FOR_TENSORRT) = BLOCKS
+(
+    (INSTALL, EXPORT, BUILD),
+    (*DEBIAN_13, BUILD_ON_DEBIAN_12),
+    (INSTALL_LIBRARY,),
+    (MATCH,),
+    (INSTALL_JSON, BUILD_ENGINE, BUILD_FOR_TENSORRT),
+) = BLOCKS
 EXPORT_WITH_MASK = "kpextract export --model small --mask -o small-mask.onnx"
 
 
@@ -41,8 +49,23 @@ def run(command, folders):
 
 def test_the_commands_are_those_that_are_run_here():
     assert INSTALL.startswith("sudo apt-get install -y g++ cmake libopencv-dev ")
+    assert INSTALL_JSON == "sudo apt-get install -y nlohmann-json3-dev"
     assert EXPORT.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert f"`{EXPORT_WITH_MASK}`" in TEXT
+
+
+def test_the_library_is_built_on_debian_12(checkout, release):
+    """Library and headers are where pip and Debian 13's package put them."""
+    assert DEBIAN_13[-1].endswith("dpkg -x libonnxruntime-dev_*.deb onnxruntime")
+    unpacked = checkout / "onnxruntime" / "usr" / "include"
+    unpacked.mkdir(parents=True)
+    (unpacked / "onnxruntime").symlink_to((release / "include").resolve())
+    packages = checkout / ".venv" / "lib" / "python3.11" / "site-packages"
+    packages.parent.mkdir(parents=True)
+    packages.symlink_to(Path(onnxruntime.__file__).parents[1])
+    run(BUILD_ON_DEBIAN_12, [])
+    command = ["build-12/detect", "small.onnx", "examples/blocks.jpg"]
+    assert run(shlex.join(command), []).count("\n") >= 1023
 
 
 def test_the_build_command_runs(checkout, release):
@@ -73,6 +96,11 @@ def test_what_its_cpp_prints(checkout, plain, photo):
     best = Extractor().detect(photo)
     assert [x, y] == pytest.approx(best.keypoints[0], abs=1e-3)
     assert score == pytest.approx(best.scores[0], abs=1e-5)
+
+
+def test_the_library_is_installed(checkout):
+    run(INSTALL_LIBRARY, [])  # of the build above
+    assert (checkout / "installed" / "include" / "kpextract" / "kpextract.hpp").exists()
 
 
 def test_the_engine_is_built(checkout):

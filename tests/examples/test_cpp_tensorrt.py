@@ -18,7 +18,7 @@ SIDECAR = {
     "version": "2",
     "kind": "sparse",
     "precision": "float32",
-    "model_sha256": "0123abc",
+    "weights_sha256": "0123abc",
     "tensorrt": {"package": "tensorrt", "version": "10.3.0"},
     "gpu": None,
     "hardware_compatible": True,
@@ -94,6 +94,12 @@ def test_info(image, engine, model, tensorrt, tmp_path):
     ]
 
 
+def test_text_like_null_is_kept(image, engine, model, tensorrt, tmp_path):
+    path = engine(model(), name="a: null b", gpu=None)
+    printed = drive(tensorrt, "extract", path, tmp_path / "rows", image[1])
+    assert printed.splitlines()[3] == "a: null b"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -133,8 +139,14 @@ def test_damaged_files_are_refused(image, engine, model, tensorrt, tmp_path):
         "version. It was built with tensorrt 10.3.0. Build it again here with",
         said(path),
     )
-    sidecar.write_text("[")
-    assert re.match("ModelError: .*json is not a JSON object .* Build", said(path))
+    for text in ("[", "[]", "", '{"kind": "sparse"'):
+        sidecar.write_text(text)
+        assert re.match("ModelError: .*json is not a JSON object. Build", said(path))
+    # Of other types, each entry is as if it were missing.
+    sidecar.write_text('{"kind": 1, "gpu": [": null"], "hardware_compatible": 1}')
+    assert re.match(
+        "ModelError: .* is an engine of an unknown model: only a spa", said(path)
+    )
     sidecar.unlink()
     assert re.match(
         "ModelError: .*small.engine.json is not a file. It belongs to", said(path)

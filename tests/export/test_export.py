@@ -163,7 +163,7 @@ def test_a_published_model_is_not_replaced(weights, tmp_path, root, capsys):
     export(weights, out, "1", root / "examples")
     before = (out / "small.onnx").read_bytes()
     arguments = f"--weights {weights} --out {out} --version 2 --images {root}/examples"
-    assert main(arguments.split()) == 1
+    assert main(arguments.split()) == 2
     assert "--force" in capsys.readouterr().err
     assert (out / "small.onnx").read_bytes() == before
     assert main([*arguments.split(), "--force"]) == 0
@@ -184,7 +184,7 @@ def test_photos_that_cannot_be_read_are_one_line(weights, tmp_path, capsys, cont
     if content:
         (photos / "broken.png").write_bytes(content)
     arguments = f"--weights {weights} --out {tmp_path}/o --version 1 --images {photos}"
-    assert main(arguments.split()) == 1
+    assert main(arguments.split()) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "o").exists()
 
@@ -195,7 +195,7 @@ def test_damaged_weights_are_one_line(weights, tmp_path, root, capsys, damage):
     cut = {"cut": content[:-8], "header": content.replace(b'"network"', b'"natwork"')}
     weights.write_bytes(cut.get(damage, damage))
     arguments = f"--weights {weights} --out {tmp_path}/o --version 1 --images {root}"
-    assert main(arguments.split()) == 1
+    assert main(arguments.split()) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "small.safetensors does not hold weights" in error

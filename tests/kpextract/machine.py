@@ -7,11 +7,13 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from kpextract.backends.trt import TensorRTBackend
+from kpextract.cards import EngineCard
 from kpextract.decode import DenseMaps, SparseRows
 from kpextract.modelfile import MODELS, ModelFile
 from tests.kpextract.fakes import FakeDevice, fake_tensorrt
 
 K, D = 5, 4  # rows and descriptor length of `sparse_onnx`
+WEIGHTS_SHA256 = "0123456789abcdef" * 4
 PROFILE = {"image": [[1, 32, 48, 3], [2, 64, 96, 3], [2, 64, 96, 3]]}
 
 
@@ -21,7 +23,9 @@ def engine(folder, content=None, profile=None, **changes):
     profile = profile or PROFILE
     sparse = "mask" in profile
     outputs = SparseRows._fields if sparse else DenseMaps._fields
+    sha256 = hashlib.sha256(content).hexdigest()
     sidecar = {
+        "sha256": sha256,
         "name": "small",
         "version": "7",
         "kind": "sparse" if sparse else "dense",
@@ -35,14 +39,16 @@ def engine(folder, content=None, profile=None, **changes):
         "outputs": {name: {} for name in outputs},
         "descriptor_dim": D if sparse else 64,
         "model": "small.onnx",
-        "model_sha256": hashlib.sha256(content).hexdigest(),
+        "model_sha256": sha256,
+        "weights_sha256": WEIGHTS_SHA256,
         "tensorrt": {"package": "tensorrt", "version": "10.3.0"},
         "gpu": {"name": "Orin", "compute_capability": "8.7"},
         "hardware_compatible": False,
         "dla": None,
     } | changes
-    sha256 = hashlib.sha256(content).hexdigest()
-    return ModelFile("small", folder / "small.engine", content, sha256, sidecar)
+    path = folder / "small.engine"
+    card = EngineCard.parse(sidecar, path)
+    return ModelFile("small", path, content, sha256, card)
 
 
 class Machine:

@@ -13,6 +13,7 @@ from kpextract import (
     ModelError,
     match,
 )
+from kpextract.selection import MIN_SCORE
 from tests.kpextract.same import assert_same
 
 
@@ -71,7 +72,7 @@ def test_a_read_only_image_is_accepted_and_unchanged(extractor, photo):
 
 
 def test_shifting_by_a_cell_shifts_interior_keypoints_by_a_cell(photo, border):
-    extractor = Extractor(max_keypoints=None)
+    extractor = Extractor(max_keypoints=None, min_score=0)
     here = extractor.detect(photo[8:472, 8:632])
     there = extractor.detect(photo[:464, :624])
     height, width = 464, 624
@@ -91,7 +92,7 @@ def test_shifting_by_a_cell_shifts_interior_keypoints_by_a_cell(photo, border):
 
 @pytest.mark.parametrize(("bottom", "right"), [(1, 1), (7, 3), (0, 5)])
 def test_padding_moves_nothing(photo, bottom, right):
-    extractor = Extractor(max_keypoints=None)
+    extractor = Extractor(max_keypoints=None, min_score=0)
     height, width = 240 - bottom, 320 - right
     cropped = photo[:height, :width]
     padded = np.pad(cropped, ((0, bottom), (0, right), (0, 0)), mode="edge")
@@ -128,7 +129,8 @@ def test_one_image_in_place_of_a_batch_is_refused(extractor, photo):
         extractor.detect_batch(photo)
 
 
-def test_each_image_of_a_mixed_batch_keeps_its_own_mask(extractor, photo):
+def test_each_image_of_a_mixed_batch_keeps_its_own_mask(photo):
+    extractor = Extractor(min_score=0)
     images = [photo, photo[:240], photo, photo[:240, :320]]
     masks = [np.zeros(image.shape[:2], np.uint8) for image in images]
     corners = [(50, 100), (100, 200), (300, 400), (100, 50)]
@@ -146,7 +148,8 @@ def test_a_mask_is_in_pixels_of_the_image_given_when_it_is_shrunk(photo):
     portrait = np.ascontiguousarray(photo[:473, :309])
     mask = np.zeros(portrait.shape[:2], np.uint8)
     mask[200:300, 100:250] = 1
-    features = Extractor(max_size=240, max_keypoints=None).detect(portrait, mask)
+    extractor = Extractor(max_size=240, max_keypoints=None, min_score=0)
+    features = extractor.detect(portrait, mask)
     columns, rows = np.rint(features.keypoints).astype(int).T
     assert mask[rows, columns].all()
     assert 20 < len(features) < 100
@@ -176,14 +179,18 @@ def test_a_mask_of_zeros_gives_an_empty_result(extractor, photo):
 
 def test_options_are_kept(photo):
     assert len(Extractor(max_keypoints=7).detect(photo)) == 7
-    assert len(Extractor(max_keypoints=None).detect(photo)) == 60 * 80
+    every = Extractor(max_keypoints=None, min_score=0).detect(photo)
+    assert len(every) == 60 * 80
+    default = Extractor(max_keypoints=None).detect(photo)
+    assert len(default) == (every.scores >= MIN_SCORE).sum()
+    assert (default.scores >= MIN_SCORE).all()
     strict = Extractor(min_score=0.6, max_keypoints=None).detect(photo)
     assert 0 < len(strict) < 60 * 80
     assert strict.scores.min() >= 0.6
 
 
 def test_max_size_answers_in_pixels_of_the_image_given(photo):
-    small = Extractor(max_size=320, max_keypoints=None).detect(photo)
+    small = Extractor(max_size=320, max_keypoints=None, min_score=0).detect(photo)
     assert len(small) == 30 * 40
     assert small.image_size == (640, 480)
     # Half the size: the outermost pixel centres lie at 0.5 and 638.5.
@@ -280,9 +287,10 @@ def test_an_unknown_model_names_the_known_ones():
 
 
 def test_two_octaves_find_what_the_image_and_its_half_have(photo):
-    whole = Extractor(max_keypoints=None).detect(photo)
-    half = Extractor(max_keypoints=None, max_size=320).detect(photo)
-    both = Extractor(max_keypoints=None, octaves=2).detect(photo)
+    every = {"max_keypoints": None, "min_score": 0}
+    whole = Extractor(**every).detect(photo)
+    half = Extractor(**every, max_size=320).detect(photo)
+    both = Extractor(**every, octaves=2).detect(photo)
     assert len(both) == 4800 + 1200
     order = np.argsort(-np.concatenate([whole.scores, half.scores]), kind="stable")
     np.testing.assert_array_equal(

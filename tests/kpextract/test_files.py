@@ -46,8 +46,8 @@ def test_temporary_names_cannot_be_predicted(tmp_path):
 def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    monkeypatch.setattr("secrets.token_hex", lambda size: "guessed")
-    (tmp_path / f"{PREFIX}guessed.tmp.txt").symlink_to(victim)
+    monkeypatch.setattr("os.urandom", bytes)
+    (tmp_path / f"{PREFIX}{bytes(8).hex()}.tmp.txt").symlink_to(victim)
     with pytest.raises(FileExistsError):
         save(tmp_path / "a.txt", "new")
     assert victim.read_text() == "precious"

@@ -24,10 +24,8 @@ def test_small_is_bundled():
 
 def test_the_sidecar_describes_the_file():
     found = find_model("small")
-    for key in ("name", "version", "sha256", "stride", "descriptor_dim", "input"):
-        assert key in found.sidecar
-    assert found.sidecar["sha256"] == found.sha256
-    assert found.sidecar["stride"] == 8
+    assert found.card.sha256 == found.sha256
+    assert (found.card.name, found.card.stride) == ("small", 8)
 
 
 def test_a_path_works_like_a_name(copied, photo):

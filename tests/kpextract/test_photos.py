@@ -9,7 +9,15 @@ import pytest
 
 from kpextract import InvalidImageError
 from kpextract.errors import UsageError
-from kpextract.photos import MAX_PIXELS, PHOTOS, expand, read_photo, write_picture
+from kpextract.photos import (
+    MAX_PIXELS,
+    PHOTOS,
+    expand,
+    masks_for,
+    read_mask,
+    read_photo,
+    write_picture,
+)
 
 RAMP = np.linspace(0, 65535, 64 * 48).astype(np.uint16).reshape(48, 64)
 COLORS = cv2.merge([RAMP, RAMP // 2, RAMP // 4])
@@ -365,3 +373,68 @@ def test_a_picture_too_large_for_its_format_is_an_os_error(tmp_path):
         with pytest.raises(OSError, match="cannot write"):
             write_picture(tmp_path / name, image)
     assert list(tmp_path.iterdir()) == []
+
+
+LEFT = np.zeros((40, 60), bool)
+LEFT[:, :30] = True
+MASKS = {
+    "8 bits": ("m.png", LEFT.astype(np.uint8) * 255),
+    "labels": ("m.png", LEFT.astype(np.uint8)),
+    "16 bits": ("m.png", LEFT.astype(np.uint16) * 65535),
+    "16 bits, labels": ("m.png", LEFT.astype(np.uint16)),
+    "float": ("m.tiff", LEFT.astype(np.float32)),
+    "one channel of three": ("m.png", np.dstack([LEFT * 0, LEFT * 255, LEFT * 0])),
+    "opaque": ("m.png", np.dstack([LEFT * 255] * 3 + [np.full_like(LEFT, 1) * 255])),
+    "transparent": ("m.png", np.dstack([LEFT * 255] * 3 + [LEFT * 0])),
+    "one bit": ("m.pbm", LEFT.astype(np.uint8) * 255),
+}
+
+
+def save_mask(path, image):
+    if image.dtype not in (np.uint16, np.float32):
+        image = image.astype(np.uint8)
+    cv2.imwrite(str(path), image)
+    return path
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_a_mask_allows_keypoints_where_it_is_not_black(case, tmp_path):
+    name, image = MASKS[case]
+    np.testing.assert_array_equal(
+        read_mask(save_mask(tmp_path / name, image)).allowed, LEFT
+    )
+
+
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_a_mask_that_allows_nothing_is_refused(channels, tmp_path):
+    image = np.zeros((40, 60, *channels), np.uint8)
+    if channels == (4,):
+        image[:, :30, 3] = 255
+    path = save_mask(tmp_path / "m.png", image)
+    with pytest.raises(InvalidImageError, match=r"m\.png is black.* transparency"):
+        read_mask(path)
+
+
+PAIR = [np.zeros((40, 60, 3), np.uint8)] * 2
+
+
+def test_masks_are_none_one_for_all_or_one_for_each(tmp_path):
+    photos = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    left = save_mask(tmp_path / "left.png", LEFT)
+    right = save_mask(tmp_path / "right.png", ~LEFT)
+    assert masks_for([], photos, PAIR) == [None, None]
+    for files, expected in (
+        ([left], [LEFT, LEFT]),
+        ([left, right], [LEFT, ~LEFT]),
+    ):
+        np.testing.assert_array_equal(masks_for(files, photos, PAIR), expected)
+    with pytest.raises(UsageError, match="got 3 masks for 2 photos"):
+        masks_for([left] * 3, photos, PAIR)
+
+
+def test_a_mask_of_another_size_names_both_files(tmp_path):
+    photos = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    file = save_mask(tmp_path / "m.png", LEFT)
+    images = [PAIR[0], np.zeros((60, 40, 3), np.uint8)]
+    with pytest.raises(InvalidImageError, match=r"m.png has 60x40 .*b.jpg has 40x60"):
+        masks_for([file], photos, images)

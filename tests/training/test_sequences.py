@@ -28,7 +28,7 @@ def test_files_are_the_pairs_that_training_validates_on(root, tmp_path, capsys):
 def test_existing_and_empty_directories_are_errors(root, tmp_path, capsys, made):
     photos = root / "examples" if made else tmp_path
     out = tmp_path if made else tmp_path / "new"
-    assert main(["--photos", str(photos), "--out", str(out)]) == 1
+    assert main(["--photos", str(photos), "--out", str(out)]) == 2
     assert capsys.readouterr().err.startswith("sequences:")
 
 

@@ -54,5 +54,5 @@ def test_the_bundled_weights_beat_chance_by_far(root, capsys):
 
 def test_a_missing_photo_directory_is_a_one_line_error(root, tmp_path, capsys):
     weights = root / "models" / "small.safetensors"
-    assert main(["--weights", str(weights), "--photos", str(tmp_path)]) == 1
+    assert main(["--weights", str(weights), "--photos", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("validate: ")

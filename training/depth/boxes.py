@@ -27,7 +27,7 @@ from training.depth.maps import (
     at_nearest,
     borders,
     dense_maps,
-    join,
+    in_chunks,
     pair_up,
     pixel_centers,
 )
@@ -74,12 +74,11 @@ def make_boxed_pairs(
     """
     boxes = boxes or BoxRanges()
     textures = Textures(pick(photos, max(count, 8), generator))
-    chunk = CHUNK if photos.device.type == "cpu" else count
-    return join(
-        [
-            _make(min(chunk, count - first), textures, size, boxes, cameras, generator)
-            for first in range(0, count, chunk)
-        ]
+    return in_chunks(
+        lambda scenes: _make(scenes, textures, size, boxes, cameras, generator),
+        count,
+        CHUNK,
+        photos.device,
     )
 
 

@@ -15,7 +15,7 @@ from training.depth.maps import (
     at_nearest,
     borders,
     dense_maps,
-    join,
+    in_chunks,
     pair_up,
     pixel_centers,
 )
@@ -49,12 +49,11 @@ def make_layered_pairs(
     planes, cameras = planes or PlaneRanges(), cameras or CameraRanges()
     # Scenes share photos, so a pair costs the pyramid of one photo, not of four.
     textures = Textures(pick(photos, max(count, planes.planes[1]), generator))
-    chunk = CHUNK if photos.device.type == "cpu" else count
-    return join(
-        [
-            _make(min(chunk, count - first), textures, size, planes, cameras, generator)
-            for first in range(0, count, chunk)
-        ]
+    return in_chunks(
+        lambda scenes: _make(scenes, textures, size, planes, cameras, generator),
+        count,
+        CHUNK,
+        photos.device,
     )
 
 

@@ -111,6 +111,18 @@ def pair_up(images: Tensor, maps: DenseMaps) -> DepthPairs:
     return DepthPairs(*images.chunk(2), DenseMaps(*first), DenseMaps(*second))
 
 
+def in_chunks(
+    render: Callable[[int], DepthPairs], count: int, chunk: int, device: torch.device
+) -> DepthPairs:
+    """Render `count` pairs, on a CPU at most `chunk` at once.
+
+    Args:
+        render: renders as many pairs as asked for.
+    """
+    most = chunk if device.type == "cpu" else count
+    return join([render(min(most, count - first)) for first in range(0, count, most)])
+
+
 def join(parts: Sequence[DepthPairs]) -> DepthPairs:
     """Concatenate several batches of pairs."""
 

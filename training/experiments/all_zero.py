@@ -9,7 +9,6 @@ those of the default recipe. Prints a table and writes all_zero.png to --out. Th
 all_zero.md discusses the results.
 """
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Callable
@@ -21,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from kpextract.errors import KpextractError
 from kpextract.files import replacing
 from kpextract.image import STRIDE
+from training import script
 from training.checkpoint import load_weights
 from training.data import CACHE_SIZE, list_photos, load_cache
 from training.experiments.frozen import (
@@ -257,13 +256,10 @@ def plot(trained: dict[Case, Tensor], picture: Path) -> None:
     pyplot.close(figure)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.experiments.all_zero",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("training.experiments.all_zero", __doc__)
     parser.add_argument(
         "--weights", type=Path, required=True, help="weights file, .safetensors"
     )
@@ -274,14 +270,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, required=True, help="directory for the plot"
     )
     options = parser.parse_args(arguments)
-    try:
-        network, _ = load_weights(options.weights)
-        paths = list_photos(options.photos)
-        photos = load_cache(paths, CACHE_SIZE, torch.device("cpu"))
-        options.out.mkdir(parents=True, exist_ok=True)
-    except (KpextractError, OSError) as error:
-        print(f"all_zero: {error}", file=sys.stderr)
-        return 1
+    network, _ = load_weights(options.weights)
+    photos = load_cache(list_photos(options.photos), CACHE_SIZE, torch.device("cpu"))
+    options.out.mkdir(parents=True, exist_ok=True)
     frozen = freeze(network, photos, torch.Generator().manual_seed(SEED))
     points = pair_points(frozen)
     runs = {case: run(case, frozen, points) for case in tqdm(CASES, "trainings")}
@@ -293,7 +284,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(runs, frozen, points))
     scores = {case: after.scores for case, (_, after) in runs.items()}
     plot(scores, options.out / "all_zero.png")
-    return 0
 
 
 if __name__ == "__main__":

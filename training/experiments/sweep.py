@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from training import script
 from training.batches import Sources
 from training.checkpoint import load_weights
 from training.config import TrainConfig, TrainingError
@@ -42,11 +43,7 @@ def parse(
     program: str, description: str | None, arguments: list[str] | None
 ) -> argparse.Namespace:
     """Parse the command line of a sweep."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {program}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser(program, description)
     parser.add_argument(
         "--data", type=Path, required=True, help="directory of photos to train on"
     )

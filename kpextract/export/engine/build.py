@@ -99,6 +99,7 @@ def _card(
         },
         model=found.path.name,
         model_sha256=found.sha256,
+        weights_sha256=metadata["sha256"],
         tensorrt={"package": trt.__name__, "version": trt.__version__},
         gpu=gpu,
         hardware_compatible=options.hardware_compatible or gpu is None,

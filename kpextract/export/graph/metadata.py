@@ -8,7 +8,8 @@ import onnx
 from onnx import TensorProto
 
 from kpextract import refinement
-from kpextract.decode import OUTPUTS
+from kpextract.backends import graph
+from kpextract.decode import OUTPUTS, TENSORS
 from kpextract.errors import KpextractError
 from kpextract.export.errors import ExportError
 from kpextract.refinement import Refinement
@@ -17,21 +18,9 @@ from kpextract.refinement import Refinement
 # without an error; 17 is the newest that TensorRT 8.6 reads.
 OPSET = 17
 REFINEMENT = refinement.KEY.removeprefix("kpextract.")
+INPUT = graph.INPUT.removeprefix("kpextract.")
 KEYS = ("kind", "name", "version", "sha256", "license")  # after "kpextract."
 ADVICE = "Give a bundled name or an .onnx file that kpextract exported."
-# Inputs and outputs by name: element types and number of axes.
-FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-TENSORS = {
-    "image": ({TensorProto.UINT8}, 4),
-    "mask": ({TensorProto.UINT8}, 3),
-    "score_logits": ({FLOAT}, 4),
-    "positions": ({FLOAT}, 4),
-    "descriptor_map": ({FLOAT}, 4),
-    "keypoints": ({FLOAT}, 3),
-    "scores": ({FLOAT}, 2),
-    "descriptors": ({FLOAT, HALF}, 3),
-    "count": ({TensorProto.INT32}, 1),
-}
 
 
 @contextmanager
@@ -93,6 +82,7 @@ def _check_metadata(model: onnx.ModelProto, path: Path) -> None:
             f"{path}: kpextract.kind must be one of {tuple(OUTPUTS)}, got "
             f"{found['kind']!r}. {ADVICE}"
         )
+    graph.refuse_other_input(path, found.get(INPUT))
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if versions.get("") != OPSET:
         raise ExportError(
@@ -113,9 +103,10 @@ def _check_tensors(model: onnx.ModelProto, path: Path) -> None:
             f"model. {ADVICE}"
         )
     for value in (*model.graph.input, *model.graph.output):
-        types, axes = TENSORS[value.name]
+        names, rank = TENSORS[value.name]
+        types = [TensorProto.DataType.Value(name.upper()) for name in names]
         tensor = value.type.tensor_type
-        if tensor.elem_type not in types or len(tensor.shape.dim) != axes:
+        if tensor.elem_type not in types or len(tensor.shape.dim) != rank:
             raise ExportError(
                 f"{path}: {value.name} has element type {tensor.elem_type} and "
                 f"{len(tensor.shape.dim)} axes, not those of a {kind} model. {ADVICE}"

@@ -22,11 +22,13 @@ OPTIONS = (
     *("--max-keypoints", "--min-score", "--selection", "--max-size", "--octaves"),
     *("--min-distance", "--min-similarity", "--max-ratio", "--raw", "--timeout"),
     *("--size", "--batch", "--kind", "--fp16", "--int8", "--mask", "--dla", "-o", "--"),
+    "--intensity-range",
 )
 VALUES = (
     *("0", "1", "-1", "7", "0.5", "nan", "inf", "-inf", "1e9", "99999999999999999999"),
     *("", " ", "x", "small", "onnx-cpu", "grid", "int8", "64x48", "0x0", "64x48:gray"),
     *("out.npz", "out.png", "out.mp4", "none/out.npz", "a.png/x.npz", "\x1b[2J", "é"),
+    *("auto", "7000,9000", "9,1"),
 )
 
 

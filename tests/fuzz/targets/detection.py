@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 
 from kpextract import Extractor
+from kpextract.selection import MIN_SCORE
 from tests.fuzz.invariants import check_features, only_our_errors
 from tests.fuzz.recipe import Recipe
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},
-    {"max_keypoints": None},
+    {"max_keypoints": None, "min_score": 0, "intensity_range": "auto"},
     {"max_keypoints": 7, "selection": "grid"},
     {"max_keypoints": 5, "min_distance": 9.5},
     {"min_score": 0.5, "color": "rgb"},
-    {"max_size": 24},
-    {"octaves": 2, "max_keypoints": None},
+    {"max_size": 24, "min_score": 0, "intensity_range": (100, 9000.5)},
+    {"octaves": 2, "max_keypoints": None, "min_score": 0},
     {"octaves": 2, "max_size": 40, "selection": "grid", "min_distance": 3.0},
 )
 SIDES = (16, 17, 23, 24, 31, 32, 33, 47, 48, 64, 0, 1, 8, 15)
@@ -50,7 +51,7 @@ def _check(found, options, image, mask):
             features,
             image_size=(image.shape[1], image.shape[0]),
             budget=options.get("max_keypoints", 1024),
-            min_score=options.get("min_score", 0.0),
+            min_score=options.get("min_score", MIN_SCORE),
             mask=mask,
         )
 

@@ -45,7 +45,7 @@ def _engine() -> tuple[bytes, dict]:
     model = engine(
         samples.scratch(), samples.dense_model(), PROFILE, descriptor_dim=samples.D
     )
-    return model.content, model.sidecar | {"sha256": model.sha256}
+    return model.content, model.card.facts()
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """Which backend runs a model, and what is said where none can."""
 
-import json
 import logging
 import subprocess
 import sys
@@ -142,8 +141,7 @@ def test_an_onnx_file_is_no_engine():
 def test_an_engine_is_no_onnx_file(tmp_path, backend):
     made = engine(tmp_path)
     made.path.write_bytes(made.content)
-    facts = made.sidecar | {"sha256": made.sha256}
-    sidecar_path(made.path).write_text(json.dumps(facts))
+    made.card.write(sidecar_path(made.path))
     with pytest.raises(InvalidOptionError, match="TensorRT engine"):
         Extractor(made.path, backend=backend)
 

@@ -6,19 +6,26 @@ import threading
 import numpy as np
 import pytest
 
-from kpextract import BackendUnavailableError, InvalidImageError
+from kpextract import BackendUnavailableError, Extractor, InvalidImageError
 from kpextract.backends.base import Batch
 from kpextract.backends.onnxrt import OnnxBackend
 from kpextract.decode import SparseRows, decode
 from kpextract.image import Frame
-from kpextract.modelfile import MODELS, ModelFile
-from tests.kpextract.machine import D, K, engine, images, sparse_onnx
+from kpextract.modelfile import MODELS, ModelFile, find_model
+from tests.kpextract.machine import (
+    WEIGHTS_SHA256,
+    D,
+    K,
+    engine,
+    images,
+    sparse_onnx,
+)
 
 
 @pytest.fixture(scope="module")
 def cpu():
     content = (MODELS / "small.onnx").read_bytes()
-    model = ModelFile("small", MODELS / "small.onnx", content, "", {})
+    model = ModelFile("small", MODELS / "small.onnx", content, "", None)
     return OnnxBackend(model, "onnx-cpu", 1)
 
 
@@ -47,7 +54,21 @@ def test_info_is_what_runs(machine):
     info = machine.open().info
     assert info.backend == "tensorrt"
     assert info.device == "Orin"
-    assert (info.precision, info.model.version) == ("float16", "7")
+    assert info.precision == "float16"
+    assert info.model == ("small", "7", WEIGHTS_SHA256[:12])
+
+
+def test_engine_and_onnx_model_of_the_same_weights_agree(machine):
+    features = Extractor("small").detect(images(1)[0])
+    card = find_model("small").card
+    facts = {"version": card.version, "weights_sha256": card.weights_sha256}
+    assert machine.open(**facts).info.model == features.model
+    retrained = machine.open(version=card.version).info.model
+    assert not features.model.agrees(retrained)
+
+
+def test_an_engine_built_before_the_hash_of_weights_was_recorded_loads(machine):
+    assert machine.open(weights_sha256=None, name="").info.model == ("small", "7", "")
 
 
 def test_sparse_engine_takes_masks_and_only_its_rows_travel(machine):

@@ -47,14 +47,15 @@ def test_detect_a_folder_writes_into_folders(photos, tmp_path, capsys):
     assert {p.name for p in files.iterdir()} == {"street-left.npz", "blocks.npz"}
     assert {p.name for p in drawings.iterdir()} == {"street-left.png", "blocks.png"}
     captured = capsys.readouterr()
-    # The smaller photo has 1024 cells; the point of one lies outside.
-    assert captured.out.startswith("2 photos: 2047 keypoints, median")
+    total = sum(len(Features.load(path)) for path in files.iterdir())
+    assert captured.out.startswith(f"2 photos: {total} keypoints, median")
     assert "2/2" in captured.err  # the progress bar
 
 
 def test_a_glob_is_expanded(photos, capsys):
-    assert main(["detect", str(photos / "*.jpg"), "--json"]) == 0
+    assert main(["detect", str(photos / "*.jpg"), "--json", "--min-score", "0"]) == 0
     report = json.loads(capsys.readouterr().out)
+    # The smaller photo has 1024 cells; the point of one lies outside.
     assert [entry["keypoints"] for entry in report["photos"]] == [1023, 1024]
     assert report["extractor"]["model"] == "small"
 
@@ -110,6 +111,96 @@ def test_sixteen_bits_of_a_file_are_used(photos, tmp_path, capsys):
     np.testing.assert_array_equal(
         Features.load(out).keypoints, Extractor().detect(deep).keypoints
     )
+
+
+def test_a_range_reaches_the_extractor_and_the_picture(photos, tmp_path, caplog):
+    grey = cv2.imread(str(photos / "street-left.jpg"), cv2.IMREAD_GRAYSCALE)
+    deep = str(tmp_path / "deep.png")
+    cv2.imwrite(deep, grey.astype(np.uint16) * 4 + 7000)
+    out, picture = tmp_path / "deep.npz", tmp_path / "drawn.png"
+    options = ["--intensity-range", "7000,8020", "--max-keypoints", "5"]
+    assert (
+        main(["detect", deep, "--out", str(out), "--draw", str(picture), *options]) == 0
+    )
+    expected = Extractor(max_keypoints=5).detect(grey)
+    np.testing.assert_array_equal(Features.load(out).keypoints, expected.keypoints)
+    drawn = cv2.imread(str(picture))
+    assert np.median(np.abs(drawn[:, :, 1].astype(int) - grey)) == 0
+    assert not caplog.records
+    assert main(["detect", deep]) == 0
+    assert "--intensity-range" in caplog.text
+
+
+@pytest.mark.parametrize("given", ["9000,7000", "5", "1,2,3", "0,65536"])
+def test_a_wrong_range_is_one_line(given, photos, capsys):
+    photo = str(photos / "blocks.jpg")
+    assert main(["detect", photo, "--intensity-range", given]) == 2
+    error = capsys.readouterr().err
+    assert "intensity_range must be 'full', 'auto' or a pair" in error
+    assert error.count("\n") == 1
+
+
+def test_a_range_of_words_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["detect", "a.png", "--intensity-range", "wide"])
+    assert "full, auto or two values like 7000,9000" in capsys.readouterr().err
+
+
+def halves(folder, shape=(480, 640)):
+    """Write masks of the left and the right half."""
+    masks = np.zeros((2, *shape), np.uint8)
+    masks[0, :, : shape[1] // 2] = masks[1, :, shape[1] // 2 :] = 255
+    for name, mask in zip(("left.png", "right.png"), masks, strict=True):
+        cv2.imwrite(str(folder / name), mask)
+    return [str(folder / "left.png"), str(folder / "right.png")]
+
+
+def test_detect_stays_inside_a_mask(photos, tmp_path, capsys):
+    left, _ = halves(tmp_path)
+    out = tmp_path / "features.npz"
+    photo = str(photos / "street-left.jpg")
+    assert main(["detect", photo, "--mask", left, "--out", str(out)]) == 0
+    features = Features.load(out)
+    assert len(features) == 1024
+    assert features.keypoints[:, 0].max() < 319.5
+
+
+def test_a_mask_of_another_size_is_one_line(photos, tmp_path, capsys):
+    left, _ = halves(tmp_path, (64, 96))
+    photo = photos / "street-left.jpg"
+    for command in (["detect", str(photo)], ["match", str(photo), str(photo)]):
+        assert main([*command, "--mask", left]) == 2
+        assert capsys.readouterr().err == (
+            f"kpextract: {left} has 96x64 pixels, {photo} has 640x480. Give a mask of "
+            "the photo's size.\n"
+        )
+
+
+def test_photos_of_another_size_than_the_mask_are_skipped(photos, tmp_path, capsys):
+    left, _ = halves(tmp_path)
+    assert main(["detect", str(photos), "--mask", left, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["skipped"] == [str(photos / "blocks.jpg")]
+
+
+def test_a_mask_is_not_overwritten(photos, tmp_path, capsys):
+    left, _ = halves(tmp_path)
+    photo = str(photos / "street-left.jpg")
+    for command in (["detect", photo], ["match", photo, photo]):
+        assert main([*command, "--mask", left, "--draw", left]) == 2
+        assert "would be lost" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_match_takes_a_mask_for_both_or_one_for_each(count, photos, tmp_path, capsys):
+    photo = str(photos / "street-left.jpg")
+    masks = [word for mask in halves(tmp_path)[:count] for word in ("--mask", mask)]
+    assert main(["match", photo, photo, *masks, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["keypoints"] == [1024, 1024]
+    # One half with itself matches whole; two halves of one photo share nothing.
+    inliers = report["inliers"]
+    assert inliers == 1024 if count == 1 else inliers < 50
 
 
 @pytest.mark.parametrize("many", [True, False])

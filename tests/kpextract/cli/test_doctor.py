@@ -234,6 +234,56 @@ def test_two_packages_of_one_module_are_a_warning_with_the_fix(answers, monkeypa
     assert f"warning: {warning}" in describe(facts)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "AttributeError: _ARRAY_API not found",
+        "numpy.core.multiarray failed to import",
+        "<built-in function __import__> returned a result with an exception set",
+    ],
+)
+def test_an_onnx_runtime_for_numpy_1_is_explained(said, answers, monkeypatch, capsys):
+    """The wheels for JetPack 6 fail so with NumPy 2."""
+    names = {name: [] for name in inventory.MODULES}
+    wheel = {"onnxruntime": ["onnxruntime-gpu 1.23.0"]}
+    monkeypatch.setattr(inventory, "_distributions", lambda: names | wheel)
+    faults = {"onnxruntime": {"unknown": f"installed, cannot be loaded: {said}"}}
+
+    def examined(numpy):
+        found = faults | {"numpy": {"is": numpy}}
+        monkeypatch.setattr(
+            inventory, "_module", lambda module, *_: found.get(module, {"is": "1"})
+        )
+        return inventory.examine()["warnings"]
+
+    (warning,) = examined("2.2.6")
+    assert warning.startswith("onnxruntime-gpu 1.23.0 was built for NumPy 1, and numpy")
+    assert warning.endswith('pip install "numpy<2" "opencv-python<4.12"')
+    assert main(["doctor"]) == 1
+    assert f"warning: {warning}" in capsys.readouterr().out
+    assert examined("1.26.4") == []
+
+
+@pytest.mark.parametrize("where", ["module", "provider"])
+def test_a_missing_compiler_of_the_dla_is_explained(where, answers, monkeypatch):
+    """In a container on JetPack 7.2, and on a Jetson without its package."""
+    monkeypatch.setattr(gpu, "is_jetson", lambda: True)
+    monkeypatch.setattr(inventory, "JETSON", {"l4t": lambda: "39.2.0"})
+    said = "libnvdla_compiler.so: cannot open shared object file: No such file"
+
+    def answer(question, *subject):
+        if question == "providers":
+            return ["TensorrtExecutionProvider"]
+        if question == where and subject != ("numpy",):
+            raise NoAnswerError(said)
+        return "1.0" if question == "module" else {}
+
+    monkeypatch.setattr(inventory, "ask", answer)
+    (warning,) = inventory.examine()["warnings"]
+    assert warning.startswith("TensorRT needs libnvdla_compiler.so, which JetPack 6")
+    assert "JetPack 7.2" in warning
+
+
 def test_an_installed_package_that_does_not_load(answers, monkeypatch):
     monkeypatch.setattr(inventory, "MODULES", {"json": ("json", "pip install json")})
     monkeypatch.setattr(inventory, "EXCLUSIVE", {})

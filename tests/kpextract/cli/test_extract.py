@@ -219,6 +219,22 @@ def test_hdf5_is_in_the_frame_of_the_stored_pixels_only(turned, tmp_path, capsys
     assert load(tmp_path / "a.h5")["turned.jpg"].image_size == (640, 480)
 
 
+def test_a_colmap_database_is_of_one_folder(photos, tmp_path, capsys):
+    pycolmap = pytest.importorskip("pycolmap")
+    pytest.importorskip("h5py")
+    out = tmp_path / "map.db"
+    assert run(photos, "-o", out, "--camera-mode", "single", "--workers", 1) == 1
+    with pycolmap.Database.open(out) as database:
+        found = {image.name: image for image in database.read_all_images()}
+        assert sorted(found) == sorted(set(names_of(photos)) - set(BROKEN))
+        assert len(database.read_all_cameras()) == 1
+        keypoints = database.read_keypoints(found["a/00.jpg"].image_id)
+    expected = load(out)["a/00.jpg"].keypoints + np.float32(0.5)
+    np.testing.assert_array_equal(keypoints[:, :2], expected)
+    assert run(photos / "a" / "00.jpg", "-o", tmp_path / "b.db") == 2
+    assert "needs images, the folder that names" in capsys.readouterr().err
+
+
 def test_frames_of_a_video(photos, tmp_path, capsys):
     clip, out = tmp_path / "clip.avi", tmp_path / "out"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 25, (200, 160))

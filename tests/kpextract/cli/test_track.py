@@ -240,6 +240,22 @@ def test_a_mask_keeps_keypoints_out_of_its_black_part(clip, tmp_path, capsys):
         assert min(x for _, x, _, _ in frame["tracks"]) >= 239.5
 
 
+def test_sixteen_bits_are_tracked_and_drawn_in_their_range(views, tmp_path, caplog):
+    folder, out = tmp_path / "frames", tmp_path / "out.avi"
+    folder.mkdir()
+    for index, view in enumerate(views[:3]):
+        deep = view[:, :, 1].astype(np.uint16) * 4 + 7000
+        cv2.imwrite(str(folder / f"{index}.png"), deep)
+    arguments = ["track", str(folder), "--out", str(out), "--max-keypoints", "9"]
+    assert main([*arguments, "--intensity-range", "7000,8020"]) == 0
+    assert not caplog.records
+    _, drawn = cv2.VideoCapture(str(out)).read()
+    shown = drawn[40:, :, 1].astype(int)  # below the caption
+    assert np.median(np.abs(shown - views[0][40:, :, 1])) <= 8
+    assert main([*arguments, "--intensity-range", "auto"]) == 0
+    assert caplog.text.count("flickers") == 1
+
+
 def test_a_mask_of_another_size_is_refused(clip, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "mask.png"), np.full((64, 64), 255, np.uint8))
     assert main(["track", clip, "--mask", str(tmp_path / "mask.png")]) == 2

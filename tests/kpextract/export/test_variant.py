@@ -63,8 +63,8 @@ def assert_same(ours, reference, rounding=0.0):
 def test_features_are_those_of_the_dense_model(name, write, photo):
     variant = SPARSE[name]
     options = {"max_keypoints": variant.rows, "min_distance": variant.min_distance}
-    reference = Extractor(**options).detect(photo)
-    extractor = Extractor(write(variant), max_keypoints=None)
+    reference = Extractor(**options, min_score=0).detect(photo)
+    extractor = Extractor(write(variant), max_keypoints=None, min_score=0)
     ours = extractor.detect(photo)
     assert extractor.descriptorSize() == ours.descriptors.shape[1]
     assert len(ours) == len(reference)
@@ -80,6 +80,15 @@ def test_a_mask_gives_the_features_of_the_dense_model(write, photo):
     reference = Extractor().detect(photo, mask)
     assert 0 < len(ours) < 1024
     assert_same(ours, reference)
+
+
+def test_the_default_minimum_score_is_that_of_the_dense_model(write, photo):
+    """Drop the same points of all cells, and every point of a black image."""
+    ours = Extractor(write(SPARSE["many"]), max_keypoints=None)
+    reference = Extractor(max_keypoints=None).detect(photo)
+    assert 1024 < len(reference) < 4800
+    assert_same(ours.detect(photo), reference)
+    assert len(ours.detect(np.zeros_like(photo))) == 0
 
 
 def test_a_barred_point_suppresses_nobody_in_a_graph(write, photo):

@@ -159,7 +159,7 @@ def test_a_pair_is_found_in_either_order(tmp_path):
     turned = read_pair(tmp_path / "m.h5", "b.jpg", "sub/a.jpg")
     assert turned.indices.tolist() == [[1, 2], [3, 0]]
     assert turned.scores.tolist() == [0.25, 0.5]
-    with pytest.raises(StoreError, match="no matches of 'b.jpg' and 'c"):
+    with pytest.raises(StoreError, match="no matches of 'b"):
         read_pair(tmp_path / "m.h5", "b.jpg", "c.jpg")
 
 

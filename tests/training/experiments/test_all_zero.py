@@ -88,5 +88,5 @@ def test_the_command_prints_one_row_per_run(root, tmp_path, monkeypatch, capsys)
 def test_a_missing_photo_directory_is_a_one_line_error(root, tmp_path, capsys):
     weights = root / "models" / "small.safetensors"
     arguments = ["--weights", str(weights), "--photos", str(tmp_path / "none")]
-    assert main([*arguments, "--out", str(tmp_path)]) == 1
+    assert main([*arguments, "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1

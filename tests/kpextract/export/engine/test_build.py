@@ -127,6 +127,7 @@ def test_the_sidecar_says_what_was_built(path, tmp_path):
         },
         "model": "small.onnx",
         "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "weights_sha256": METADATA["kpextract.sha256"],
         "tensorrt": {
             "package": "tensorrt_rtx",
             "version": tensorrt_rtx.__version__,

@@ -1,7 +1,7 @@
 import pytest
 
-from benchmarks import script
 from kpextract.errors import UsageError
+from training import script
 
 
 @pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (1, 1)])
@@ -15,7 +15,7 @@ def test_an_expected_error_is_one_line_after_the_name_of_the_script(error, capsy
     def main(arguments):
         raise error
 
-    assert main([]) == 1
+    assert main([]) == 2
     assert capsys.readouterr().err == "test_script: no x.\n"
 
 

@@ -1,4 +1,4 @@
-"""Start and end the command lines of the benchmarks alike."""
+"""Start and end the command lines of scripts alike."""
 
 import argparse
 import functools
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kpextract.errors import KpextractError
+from kpextract.printable import printable
 
 Main = Callable[[list[str] | None], int | None]
 
@@ -24,8 +25,9 @@ def command(main: Main) -> Callable[..., int]:
     """Make errors of `main` one line on standard error, and its result an exit code.
 
     Returns:
-        `main` with its exit code: its own, 0 for None, or 1 after a `KpextractError` or
-        `OSError`, whose message is printed after the name of the script.
+        `main` with its exit code: its own, as 1 for a missed gate; 0 for None; or 2
+        after a `KpextractError` or `OSError`, whose message is printed after the name
+        of the script.
     """
     name = Path(main.__code__.co_filename).stem  # python -m makes __module__ "__main__"
 
@@ -34,7 +36,7 @@ def command(main: Main) -> Callable[..., int]:
         try:
             return main(arguments) or 0
         except (KpextractError, OSError) as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            return 1
+            print(f"{name}: {printable(str(error))}", file=sys.stderr)
+            return 2
 
     return run
