@@ -244,13 +244,13 @@ def test_the_command_line_trains(photos, tmp_path, capsys):
 
 def test_an_empty_directory_is_a_one_line_error_with_exit_code_1(tmp_path, capsys):
     arguments = ["--data", str(tmp_path), "--steps", "1", "--out", str(tmp_path / "o")]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_an_invalid_network_override_is_a_one_line_error(photos, tmp_path, capsys):
     arguments = f"--data {photos[0].parent} --steps 1 --out {tmp_path}"
-    assert main([*arguments.split(), "--network", "descriptor_stride=3"]) == 1
+    assert main([*arguments.split(), "--network", "descriptor_stride=3"]) == 2
     assert "must be 8 or 4" in capsys.readouterr().err
 
 
