@@ -2,12 +2,10 @@
 
 import glob
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +17,7 @@ from kpextract.image_headers import (
     netpbm_white,
     why_unreadable,
 )
+from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_cv2
 
 # Suffixes that OpenCV reads, looked for in folders; a file given by name may have any.
@@ -52,7 +51,7 @@ def expand(arguments: list[str], *, recursive: bool = False) -> list[Path]:
             found = [Path(argument)]
         else:
             matches = map(Path, glob.glob(argument, recursive=True))
-            found = _in_order(path for path in matches if path.is_file())
+            found = in_natural_order(path for path in matches if path.is_file())
             if not found:
                 raise UsageError(
                     f"{argument}: no such image, folder of images or pattern."
@@ -76,7 +75,7 @@ def _images_of(folder: Path, recursive: bool) -> list[Path]:
         for name in names
         if not name.startswith(".") and Path(parent, name).is_file()
     ]
-    found = _in_order(path for path in files if path.suffix.lower() in PHOTOS)
+    found = in_natural_order(path for path in files if path.suffix.lower() in PHOTOS)
     if not found:
         others = sorted({path.suffix.lower() or path.name for path in files})
         there = f"its files are {', '.join(others[:10])}" if others else "it is empty"
@@ -97,16 +96,6 @@ def _walk(folder: Path, recursive: bool) -> Iterable[tuple[str, list[str], list[
     for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if recursive and name[0] != "."]
         yield parent, folders, names
-
-
-def _in_order(paths: Iterable[Path]) -> list[Path]:
-    """Sort by name, numbers in it by their value."""
-
-    def key(path: Path) -> tuple[Any, ...]:
-        parts = re.split(r"(\d+)", str(path))  # text and digits in turns
-        return (*(int(p) if p.isdecimal() else p for p in parts), str(path))
-
-    return sorted(paths, key=key)
 
 
 def read_photo(path: Path, *, upright: bool = True) -> np.ndarray:
