@@ -23,10 +23,15 @@ INDEX = struct.Struct("<Q")
 
 
 class AtomicFile(io.RawIOBase):
-    """A binary file, open for reading and writing, with the methods that h5py calls."""
+    """A binary file, open for reading and writing, with the methods that h5py calls.
+
+    failure: what the system said when it could not write, such as that the disk is
+        full. h5py loses it.
+    """
 
     def __init__(self, path: Path) -> None:
         recover(path)
+        self.failure: OSError | None = None
         self._path = path
         self._file = path.open("r+b", buffering=0)
         self._committed = self._size = os.fstat(self._file.fileno()).st_size
@@ -49,7 +54,11 @@ class AtomicFile(io.RawIOBase):
         return self._size
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with what is at the position, changes included."""
+        """Fill a buffer with what is at the position, changes included.
+
+        Returns:
+            the number of bytes that the file has there; zeros follow in the buffer.
+        """
         view = memoryview(buffer).cast("B")
         for index, start, part in self._split(view):
             page = self._pages.get(index)
@@ -57,8 +66,9 @@ class AtomicFile(io.RawIOBase):
                 self._read(index * PAGE + start, part)
             else:
                 part[:] = page[start : start + len(part)]
-        self._position += len(view)
-        return len(view)
+        count = max(0, min(len(view), self._size - self._position))
+        self._position += count
+        return count
 
     def write(self, content: Any) -> int:
         """Write at the position: in memory what was committed, the rest to the file."""
@@ -68,7 +78,11 @@ class AtomicFile(io.RawIOBase):
         old = max(0, min(len(view), border - self._position))
         for index, start, part in self._split(view[:old]):
             self._page(index)[start : start + len(part)] = part
-        _write_at(self._file.fileno(), self._position + old, view[old:])
+        try:
+            _write_at(self._file.fileno(), self._position + old, view[old:])
+        except OSError as error:
+            self.failure = error
+            raise
         self._position += len(view)
         self._size = max(self._size, self._position)
         return len(view)

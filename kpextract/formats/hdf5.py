@@ -85,6 +85,7 @@ class Hdf5Store:
             self._file = _open(self._path, self._pages, "r+")
             check_settings(self._path, _settings(self._path, self._file), written)
             self._done = _stamps(self._path, self._file)
+            self._whole = True
         except BaseException:
             self._lock.release()
             raise
@@ -96,24 +97,45 @@ class Hdf5Store:
     def add(self, entry: Entry) -> None:
         """Write an entry; one of the same name is replaced."""
         check_name(entry.name)
+        if entry.features is not None:
+            self._check_place(entry.name)
+        self._whole = False
+        try:
+            self._replace(entry)
+            self._file.flush()
+        except Exception as error:  # a damaged file makes h5py raise a dozen classes
+            raise self._pages.failure or _corrupt(self._path, error) from error
+        self._pages.commit()
+        self._whole = True
+        self._done[entry.name] = entry.stamp
+
+    def _replace(self, entry: Entry) -> None:
         self._remove(entry.name)
         if entry.features is None:
             record = json.dumps([*entry.stamp, entry.error])
             self._file.attrs[ERROR + entry.name] = record
         else:
-            self._check_place(entry.name)
             self._write(self._file.create_group(entry.name), entry)
-        self._file.flush()
-        self._pages.commit()
-        self._done[entry.name] = entry.stamp
 
     def close(self) -> None:
         """Finish the output and let other processes open it."""
-        if self._file:
+        try:
+            if self._file:
+                self._finish()
+        finally:
+            self._lock.release()
+
+    def _finish(self) -> None:
+        """Close the file, without an entry that could not be written."""
+        try:
             self._file.close()
-            self._pages.commit()
+            if self._whole:
+                self._pages.commit()
+        except (OSError, RuntimeError):  # of what h5py still has to write
+            if self._whole:
+                raise
+        finally:
             self._pages.close()
-        self._lock.release()
 
     def _remove(self, name: str) -> None:
         if name in self._done:
@@ -126,7 +148,7 @@ class Hdf5Store:
         """Raise StoreError if an image is where another one needs a folder."""
         parents = [name[:i] for i, char in enumerate(name) if char == "/"]
         taken = next((p for p in parents if "done" in _attributes(self._file, p)), None)
-        if taken or name in self._file:
+        if taken or (name in self._file and name not in self._done):
             raise StoreError(
                 f"{self._path}: {name!r} and {taken or f'{name}/...'!r} are an image "
                 "and a folder of one name, which this format cannot hold. Rename one."
@@ -244,7 +266,11 @@ def _check_quiet(path: Path) -> None:
 
 
 def _settings(path: Path, file: Any) -> dict[str, str]:
-    return from_text(_attributes(file, "/").get(SETTINGS), path)
+    try:
+        text = file.attrs.get(SETTINGS)
+    except Exception as error:  # whatever a damaged file makes h5py raise
+        raise _corrupt(path, error) from error
+    return from_text(text, path)
 
 
 def _attributes(file: Any, name: str) -> Any:

@@ -13,7 +13,7 @@ VERSION = 1
 
 
 class Line(NamedTuple):
-    """What a journal says about one image.
+    """Name and state of one image in a journal.
 
     keypoints: how many it has; None after an error.
     error: one line; None if there are keypoints.

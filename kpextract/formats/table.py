@@ -151,6 +151,9 @@ def open_store(
             f"the turn by EXIF, got frame {frame!r}. Readers of it do not turn photos."
         )
     _check_kind(Path(path), name, row)
+    folder = Path(path).absolute().parent
+    if row.marker is None and not folder.is_dir():
+        raise StoreError(f"cannot write {path}: {folder} is not a directory.")
     store: Store = _class(row, row.store)(os.fspath(path), settings, **options)
     return store
 

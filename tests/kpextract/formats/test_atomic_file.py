@@ -1,5 +1,6 @@
 """Test that changes of a file last together or not at all."""
 
+import io
 import os
 import random
 
@@ -69,10 +70,12 @@ def test_sizes_follow_at_the_commit(path):
 def test_an_end_at_any_step_of_a_commit_leaves_old_or_new(path, monkeypatch):
     """Each write, cut short in its middle, is the last thing that a process does."""
     before = path.read_bytes()
+    after = bytearray(before)
+    change(io.BytesIO(before), after, random.Random(1))
     outcomes = []
     for last in range(1000):
         path.write_bytes(before)
-        after, steps = bytearray(before), 0
+        steps = 0
 
         def write(descriptor, offset, view, last=last):
             nonlocal steps
@@ -86,7 +89,7 @@ def test_an_end_at_any_step_of_a_commit_leaves_old_or_new(path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(atomic_file, "_write_at", write)
             try:
-                change(file, after, random.Random(1))
+                change(file, bytearray(before), random.Random(1))
                 file.commit()
                 killed = False
             except Killed:
