@@ -17,7 +17,11 @@ Ort::Env& environment() {
             " is older than the headers that this program was compiled with (API " +
             std::to_string(ORT_API_VERSION) +
             "). Install headers and library of one version, and compile again.");
-    static Ort::Env environment(ORT_LOGGING_LEVEL_WARNING, "kpextract");
+    static Ort::Env environment = [] {
+        Ort::Env made(ORT_LOGGING_LEVEL_WARNING, "kpextract");
+        made.DisableTelemetryEvents();
+        return made;
+    }();
     return environment;
 }
 
