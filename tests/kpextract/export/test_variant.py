@@ -1,7 +1,7 @@
 """Variants of the bundled model: the same features, for other runtimes."""
 
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
