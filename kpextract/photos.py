@@ -13,6 +13,7 @@ from kpextract.errors import InvalidImageError, UsageError
 from kpextract.files import replacing
 from kpextract.image_headers import (
     declared_size,
+    has_endless_chunk,
     may_be_deep,
     netpbm_white,
     why_unreadable,
@@ -28,6 +29,8 @@ PHOTOS = {
 }
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # that we write
 MAX_PIXELS = 1 << 28  # of a photo; OpenCV itself would take 2^30, 3 GiB
+# Of floating-point and signed numbers, of up to 8 bytes each and copied several times.
+MAX_WIDE_PIXELS = 1 << 26
 WHITE = 65535  # of 16 bits
 
 
@@ -242,6 +245,8 @@ def _decode(content: bytes, upright: bool) -> np.ndarray | None:
 
 def _decode_as(content: bytes, flags: int) -> np.ndarray | None:
     cv2 = import_cv2("reading a photo")
+    if has_endless_chunk(content):
+        return None
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
@@ -277,7 +282,16 @@ def _sixteen_bits(content: bytes, image: np.ndarray, turn: int) -> np.ndarray:
 
 
 def _unit_range(image: np.ndarray) -> np.ndarray:
-    """Return numbers of any type as float32 in [0, 1], not finite ones as 0."""
+    """Return numbers of any type as float32 in [0, 1], not finite ones as 0.
+
+    Raises:
+        MemoryError: more than `MAX_WIDE_PIXELS`.
+    """
+    if image.shape[0] * image.shape[1] > MAX_WIDE_PIXELS:
+        raise MemoryError(
+            f"{image.shape[1]}x{image.shape[0]} pixels of {image.dtype}, at most "
+            f"{MAX_WIDE_PIXELS / 1e6:.0f} million are read"
+        )
     finite = np.isfinite(image)
     values = image[finite].astype(np.float64)
     low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
