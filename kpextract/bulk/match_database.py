@@ -9,7 +9,7 @@ from kpextract.errors import StoreError, UsageError
 from kpextract.files import replacing
 from kpextract.formats.colmap_database import read_keypoints, write_features
 from kpextract.formats.lock import Lock
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import StoreReader
 from kpextract.packages import import_pycolmap
 

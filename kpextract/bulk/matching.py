@@ -10,7 +10,7 @@ import numpy as np
 from kpextract.bulk.pairs import Pair
 from kpextract.cpus import usable_cpus
 from kpextract.features import Features
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import StoreReader
 from kpextract.matching import match
 

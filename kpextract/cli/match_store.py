@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.bulk.match_database import MatchDatabase
-from kpextract.bulk.match_files import MatchFile
+from kpextract.bulk.match_hdf5 import MatchFile
 from kpextract.bulk.matching import MatchOutput, match_store
 from kpextract.bulk.pairs import Pair, choose_pairs
 from kpextract.cli.outputs import check_outputs, print_written, say

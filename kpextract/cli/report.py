@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kpextract.bulk.match_files import count_matches
+from kpextract.bulk.match_hdf5 import count_matches
 from kpextract.bulk.report import ImageFacts, StoreFacts, collect
 from kpextract.bulk.report_page import thumbnail, write_page
 from kpextract.cli.arguments import add_command

@@ -22,7 +22,7 @@ from kpextract.features import Features
 from kpextract.files import replacing
 from kpextract.formats.hdf5 import Hdf5Reader, Hdf5Store
 from kpextract.formats.lock import Lock
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import Entry, Stamp, StoreReader
 from kpextract.packages import import_pycolmap
 

@@ -15,13 +15,10 @@ import numpy as np
 
 from kpextract.errors import StoreError
 from kpextract.files import replacing
+from kpextract.formats.hdf5_file import VERSION, read_array
 from kpextract.formats.names import check_name
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.packages import import_h5py
-
-# What HDF5 1.8 reads as well.
-VERSION = ("v108", "v108")
-MAX_BYTES = 1 << 32  # of a dataset; a damaged file may claim any size
 
 
 def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) -> None:
@@ -133,10 +130,8 @@ def _write(group: Any, pair: PairMatches) -> None:
 
 
 def _read(group: Any, name0: str, name1: str) -> PairMatches:
-    matches, scores = group["matches0"], group["matching_scores0"]
-    if max(matches.nbytes, scores.nbytes) > MAX_BYTES:
-        raise ValueError(f"{group.name} has more than {MAX_BYTES} bytes")
-    matches, scores = matches[()], scores[()]
+    matches = read_array(group["matches0"])
+    scores = read_array(group["matching_scores0"])
     if matches.ndim != 1 or matches.dtype.kind != "i" or scores.shape != matches.shape:
         raise ValueError(f"{group.name} must hold two arrays (N,), the first of ints")
     first = np.flatnonzero(matches >= 0)

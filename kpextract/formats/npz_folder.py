@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from kpextract.errors import FeatureFileError, StoreError
+from kpextract.errors import StoreError
 from kpextract.features import Features
 from kpextract.files import PREFIX
 from kpextract.formats import npz
 from kpextract.formats.journal import Journal, Line, read_journal
 from kpextract.formats.lock import Lock
 from kpextract.formats.names import check_name
-from kpextract.formats.store import Entry, Stamp
+from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
 
 JOURNAL = "kpextract.jsonl"
@@ -91,8 +91,7 @@ class NpzFolderReader:
         """
         line = self._lines.get(name)
         if line is None or line.error is not None:
-            why = "is not in it" if line is None else f"has no features: {line.error}"
-            raise FeatureFileError(f"{self._folder}: {name!r} {why}.")
+            raise no_features(self._folder, name, line and line.error)
         return npz.load(_file(self._folder, name))
 
     def entries(self) -> Iterator[Entry]:

@@ -23,7 +23,7 @@ from kpextract.formats.lock import Lock
 from kpextract.formats.names import check_name
 from kpextract.formats.parquet_rows import to_features, to_table
 from kpextract.formats.settings import check_settings, from_text, to_text
-from kpextract.formats.store import Entry, Stamp
+from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_pyarrow
 
@@ -147,8 +147,7 @@ class ParquetReader:
         """
         row = self._rows.get(name)
         if row is None or row.error is not None:
-            why = "is not in it" if row is None else f"has no features: {row.error}"
-            raise FeatureFileError(f"{self._folder}: {name!r} {why}.")
+            raise no_features(self._folder, name, row.error if row else None)
         try:
             return to_features(self._table(row.path), row.index)
         except Exception as error:  # pyarrow raises many classes on damaged files

@@ -5,8 +5,10 @@ suffix means which format.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from kpextract.errors import FeatureFileError
 from kpextract.features import Features
 
 
@@ -92,3 +94,13 @@ class StoreReader(Protocol):
     def close(self) -> None:
         """Close the files that are open."""
         ...
+
+
+def no_features(path: Path, name: str, error: str | None) -> FeatureFileError:
+    """Return the error for a name that `StoreReader.read` has no features of.
+
+    Args:
+        error: of its entry; None if there is no such entry.
+    """
+    why = "is not in it" if error is None else f"has no features: {error}"
+    return FeatureFileError(f"{path}: {name!r} {why}.")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kpextract import match
-from kpextract.bulk.match_files import count_matches
+from kpextract.bulk.match_hdf5 import count_matches
 from kpextract.cli import main
 from kpextract.formats.table import save
 from tests.kpextract.bulk.stores import features_of

@@ -9,7 +9,7 @@ from kpextract import match
 from kpextract.errors import StoreError
 from kpextract.formats import colmap_database, open_reader, open_store
 from kpextract.formats.colmap_database import read_keypoints, verify, write_matches
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import Entry, Stamp
 from tests.kpextract.formats.samples import SETTINGS, entry, error, same
 
