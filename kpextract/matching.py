@@ -135,7 +135,7 @@ def _distance(similarity: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(2 - 2 * similarity, 0))
 
 
-def check_bounds(min_similarity: float, max_ratio: float) -> None:
+def check_bounds(min_similarity: float = -1.0, max_ratio: float = 1.0) -> None:
     """Raise unless both bounds are in the ranges that `match` accepts.
 
     Raises:

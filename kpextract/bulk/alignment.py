@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpextract.errors import InvalidImageError
+from kpextract.formats.colmap_database import CORNER
 from kpextract.image import to_uint8_bgr
 from kpextract.packages import import_cv2
 from kpextract.photos import read_photo
@@ -279,7 +280,7 @@ def _step(patches: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.n
 def _patches(photo: np.ndarray, places: np.ndarray, warps: np.ndarray) -> np.ndarray:
     """Return (N, P) float32 samples around places, COLMAP's convention."""
     cv2 = import_cv2("kpextract map")
-    samples = places[:, None] + np.einsum("nij,pj->npi", warps, _offsets()) - 0.5
+    samples = places[:, None] + np.einsum("nij,pj->npi", warps, _offsets()) - CORNER
     right, down = (np.ascontiguousarray(samples[..., i], np.float32) for i in (0, 1))
     return np.concatenate(
         [  # OpenCV takes fewer than 32,768 rows

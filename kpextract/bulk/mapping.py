@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kpextract.bulk.alignment import align as align_observations
 from kpextract.errors import KpextractError, MappingError, UsageError
 from kpextract.packages import import_pycolmap
+from kpextract.printable import some_of
 
 if TYPE_CHECKING:
     import pycolmap
@@ -22,7 +23,6 @@ CALLER = "kpextract map"
 MIN_MODEL = 3  # images; COLMAP's own minimum of 10 drops small sets of photos
 SEED = 0
 ERRORS_ONLY = 2  # level of pycolmap's log
-SHOWN = 5  # names in an error
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def check_database(pycolmap: ModuleType, database: Path, photos: Path) -> None:
     if missing:
         raise UsageError(
             f"{photos} lacks {len(missing)} of the {len(names)} images of {database}: "
-            f"{', '.join(missing[:SHOWN])}. Give the folder that was extracted."
+            f"{some_of(missing)}. Give the folder that was extracted."
         )
     if not pairs:
         raise MappingError(

@@ -41,7 +41,7 @@ class MatchDatabase:
         photos: Path | None,
         camera_mode: str | None = None,
     ) -> None:
-        pycolmap = import_pycolmap("writing a COLMAP database")
+        pycolmap = import_pycolmap("writing COLMAP's database")
         if photos is None or not photos.is_dir():
             raise UsageError(
                 f"{path}: a COLMAP database needs the photos for its cameras. Give the "

@@ -9,13 +9,13 @@ from typing import TypeAlias
 from kpextract.bulk.retrieval import most_similar
 from kpextract.errors import InvalidOptionError, did_you_mean
 from kpextract.formats.store import StoreReader
+from kpextract.printable import some_of
 
 Pair: TypeAlias = tuple[str, str]
 
 # Images per block of exhaustive pairs: two blocks are matched before the next are read,
 # so that a large store is not read once per image.
 BLOCK = 64
-SHOWN = 5  # unknown names in an error
 CHOICES = "exhaustive, sequential:N, retrieval:N or a file with two names per line"
 
 
@@ -114,10 +114,8 @@ def _split(line: str, known: set[str]) -> Pair | None:
 def _refuse(
     path: str | os.PathLike[str], unknown: list[str], names: Sequence[str]
 ) -> None:
-    shown = ", ".join(unknown[:SHOWN])
-    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
     example = f" Names are like {names[0]}." if names else " There are no images."
     raise InvalidOptionError(
-        f"pairs: {path} names images that have no features: {shown}{more}."
+        f"pairs: {path} names images that have no features: {some_of(unknown)}."
         f"{did_you_mean(unknown[0], names) or example}"
     )

@@ -1,11 +1,14 @@
 """Arguments that several commands of the command line share."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from kpextract.backends import BACKENDS
 from kpextract.selection import MIN_SCORE, SELECTIONS
+
+MATCH_OPTIONS = ("min_similarity", "max_ratio")  # what `add_match_options` adds
 
 
 def add_command(
@@ -35,7 +38,7 @@ def add_command(
 
 
 def size(text: str) -> tuple[int, int]:
-    """(width, height) of "640x480"."""
+    """Parse "640x480" to (width, height)."""
     width, cross, height = text.partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
         raise argparse.ArgumentTypeError(f"a size is like 640x480, not {text!r}")
@@ -73,6 +76,11 @@ def add_match_options(command: argparse.ArgumentParser) -> None:
         help="max ratio of the distance to the match and to its rival elsewhere in the "
         "second photo; 0.9 suits these descriptors (default: 1, any)",
     )
+
+
+def take(names: Iterable[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the options of these names that were given, and return them."""
+    return {name: options.pop(name) for name in names if name in options}
 
 
 def add_mask_option(command: argparse.ArgumentParser, *, of: str, **kind: Any) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.cli.arguments import (
+    MATCH_OPTIONS,
     add_command,
     add_extractor_options,
     add_mask_option,
     add_match_options,
+    take,
 )
 from kpextract.cli.match_store import add_store_options, match_features
 from kpextract.cli.outputs import check_outputs, print_written
@@ -28,7 +30,6 @@ from kpextract.matchfile import check_suffix, save_matches
 from kpextract.matching import match
 from kpextract.photos import PICTURES, masks_for, naming, read_photo, write_picture
 
-MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`
 ONE = {"fundamental": "one fundamental matrix", "homography": "one homography"}
 
 
@@ -128,7 +129,7 @@ def match_photos(
 ) -> int:
     """Print how many mutual matches two photos have, and how many are inliers."""
     _check_files(draw, draw_all, out, [photo0, photo1, *mask])
-    bounds = {name: options.pop(name) for name in MATCH_BOUNDS if name in options}
+    bounds = take(MATCH_OPTIONS, options)
     extractor = Extractor(**options)
     images = [read_photo(path) for path in (photo0, photo1)]
     masks = masks_for(mask, [photo0, photo1], images)

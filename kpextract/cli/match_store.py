@@ -9,17 +9,18 @@ from kpextract.bulk.match_database import MatchDatabase
 from kpextract.bulk.match_hdf5 import MatchFile
 from kpextract.bulk.matching import MatchOutput, match_store
 from kpextract.bulk.pairs import Pair, choose_pairs
+from kpextract.cli.arguments import MATCH_OPTIONS, take
 from kpextract.cli.outputs import check_outputs, print_written, say
 from kpextract.cpus import check_threads
 from kpextract.errors import UsageError
 from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.store import StoreReader
-from kpextract.formats.table import open_reader
+from kpextract.formats.table import TABLE, open_reader
 from kpextract.geometry import DEFAULT_GEOMETRY
 from kpextract.matching import check_bounds
 
-OUTPUTS = (".h5", ".hdf5", ".db")
-BOUNDS = {"min_similarity": -1.0, "max_ratio": 1.0}  # options of `match`
+DATABASES = TABLE["colmap"].suffixes
+OUTPUTS = (*TABLE["hdf5"].suffixes, *DATABASES)
 
 
 def add_store_options(command: Any) -> None:
@@ -63,10 +64,10 @@ def match_features(
             "need -o FILE. Give two photos to match these."
         )
     if out.suffix.lower() not in OUTPUTS:
-        raise UsageError(f"--out {out} must end in .h5 or .db.")
+        raise UsageError(f"--out {out} must end in {' or '.join(OUTPUTS)}.")
     check_outputs([out], [features])
-    bounds = {name: options.pop(name) for name in BOUNDS if name in options}
-    check_bounds(**BOUNDS | bounds)
+    bounds = take(MATCH_OPTIONS, options)
+    check_bounds(**bounds)
     num_threads = options.pop("num_threads", None)
     if num_threads is not None:
         check_threads("num_threads", num_threads)
@@ -78,7 +79,7 @@ def match_features(
         def watch(left: Iterable[Pair]) -> Iterable[Pair]:
             return tqdm(left, unit="pair", disable=as_json)
 
-        if out.suffix.lower() == ".db":
+        if out.suffix.lower() in DATABASES:
             output: MatchOutput = MatchDatabase(out, reader, photos, camera_mode)
         else:
             output = MatchFile(out, _settings(reader, bounds))
@@ -101,7 +102,7 @@ def match_features(
 
 def _settings(reader: StoreReader, bounds: dict[str, float]) -> dict[str, str]:
     """Return what matches depend on."""
-    return {**reader.settings} | {name: f"{value:g}" for name, value in bounds.items()}
+    return {**reader.settings, **{name: f"{value:g}" for name, value in bounds.items()}}
 
 
 def _refuse(options: dict[str, Any]) -> None:

@@ -25,10 +25,10 @@ from kpextract.formats.lock import Lock
 from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import Entry, Stamp, StoreReader
 from kpextract.packages import import_pycolmap
+from kpextract.printable import some_of
 
 CORNER = np.float32(0.5)  # from COLMAP's origin to the center of the first pixel
 CAMERA_MODES = ("auto", "single", "per_folder", "per_image")
-MAX_SHOWN = 5  # names in a message
 
 
 def companion(path: str | os.PathLike[str]) -> Path:
@@ -142,7 +142,7 @@ def write_features(
         missing = [name for name in names if name not in known]
         if missing:
             raise StoreError(
-                f"COLMAP cannot read {_some(missing)} in {images}. Convert them, or "
+                f"COLMAP cannot read {some_of(missing)} in {images}. Convert them, or "
                 "leave them out."
             )
         cameras = {c.camera_id: c for c in database.read_all_cameras()}
@@ -167,7 +167,7 @@ def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) 
         for pair in matches:
             missing = [name for name in pair[:2] if name not in ids]
             if missing:
-                raise StoreError(f"{path} has no image {_some(missing)}.")
+                raise StoreError(f"{path} has no image {some_of(missing)}.")
             first, second = ids[pair.name0], ids[pair.name1]
             if database.exists_matches(first, second):
                 database.delete_matches(first, second)
@@ -237,9 +237,3 @@ def _check_size(name: str, features: Features, size: tuple[int, int]) -> None:
             f"{name} has {there} pixels for COLMAP, and {ours} for its features. Turn "
             "off the rotation by EXIF, or extract the photo again if it was replaced."
         )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:MAX_SHOWN]))
-    more = len(names) - MAX_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

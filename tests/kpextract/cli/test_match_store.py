@@ -62,7 +62,7 @@ def test_other_bounds_do_not_continue(store, tmp_path, capsys):
     ("options", "said"),
     [
         ([], "need -o FILE"),
-        (["-o", "x.npz"], "must end in .h5 or .db"),
+        (["-o", "x.npz"], "must end in .h5 or .hdf5 or .db"),
         (["-o", "x.h5", "--pairs", "some"], "neither a choice nor a file"),
         (["-o", "x.h5", "--max-ratio", "2"], "max_ratio must be in"),
         (["-o", "x.h5", "--model", "base"], "--model: only for two photos"),
