@@ -47,7 +47,7 @@ class FeatureFileError(KpextractError):
 
 
 class StoreError(KpextractError):
-    """An output of many images that cannot be continued or read as it is."""
+    """An output of many images that cannot be read or continued."""
 
 
 class MappingError(KpextractError):

@@ -69,7 +69,7 @@ class Feature2D:
             descriptors: ignored; OpenCV's Python functions allocate, too.
 
         Returns:
-            keypoints: those given but for the ones outside the image; a tuple, or an
+            keypoints: the given ones inside the image; a tuple, or an
                 array for an array.
             descriptors: (N, D) float32 unit rows.
 

@@ -58,7 +58,7 @@ def to_eight_bits(
 
     Args:
         image: uint16, of any shape with two axes or more.
-        intensity_range: the values that become 0 and 255; values beyond are clipped.
+        intensity_range: the values that become 0 and 255; values outside are clipped.
             "full" is 0..65535. "auto" takes `PERCENTILES` of the image, yet at least
             255 steps of its values: a covered lens must stay dark, and a constant
             image has no range of its own.
@@ -108,7 +108,7 @@ class IntensityWarnings:
         self._lock = threading.Lock()
 
     def few_levels(self, image: np.ndarray, converted: np.ndarray) -> None:
-        """Warn if the conversion leaves less than `FEW_LEVELS` of more gray levels.
+        """Warn if an image had more gray levels, and fewer than `FEW_LEVELS` are left.
 
         Args:
             image: (H, W) or (H, W, C) uint16.

@@ -2,7 +2,7 @@
 
 A detector finds a corner in each photo on its own, with an error of about a pixel. Once
 cameras and points are known, the photos themselves say where the same spot is: one
-observation of a point is its reference, and each other one is moved to where its patch
+observation of a point is its reference, and every other is moved to where its patch
 looks most like the reference's (Lucas and Kanade 1981, inverse roles: the patch of the
 photo is warped, and normalized for brightness and contrast). Patches are warped by the
 map as if the surface faced the reference camera.
@@ -32,7 +32,7 @@ STEPS = 10
 MAX_STEP = 1.0  # pixels of the reference photo
 MAX_MOVE = 3.0  # pixels that an observation may move in all
 MIN_CORRELATION = 0.7  # of an aligned patch with its reference; others are dropped
-CONTRAST = 1e-3  # least length of a patch without its mean, gray levels
+CONTRAST = 1e-3  # min length of a patch without its mean, gray levels
 DAMPING = 1e-4
 PLANE_STEP = 1e-3  # of the distance to the camera, for derivatives
 # Pixels; COLMAP allows 4. Aligned observations err by a few tenths of a pixel, so one

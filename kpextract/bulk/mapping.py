@@ -77,13 +77,13 @@ def reconstruct(
 
     Raises:
         MissingPackageError: pycolmap is not installed.
-        UsageError: the output is there already, or photos are missing.
+        UsageError: the output exists, or photos are missing.
         MappingError: the database cannot be used, or no images overlap.
     """
     pycolmap = import_pycolmap(CALLER)
     target = Path(output)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} is there already. Remove it or name another one.")
+        raise UsageError(f"{target} already exists. Remove it or give another folder.")
     with _errors_of_pycolmap(pycolmap, database):
         check_database(pycolmap, Path(database), Path(photos))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def check_database(pycolmap: ModuleType, database: Path, photos: Path) -> None:
     """
     if not database.is_file():
         raise UsageError(
-            f"{database} is not there. Make it with `kpextract extract PHOTOS -o "
+            f"{database} does not exist. Make it with `kpextract extract PHOTOS -o "
             "features.h5` and `kpextract match features.h5 --photos PHOTOS -o map.db`."
         )
     with pycolmap.Database.open(database) as opened:

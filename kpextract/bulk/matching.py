@@ -87,7 +87,7 @@ def match_store(
     Args:
         pairs: names of the images, such as `kpextract.bulk.pairs.choose_pairs` gives.
         min_similarity, max_ratio: as for `kpextract.match`.
-        num_threads: pairs matched at once; None takes the CPUs that there are. The
+        num_threads: pairs matched at once; None uses all available CPUs. The
             result does not depend on it.
         watch: passes on the pairs that are left to match, for progress.
 

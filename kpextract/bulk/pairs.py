@@ -20,7 +20,7 @@ CHOICES = "exhaustive, sequential:N, retrieval:N or a file with two names per li
 
 
 def choose_pairs(choice: str, reader: StoreReader) -> list[Pair]:
-    """Return the pairs that a choice means, each once, in the order to match them in.
+    """Return the pairs of a choice, each once, in the order to match them in.
 
     Args:
         choice: "exhaustive"; "sequential:N", each image with the N that follow it;
@@ -69,12 +69,12 @@ def sequential(names: Sequence[str], count: int) -> Iterator[Pair]:
 def read_pairs(path: str | os.PathLike[str], names: Sequence[str]) -> list[Pair]:
     """Read a list of pairs as COLMAP and hloc write it: `a.jpg b.jpg` per line.
 
-    Empty lines and lines that begin with # are left out, and of a pair that is there
-    twice, in either order, the second. Names may contain spaces: a line is split where
+    Empty lines and lines that begin with # are left out, and the second of two
+    equal pairs, in either order. Names may contain spaces: a line is split where
     both parts are names of images.
 
     Args:
-        names: of the images that there are.
+        names: of all images.
 
     Raises:
         InvalidOptionError: a line without two names, or names that are unknown.

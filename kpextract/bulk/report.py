@@ -39,7 +39,7 @@ class ImageFacts:
     def quality(self) -> tuple[float, ...]:
         """Return what images are ordered by, the worst first.
 
-        Unreadable ones come first, then those with the fewest matches if there are
+        Unreadable images come first, then those with the fewest matches if there are
         matches, the lowest coverage, the fewest keypoints and the lowest scores.
         """
         return (
@@ -53,7 +53,7 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class MatchGraph:
-    """Which images of a store match.
+    """Describe which images of a store match.
 
     Attributes:
         pairs: that were matched.

@@ -67,8 +67,8 @@ def write_page(
     shown = facts.worst(count)
     yield (
         f"<h2>Worst images first: {len(shown)} of {len(facts.images)} shown</h2>"
-        f"<p>Unreadable ones, then by {'matches, ' if facts.graph else ''}coverage, "
-        'keypoints and scores.</p><div class="grid">'
+        f"<p>Unreadable images first, then by {'matches, ' if facts.graph else ''}"
+        'coverage, keypoints and scores.</p><div class="grid">'
     )
     for image in shown:
         yield _figure(image, picture(image))

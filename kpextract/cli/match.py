@@ -55,7 +55,7 @@ def add_parser(commands: Any) -> None:
         type=Path,
         metavar="B",
         nargs="?",
-        help="second photo; none after an output",
+        help="second photo (default: none, to match the images of an output)",
     )
     add(
         "--geometry",
@@ -74,7 +74,7 @@ def add_parser(commands: Any) -> None:
     add(
         "--draw-all",
         action="store_true",
-        help="the other matches in the picture, too, in red (default: inliers only)",
+        help="also draw the other matches, in red (default: inliers only)",
     )
     add(
         "-o",
@@ -110,7 +110,7 @@ def match_inputs(
         )
     if pairs or photos or camera_mode:
         raise UsageError(
-            "--pairs, --photos and --camera-mode belong to an output of kpextract "
+            "--pairs, --photos and --camera-mode apply to an output of kpextract "
             "extract, not to two photos."
         )
     return match_photos(photo0, photo1, **options)

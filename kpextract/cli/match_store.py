@@ -55,13 +55,13 @@ def match_features(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Match pairs of images of a store; a second run continues."""
+    """Match pairs of images of a store, and continue an earlier run."""
     from tqdm import tqdm
 
     if out is None:
         raise UsageError(
-            f"{features}: one input is an output of kpextract extract, whose matches "
-            "need -o FILE. Give two photos to match these."
+            f"{features}: the matches of an output of kpextract extract need -o FILE. "
+            "To match photos, give two of them."
         )
     if out.suffix.lower() not in OUTPUTS:
         raise UsageError(f"--out {out} must end in {' or '.join(OUTPUTS)}.")
@@ -112,6 +112,6 @@ def _refuse(options: dict[str, Any]) -> None:
     given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
     if given:
         raise UsageError(
-            f"{', '.join(given)}: only for two photos. An output of kpextract extract "
-            "has its features already."
+            f"{', '.join(given)}: only for two photos. The features of an output of "
+            "kpextract extract are fixed."
         )

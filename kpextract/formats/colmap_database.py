@@ -1,8 +1,8 @@
 """Write and read COLMAP's database, through pycolmap.
 
 The database gets images, cameras, keypoints and matches. It gets no descriptors: COLMAP
-knows a few types of them, and matches no others. What matching needs is in an HDF5 file
-beside it, `map.h5` of `map.db`, which stays. That file is what a run continues; the
+matches only the few types that it knows. What matching needs is in an HDF5 file
+beside it, `map.h5` for `map.db`, which stays. That file is what a run continues; the
 database is written from it, whole or not at all.
 
 COLMAP puts (0.5, 0.5) at the center of the top-left pixel: keypoints gain 0.5 on the
@@ -129,7 +129,7 @@ def write_features(
 
     Raises:
         StoreError: COLMAP cannot read an image, or reads it in another size than its
-            features have, such as before a turn by EXIF.
+            features have, for example because EXIF turned it.
     """
     pycolmap = import_pycolmap("writing COLMAP's database")
     mode, names = _camera_mode(camera_mode), reader.names()
@@ -156,7 +156,7 @@ def write_features(
 def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) -> None:
     """Add matches between images of a database; those of a pair are replaced.
 
-    They are unverified: COLMAP's mapper takes only what `verify` found consistent.
+    They are unverified: COLMAP's mapper uses only matches that `verify` has accepted.
 
     Raises:
         StoreError: a name is not in the database.
@@ -176,7 +176,7 @@ def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) 
 
 
 def verify(path: str | os.PathLike[str], pairs: Iterable[tuple[str, str]]) -> None:
-    """Let COLMAP find which matches of some pairs fit one motion of the camera.
+    """Let COLMAP find which matches of the pairs agree on one geometry of two views.
 
     Raises:
         StoreError: a name that COLMAP's list of pairs cannot hold.
@@ -197,10 +197,10 @@ def verify(path: str | os.PathLike[str], pairs: Iterable[tuple[str, str]]) -> No
 
 
 def read_keypoints(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name and the keypoints (N, 2) float32 of each image, in pixels of ours.
+    """Yield name and keypoints (N, 2) float32 of each image, in kpextract's convention.
 
     Raises:
-        StoreError: not a database of COLMAP.
+        StoreError: the file is not a COLMAP database.
     """
     pycolmap = import_pycolmap("reading COLMAP's database")
     with _open(pycolmap, path) as database:

@@ -41,7 +41,7 @@ MAX_DEPTH = 256  # folders in folders; a damaged file may hold itself
 
 
 class _Names(NamedTuple):
-    """How a layout differs: a name, and whether descriptors are (D, N)."""
+    """Hold what differs between layouts; transposed descriptors are (D, N)."""
 
     scores: str
     transposed: bool
@@ -56,8 +56,8 @@ LAYOUTS = {
 class Hdf5Store:
     """A file open for writing; follows `kpextract.formats.store.Store`.
 
-    Each entry is committed by itself (see `atomic_file`). An entry that is replaced
-    leaves its room in the file unused.
+    Each entry is committed by itself (see `atomic_file`). The space of a
+    replaced entry stays unused.
 
     Args:
         descriptors: float32 or float16; keypoints are float32 always.
@@ -154,7 +154,8 @@ class Hdf5Store:
         if taken or (name in self._file and name not in self._done):
             raise StoreError(
                 f"{self._path}: {name!r} and {taken or f'{name}/...'!r} are an image "
-                "and a folder of one name, which this format cannot hold. Rename one."
+                "and a folder of the same name, which this format cannot hold. Rename "
+                "one of them."
             )
 
     def _write(self, group: Any, entry: Entry) -> None:
@@ -207,7 +208,7 @@ class Hdf5Reader:
         """Return the features of one image.
 
         Raises:
-            FeatureFileError: it is not there or corrupt.
+            FeatureFileError: the output has no features of it, or they are corrupt.
         """
         if name not in self._stamps or name in self._errors:
             entry = self._errors.get(name)

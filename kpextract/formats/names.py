@@ -7,7 +7,7 @@ def check_name(name: str) -> None:
     """Raise StoreError unless a name leads to a place below a folder.
 
     A name is a relative path with forward slashes, without "." and ".." and without
-    characters that UTF-8 lacks.
+    characters that UTF-8 cannot encode.
     """
     parts = name.split("/")
     valid = not {"", ".", ".."} & set(parts) and "\0" not in name

@@ -87,7 +87,7 @@ class NpzFolderReader:
         """Return the features of one image.
 
         Raises:
-            FeatureFileError: it is not there or corrupt.
+            FeatureFileError: the output has no features of it, or they are corrupt.
         """
         line = self._lines.get(name)
         if line is None or line.error is not None:

@@ -5,9 +5,9 @@ Columns: `name`, `width`, `height`, `model_name`, `model_version`, `model_sha256
 `sigma` (N,) float32 or null, `descriptors` (N, D) as float32, float16 or uint8 (see
 `compact`), `error`. A row has either features or an error; what it lacks is null.
 
-Rows wait in memory until they fill a file, `part-000000.parquet` and so on. A file
-appears whole; rows that still wait when a process is killed are not done. If an image
-is written again, its row in the file of the highest number counts.
+Rows are buffered until they fill a file, `part-000000.parquet` and so on. A file
+appears whole; rows still buffered when a process is killed are not done. If an image is
+written again, its row in the file of the highest number counts.
 """
 
 import functools
@@ -143,7 +143,7 @@ class ParquetReader:
         """Return the features of one image.
 
         Raises:
-            FeatureFileError: it is not there or corrupt.
+            FeatureFileError: the output has no features of it, or they are corrupt.
         """
         row = self._rows.get(name)
         if row is None or row.error is not None:
@@ -168,7 +168,7 @@ class ParquetReader:
 
 
 class _Row:
-    """Where the row of an image is, and what its short columns say."""
+    """Locate the row of an image, and hold its short columns."""
 
     def __init__(self, path: Path, index: int, values: Mapping[str, Any]) -> None:
         self.path, self.index = path, index
@@ -196,13 +196,13 @@ def _number(path: Path) -> int:
 
 
 def _checked(read: Callable[[], Any], path: Path) -> Any:
-    """Return what a call on a Parquet file returns; StoreError if that is corrupt."""
+    """Call `read` on a Parquet file; raise StoreError if the file is corrupt."""
     try:
         return read()
     except Exception as error:  # pyarrow raises many classes on damaged files
         raise StoreError(
             f"{path} is corrupt ({type(error).__name__}: {error}). Remove it: its "
-            "images are then done again."
+            "images are then extracted again."
         ) from error
 
 

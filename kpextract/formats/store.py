@@ -13,7 +13,7 @@ from kpextract.features import Features
 
 
 class Stamp(NamedTuple):
-    """Which state of an input an entry was made from.
+    """Identify the state of the file that an entry was made from.
 
     size: of the file in bytes.
     mtime_ns: when it was last changed, nanoseconds since 1970.
@@ -24,7 +24,7 @@ class Stamp(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """The features of one image, or why there are none.
+    """Hold the features of one image, or the reason why there are none.
 
     name: of the image below the input folder, with forward slashes; unique per store.
     stamp: state of the input when it was read.
@@ -45,7 +45,7 @@ class Store(Protocol):
     output or continues one of the same settings. Whatever moment a process is killed
     at, each entry is there whole or not at all, and the store opens again.
 
-    settings: what the features depend on, such as model, version, sha256 and the
+    settings: everything the features depend on, such as model, version, sha256 and the
         extractor's options, as texts; written with the output.
 
     Raises:
@@ -83,7 +83,7 @@ class StoreReader(Protocol):
         """Return the features of one image.
 
         Raises:
-            FeatureFileError: it is not there or corrupt.
+            FeatureFileError: the output has no features of it, or they are corrupt.
         """
         ...
 

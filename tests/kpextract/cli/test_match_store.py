@@ -91,4 +91,4 @@ def test_an_input_that_is_no_output_is_refused(tmp_path, root, capsys):
 def test_pairs_are_not_for_two_photos(root, capsys):
     photo = str(root / "examples" / "blocks.jpg")
     assert main(["match", photo, photo, "--pairs", "exhaustive"]) == 2
-    assert "belong to an output of kpextract extract" in capsys.readouterr().err
+    assert "apply to an output of kpextract extract" in capsys.readouterr().err
