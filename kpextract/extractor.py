@@ -270,7 +270,7 @@ class Extractor:
         return self.feature2d().getDefaultName()
 
     def getMaxFeatures(self) -> int:  # noqa: N802
-        """Return the budget per image; 0 keeps one keypoint per cell."""
+        """Return the budget per image; 0 means no limit but one keypoint per cell."""
         return self.feature2d().getMaxFeatures()
 
     def defaultNorm(self) -> int:  # noqa: N802

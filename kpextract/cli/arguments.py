@@ -180,7 +180,7 @@ def _add_image_options(command: argparse.ArgumentParser) -> None:
         default=unset,
         metavar="full|auto|LOW,HIGH",
         help="values of 16-bit images that become black and white: 0 and 65535, "
-        "percentiles of each image, or those given (default: full)",
+        "percentiles of each image, or the two given (default: full)",
     )
     add(
         "--octaves",
