@@ -25,8 +25,7 @@ class MatchDatabase:
 
     Args:
         photos: folder of the images, by their names; their cameras come from there.
-        camera_mode: which images share a camera, as for `write_features`; None is
-            "single" if all have one size, and otherwise "auto".
+        camera_mode: which images share a camera, as for `write_features`.
 
     Raises:
         UsageError: no photos.
@@ -52,9 +51,8 @@ class MatchDatabase:
             if path.exists():
                 _check_keypoints(path, reader)
             else:
-                mode = camera_mode or _mode_for(reader)
                 with replacing(path) as temporary:
-                    write_features(temporary, reader, photos, mode)
+                    write_features(temporary, reader, photos, camera_mode)
             self._database = pycolmap.Database.open(path)
         except BaseException:
             self._lock.release()
@@ -81,11 +79,6 @@ class MatchDatabase:
         """Close the database and let other processes open it."""
         self._database.close()
         self._lock.release()
-
-
-def _mode_for(reader: StoreReader) -> str:
-    sizes = {reader.read(name).image_size for name in reader.names()}
-    return "single" if len(sizes) == 1 else "auto"
 
 
 def _check_keypoints(path: Path, reader: StoreReader) -> None:

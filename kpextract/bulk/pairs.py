@@ -1,7 +1,7 @@
 """Choose which images of a store are matched with one another."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
@@ -16,39 +16,52 @@ Pair: TypeAlias = tuple[str, str]
 # Images per block of exhaustive pairs: two blocks are matched before the next are read,
 # so that a large store is not read once per image.
 BLOCK = 64
+COUNTED = ("sequential", "retrieval")  # choices with a number of images
 CHOICES = "exhaustive, sequential:N, retrieval:N or a file with two names per line"
 
 
-def choose_pairs(choice: str, reader: StoreReader) -> list[Pair]:
+def check_choice(choice: str) -> None:
+    """Raise InvalidOptionError unless `choose_pairs` knows a choice."""
+    kind, colon, number = choice.partition(":")
+    if colon and kind in COUNTED:
+        if not number.isdecimal() or int(number) < 1:
+            raise InvalidOptionError(
+                f"pairs: {choice}: give a positive number of images, as in {kind}:10."
+            )
+    elif choice != "exhaustive" and not os.path.isfile(choice):
+        raise InvalidOptionError(
+            f"pairs: {choice!r} is neither a choice nor a file. Give {CHOICES}."
+            f"{did_you_mean(kind, ('exhaustive', *COUNTED))}"
+        )
+
+
+def choose_pairs(
+    choice: str, reader: StoreReader, failed: Collection[str] = ()
+) -> list[Pair]:
     """Return the pairs of a choice, each once, in the order to match them in.
 
     Args:
         choice: "exhaustive"; "sequential:N", each image with the N that follow it;
             "retrieval:N", each image with the N most similar ones by a global
             descriptor (`kpextract.bulk.retrieval`); or the path of a list.
+        failed: names of images without features, which a list may hold; their pairs
+            are left out.
 
     Raises:
-        InvalidOptionError: none of these, or a list with a name that is not in the
-            store.
+        InvalidOptionError: none of these, or a list with another name that is not in
+            the store.
         OSError: the list cannot be read.
     """
+    check_choice(choice)
     kind, colon, number = choice.partition(":")
     if choice == "exhaustive":
         return list(exhaustive(reader.names()))
-    if colon and kind in ("sequential", "retrieval"):
-        if not number.isdecimal() or int(number) < 1:
-            raise InvalidOptionError(
-                f"pairs: {choice}: give a positive number of images, as in {kind}:10."
-            )
-        if kind == "sequential":
-            return list(sequential(reader.names(), int(number)))
+    if colon and kind == "sequential":
+        return list(sequential(reader.names(), int(number)))
+    if colon and kind == "retrieval":
         return most_similar(reader, int(number))
-    if not os.path.isfile(choice):
-        raise InvalidOptionError(
-            f"pairs: {choice!r} is neither a choice nor a file. Give {CHOICES}."
-            f"{did_you_mean(kind, ('exhaustive', 'sequential', 'retrieval'))}"
-        )
-    return read_pairs(choice, reader.names())
+    pairs = read_pairs(choice, [*reader.names(), *failed])
+    return [pair for pair in pairs if not {*failed}.intersection(pair)]
 
 
 def exhaustive(names: Sequence[str]) -> Iterator[Pair]:

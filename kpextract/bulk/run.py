@@ -106,7 +106,8 @@ def settings_of(extractor: Extractor, frame: str) -> dict[str, str]:
     """
     info, pipeline = extractor.info, extractor.pipeline
     options = {each.name: getattr(pipeline, each.name) for each in fields(pipeline)}
-    del options["backend"]
+    for name in ("backend", "intensity_warnings"):  # objects, which change no feature
+        del options[name]
     options["refine"] = options.pop("refinement") is not None
     return {
         "model": info.model,

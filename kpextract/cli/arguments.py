@@ -124,14 +124,20 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_extractor_options(command: argparse.ArgumentParser) -> None:
-    """Add the constructor's options, with its defaults where none is given."""
+def add_extractor_options(
+    command: argparse.ArgumentParser, min_distance: str = "0"
+) -> None:
+    """Add the constructor's options, with its defaults where none is given.
+
+    Args:
+        min_distance: default of a command that has another one, for the help.
+    """
     add_model_options(command)
-    _add_selection_options(command)
+    _add_selection_options(command, min_distance)
     _add_image_options(command)
 
 
-def _add_selection_options(command: argparse.ArgumentParser) -> None:
+def _add_selection_options(command: argparse.ArgumentParser, distance: str) -> None:
     add = command.add_argument
     unset = argparse.SUPPRESS
     add(
@@ -160,7 +166,7 @@ def _add_selection_options(command: argparse.ArgumentParser) -> None:
         type=float,
         default=unset,
         metavar="PX",
-        help="min distance between two keypoints in pixels (default: 0)",
+        help=f"min distance between two keypoints in pixels (default: {distance})",
     )
 
 

@@ -1,13 +1,13 @@
 """Match the images of an output of `kpextract extract`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from kpextract.bulk.match_database import MatchDatabase
 from kpextract.bulk.match_hdf5 import MatchFile
-from kpextract.bulk.matching import MatchOutput, match_store
+from kpextract.bulk.matching import Matched, MatchOutput, match_store
 from kpextract.bulk.pairs import Pair, choose_pairs
 from kpextract.cli.arguments import MATCH_OPTIONS, take
 from kpextract.cli.outputs import check_outputs, print_written, say
@@ -56,8 +56,6 @@ def match_features(
     **options: Any,
 ) -> int:
     """Match pairs of images of a store, and continue an earlier run."""
-    from tqdm import tqdm
-
     if out is None:
         raise UsageError(
             f"{features}: the matches of an output of kpextract extract need -o FILE. "
@@ -75,29 +73,71 @@ def match_features(
     reader = open_reader(str(features))
     try:
         chosen = choose_pairs(pairs or "exhaustive", reader)
-
-        def watch(left: Iterable[Pair]) -> Iterable[Pair]:
-            return tqdm(left, unit="pair", disable=as_json)
-
         if out.suffix.lower() in DATABASES:
             output: MatchOutput = MatchDatabase(out, reader, photos, camera_mode)
         else:
             output = MatchFile(out, _settings(reader, bounds))
-        try:
-            done = match_store(
-                reader, chosen, output, num_threads=num_threads, watch=watch, **bounds
-            )
-        finally:
-            output.close()
+        done = _match(reader, chosen, output, as_json, num_threads, bounds)
     finally:
         reader.close()
     if as_json:
         print(json.dumps({"out": str(out)} | done._asdict(), indent=2))
     else:
-        again = f", {done.skipped} were done" if done.skipped else ""
-        say(f"{done.pairs} pairs matched{again}: {done.matches} matches")
+        say(sentence(done))
         print_written(out)
     return 0
+
+
+def match_extracted(
+    database: str,
+    photos: Path,
+    pairs: str,
+    failed: Collection[str],
+    quiet: bool,
+    num_threads: int | None,
+) -> Matched:
+    """Match pairs of images into the COLMAP database that `extract` has written.
+
+    Args:
+        photos: folder that was extracted.
+        pairs: as for `choose_pairs`, like the names that `failed`.
+        quiet: no progress bar.
+    """
+    reader = open_reader(database)
+    try:
+        chosen = choose_pairs(pairs, reader, failed)
+        output = MatchDatabase(Path(database), reader, photos)
+        return _match(reader, chosen, output, quiet, num_threads, {})
+    finally:
+        reader.close()
+
+
+def sentence(done: Matched) -> str:
+    """Return what was matched in one line."""
+    again = f", {done.skipped} were done" if done.skipped else ""
+    return f"{done.pairs} pairs matched{again}: {done.matches} matches"
+
+
+def _match(
+    reader: StoreReader,
+    pairs: list[Pair],
+    output: MatchOutput,
+    quiet: bool,
+    num_threads: int | None,
+    bounds: dict[str, float],
+) -> Matched:
+    """Match with a progress bar, and close the output."""
+    from tqdm import tqdm
+
+    def watch(left: Iterable[Pair]) -> Iterable[Pair]:
+        return tqdm(left, unit="pair", disable=quiet)
+
+    try:
+        return match_store(
+            reader, pairs, output, num_threads=num_threads, watch=watch, **bounds
+        )
+    finally:
+        output.close()
 
 
 def _settings(reader: StoreReader, bounds: dict[str, float]) -> dict[str, str]:

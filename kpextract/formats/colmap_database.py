@@ -47,7 +47,8 @@ class ColmapStore:
         images: folder that the names are relative to; COLMAP reads sizes and focal
             lengths from the files.
         camera_mode: which images share a camera: "auto" (those of one size and EXIF),
-            "single", "per_folder" or "per_image".
+            "single", "per_folder" or "per_image"; None is "single" if all have one
+            size, and otherwise "auto".
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class ColmapStore:
         settings: Mapping[str, str],
         *,
         images: str | os.PathLike[str] | None = None,
-        camera_mode: str = "auto",
+        camera_mode: str | None = None,
     ) -> None:
         import_pycolmap("writing COLMAP's database")
-        _camera_mode(camera_mode)
+        if camera_mode is not None:
+            _camera_mode(camera_mode)
         if images is None or not Path(images).is_dir():
             raise StoreError(
                 f"{path}: COLMAP's database needs images, the folder that names are "
@@ -119,20 +121,20 @@ def write_features(
     path: str | os.PathLike[str],
     reader: StoreReader,
     images: str | os.PathLike[str],
-    camera_mode: str = "auto",
+    camera_mode: str | None = None,
 ) -> None:
     """Write images, cameras and keypoints to an empty or new database.
 
     Args:
         images: folder that the names in `reader` are relative to.
-        camera_mode: one of `CAMERA_MODES`.
+        camera_mode: as for `ColmapStore`.
 
     Raises:
         StoreError: COLMAP cannot read an image, or reads it in another size than its
             features have, for example because EXIF turned it.
     """
     pycolmap = import_pycolmap("writing COLMAP's database")
-    mode, names = _camera_mode(camera_mode), reader.names()
+    mode, names = _camera_mode(camera_mode or _mode_for(reader)), reader.names()
     pycolmap.Database.open(path).close()  # makes the file
     if not names:  # an empty list would mean every file of the folder
         return
@@ -226,6 +228,11 @@ def _camera_mode(name: str) -> Any:
             f"{did_you_mean(name, CAMERA_MODES)}"
         )
     return getattr(pycolmap.CameraMode, name.upper())
+
+
+def _mode_for(reader: StoreReader) -> str:
+    sizes = {reader.read(name).image_size for name in reader.names()}
+    return "single" if len(sizes) == 1 else "auto"
 
 
 def _check_size(name: str, features: Features, size: tuple[int, int]) -> None:

@@ -25,6 +25,9 @@ class Format(NamedTuple):
     frame: "stored" where other programs read the pixels of an image as they are in its
         file, without turning them by EXIF: keypoints have to be in that frame.
         "upright" where no other program does.
+    min_distance: between two keypoints, in pixels, unless the user gives another.
+        Keypoints closer than 3 px are often one corner found twice, and COLMAP's tracks
+        then hold one image twice; 3 px halves these tracks (docs/mapping.md).
     options: what the store takes beyond path and settings.
     """
 
@@ -35,6 +38,7 @@ class Format(NamedTuple):
     reader: str
     extra: str | None
     frame: str
+    min_distance: float = 0.0
     options: tuple[str, ...] = ()
 
 
@@ -56,7 +60,7 @@ TABLE = {
         "Hdf5Reader",
         "hdf5",
         "stored",
-        ("descriptors", "layout"),
+        options=("descriptors", "layout"),
     ),
     "parquet": Format(
         (".parquet",),
@@ -66,7 +70,7 @@ TABLE = {
         "ParquetReader",
         "parquet",
         "upright",
-        ("descriptors",),
+        options=("descriptors",),
     ),
     "colmap": Format(
         (".db",),
@@ -76,7 +80,8 @@ TABLE = {
         "ColmapReader",
         "colmap",
         "stored",
-        ("images", "camera_mode"),
+        min_distance=3.0,
+        options=("images", "camera_mode"),
     ),
 }
 

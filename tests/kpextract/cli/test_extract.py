@@ -235,6 +235,71 @@ def test_a_colmap_database_is_of_one_folder(photos, tmp_path, capsys):
     assert "needs images, the folder that names" in capsys.readouterr().err
 
 
+def test_keypoints_for_colmap_are_three_pixels_apart(photos, tmp_path, capsys):
+    pytest.importorskip("pycolmap")
+    pytest.importorskip("h5py")
+    for name, options, distance in (
+        ("map.db", (), 3),
+        ("all.db", ("--min-distance", 0), 0),
+        ("all.h5", (), 0),
+        ("npz", (), 0),
+        ("apart", ("--min-distance", 3), 3),
+    ):
+        out = tmp_path / name
+        arguments = (photos / "a", "-o", out, "--workers", 1, "--json", *options)
+        assert run(*arguments) == 1
+        assert json.loads(capsys.readouterr().out)["min_distance"] == distance
+        assert open_reader(out).settings["min_distance"] == f"{distance:.1f}"
+        points = load(out)["00.jpg"].keypoints
+        steps = np.linalg.norm(points[:, None] - points, axis=2)
+        closest = steps[np.triu_indices(len(points), 1)].min()
+        assert (closest >= 3) == (distance == 3)
+    assert run(photos / "a", "-o", tmp_path / "map.db", "--workers", 1) == 1
+    assert " keypoints at least 3 px apart, " in capsys.readouterr().out
+    # The default of a format, given as an option, continues its output.
+    options = ("--workers", 1, "--min-distance", 0)
+    assert run(photos / "a", "-o", tmp_path / "npz", *options) == 1
+
+
+def matches_of(path):
+    """Return the matches of a database by the names of a pair."""
+    pycolmap = pytest.importorskip("pycolmap")
+    with pycolmap.Database.open(path) as database:
+        names = {image.image_id: image.name for image in database.read_all_images()}
+        numbers, found = database.read_all_matches()
+        pairs = [pycolmap.pair_id_to_image_pair(number) for number in numbers]
+    return {
+        (names[first], names[second]): sorted(map(tuple, rows))
+        for (first, second), rows in zip(pairs, found, strict=True)
+    }
+
+
+def test_matches_follow_the_extraction_as_by_kpextract_match(photos, tmp_path, capsys):
+    pytest.importorskip("pycolmap")
+    pytest.importorskip("h5py")
+    one, two = tmp_path / "one.db", tmp_path / "two.db"
+    # Of all pairs, only these, and one with a broken photo.
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("00.jpg 02.jpg\n02.jpg 12.jpg\n04.jpg 02.jpg\n")
+    arguments = (photos / "a", "-o", one, "--workers", 1, "--match")
+    assert run(*arguments, pairs) == 1
+    assert "\n2 pairs matched: " in capsys.readouterr().out
+    assert run(*arguments, "sequential:1", "--json") == 1  # continues, and adds
+    report = json.loads(capsys.readouterr().out)
+    assert (report["images"], report["skipped"]) == (0, COUNT // 2)
+    assert (report["match"]["pairs"], report["match"]["skipped"]) == (8, 2)
+
+    features = tmp_path / "one.h5"
+    words = ("match", features, "-o", two, "--photos", photos / "a", "--pairs")
+    assert main([*map(str, words), "sequential:1"]) == 0
+    found, expected = matches_of(one), matches_of(two)
+    assert found.keys() == expected.keys()
+    assert len(found) == 10
+    for pair, rows in expected.items():
+        assert len(rows) > 50
+        assert found[pair] == rows
+
+
 def test_frames_of_a_video(photos, tmp_path, capsys):
     clip, out = tmp_path / "clip.avi", tmp_path / "out"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 25, (200, 160))
@@ -255,6 +320,8 @@ def test_frames_of_a_video(photos, tmp_path, capsys):
         (["--address", "auto", "-o", "out", "."], "add --engine ray"),
         (["--every", "2", "-o", "out", "."], "--every applies to videos"),
         ([".", "-o", "out.xyz"], "no format has the suffix '.xyz'"),
+        ([".", "-o", "out", "--match", "exhaustive"], "or run kpextract match on"),
+        ([".", "-o", "out.db", "--match", "all"], "neither a choice nor a file"),
         ([".", "-o", "out", "--layout", "hloc"], "format npz has no option layout"),
     ],
 )
@@ -265,7 +332,7 @@ def test_bad_use_is_exit_code_2_and_one_line(
     try:
         assert run(*arguments) == 2
     finally:
-        assert not (photos / "out").exists()
+        assert not list(photos.glob("out*"))
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
 
