@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from kpextract.errors import FeatureFileError, StoreError
+from kpextract.errors import EntryError, FeatureFileError, StoreError
 from kpextract.features import Features, ModelId
 from kpextract.files import replacing
 from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
@@ -146,11 +146,11 @@ class Hdf5Store:
                 del self._file[name]
 
     def _check_place(self, name: str) -> None:
-        """Raise StoreError if an image is where another one needs a folder."""
+        """Raise EntryError if an image is where another one needs a folder."""
         parents = [name[:i] for i, char in enumerate(name) if char == "/"]
         taken = next((p for p in parents if "done" in _attributes(self._file, p)), None)
         if taken or (name in self._file and name not in self._done):
-            raise StoreError(
+            raise EntryError(
                 f"{self._path}: {name!r} and {taken or f'{name}/...'!r} are an image "
                 "and a folder of one name, which this format cannot hold. Rename one."
             )
