@@ -11,6 +11,7 @@ from kpextract.bulk.pairs import Pair
 from kpextract.errors import StoreError
 from kpextract.files import replacing
 from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
+from kpextract.formats.hdf5_inside import members
 from kpextract.formats.hdf5_matches import add_pair, read_matches
 from kpextract.formats.lock import Lock, writer_of
 from kpextract.formats.pairs import PairMatches
@@ -123,7 +124,7 @@ def _settings(path: Path, file: Any) -> dict[str, str]:
 def _pairs(path: Path, file: Any) -> set[Pair]:
     """Return the names of all pairs."""
     try:
-        groups = [second for first in file.values() for second in first.values()]
+        groups = [group for _, first in members(file) for _, group in members(first)]
         return {(str(g.attrs["name0"]), str(g.attrs["name1"])) for g in groups}
     except Exception as error:  # whatever a damaged file makes h5py raise
         raise StoreError(

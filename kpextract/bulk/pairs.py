@@ -15,6 +15,7 @@ Pair: TypeAlias = tuple[str, str]
 # Images per block of exhaustive pairs: two blocks are matched before the next are read,
 # so that a large store is not read once per image.
 BLOCK = 64
+MAX_DIGITS = 18  # of a number of images
 SHOWN = 5  # unknown names in an error
 CHOICES = "exhaustive, sequential:N, retrieval:N or a file with two names per line"
 
@@ -36,7 +37,8 @@ def choose_pairs(choice: str, reader: StoreReader) -> list[Pair]:
     if choice == "exhaustive":
         return list(exhaustive(reader.names()))
     if colon and kind in ("sequential", "retrieval"):
-        if not number.isdecimal() or int(number) < 1:
+        # int() refuses numbers of thousands of digits.
+        if not number.isdecimal() or len(number) > MAX_DIGITS or int(number) < 1:
             raise InvalidOptionError(
                 f"pairs: {choice}: give a positive number of images, as in {kind}:10."
             )
@@ -83,7 +85,7 @@ def read_pairs(path: str | os.PathLike[str], names: Sequence[str]) -> list[Pair]
     known = set(names)
     found: dict[frozenset[str], Pair] = {}
     unknown: dict[str, None] = {}
-    text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+    text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue

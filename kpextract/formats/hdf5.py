@@ -18,7 +18,9 @@ from kpextract.errors import EntryError, FeatureFileError, StoreError
 from kpextract.features import Features, ModelId
 from kpextract.files import replacing
 from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
+from kpextract.formats.checks import checked, real_numbers
 from kpextract.formats.compact import check_kind, pack, unpack
+from kpextract.formats.hdf5_inside import array, member, members
 from kpextract.formats.lock import Lock, writer_of
 from kpextract.formats.names import check_name
 from kpextract.formats.settings import check_settings, from_text, to_text
@@ -34,8 +36,6 @@ ERROR = (
 )
 # What HDF5 1.8 reads as well, yet with attributes of more than 64 KiB.
 VERSION = ("v108", "v108")
-MAX_BYTES = 1 << 32  # of a dataset; a damaged file may claim any size
-MAX_DEPTH = 256  # folders in folders; a damaged file may hold itself
 
 
 class _Names(NamedTuple):
@@ -295,17 +295,25 @@ def _stamps(path: Path, file: Any) -> dict[str, Stamp]:
     """Return the stamps of all whole images and of the errors, by name."""
     h5py = import_h5py("HDF5")
     stamps = {name: entry.stamp for name, entry in _errors(path, file).items()}
-    folders = [""]
+    folders, seen = [("", file)], set()
     try:
         while folders:
-            folder = folders.pop()
-            for name, item in file[folder or "/"].items():
+            prefix, folder = folders.pop()
+            address = h5py.h5o.get_info(folder.id).addr
+            if address in seen:  # a damaged file may hold itself
+                continue
+            seen.add(address)
+            for name, item in members(folder):
                 if isinstance(item, h5py.Group):
                     if item.attrs.get("done"):
                         size, mtime_ns = item.attrs["stamp"]
-                        stamps[folder + name] = Stamp(int(size), int(mtime_ns))
-                    elif folder.count("/") < MAX_DEPTH:
-                        folders.append(f"{folder}{name}/")
+                        stamps[prefix + name] = Stamp(int(size), int(mtime_ns))
+                    else:
+                        folders.append((f"{prefix}{name}/", item))
+        for name in stamps:  # what a stranger's file names stays in the folder
+            check_name(name)
+    except StoreError:
+        raise
     except Exception as error:  # whatever a damaged file makes h5py raise
         raise _corrupt(path, error) from error
     return stamps
@@ -319,22 +327,16 @@ def _corrupt(path: Path, error: Exception) -> StoreError:
 
 
 def _features(group: Any, names: _Names) -> Features:
-    stored = _array(group["descriptors"])
+    stored = array(group, "descriptors")
     model = group.attrs.get("model")
-    keypoints = group["keypoints"]
-    sigma = keypoints.attrs.get("sigma")
-    width, height = map(int, _array(group["image_size"]))
-    return Features(
-        _array(keypoints).astype(np.float32),
-        _array(group[names.scores]).astype(np.float32),
+    sigma = member(group, "keypoints").attrs.get("sigma")
+    width, height = map(int, array(group, "image_size"))
+    features = Features(
+        real_numbers(array(group, "keypoints")),
+        real_numbers(array(group, names.scores)),
         unpack(np.ascontiguousarray(stored.T) if names.transposed else stored),
         (width, height),
-        None if sigma is None else np.asarray(sigma, np.float32),
+        None if sigma is None else real_numbers(np.asarray(sigma)),
         None if model is None else ModelId(*map(str, json.loads(model))),
     )
-
-
-def _array(dataset: Any) -> np.ndarray:
-    if dataset.nbytes > MAX_BYTES:
-        raise ValueError(f"{dataset.name} has more than {MAX_BYTES} bytes")
-    return np.asarray(dataset[()])
+    return checked(features)
