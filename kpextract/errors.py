@@ -50,6 +50,10 @@ class StoreError(KpextractError):
     """An output of many images that cannot be read or continued."""
 
 
+class EntryError(StoreError):
+    """An image that an output cannot hold, such as one of a bad name."""
+
+
 class MappingError(KpextractError):
     """A COLMAP database that gives no map."""
 

@@ -16,6 +16,7 @@ from kpextract.formats.hdf5_file import (
     open_file,
     read_settings,
 )
+from kpextract.formats.hdf5_inside import members
 from kpextract.formats.hdf5_matches import add_pair, read_matches
 from kpextract.formats.lock import Lock
 from kpextract.formats.pair_matches import PairMatches
@@ -88,7 +89,7 @@ def count_matches(path: Path) -> list[tuple[Pair, int]]:
 def _pairs(path: Path, file: Any) -> set[Pair]:
     """Return the names of all pairs."""
     try:
-        groups = [second for first in file.values() for second in first.values()]
+        groups = [group for _, first in members(file) for _, group in members(first)]
         return {(str(g.attrs["name0"]), str(g.attrs["name1"])) for g in groups}
     except Exception as error:  # whatever a damaged file makes h5py raise
         raise corrupt(path, error) from error

@@ -17,6 +17,7 @@ Pair: TypeAlias = tuple[str, str]
 # so that a large store is not read once per image.
 BLOCK = 64
 COUNTED = ("sequential", "retrieval")  # choices with a number of images
+MAX_DIGITS = 18  # of that number
 CHOICES = "exhaustive, sequential:N, retrieval:N or a file with two names per line"
 
 
@@ -24,7 +25,8 @@ def check_choice(choice: str) -> None:
     """Raise InvalidOptionError unless `choose_pairs` knows a choice."""
     kind, colon, number = choice.partition(":")
     if colon and kind in COUNTED:
-        if not number.isdecimal() or int(number) < 1:
+        # int() refuses numbers of thousands of digits.
+        if not number.isdecimal() or len(number) > MAX_DIGITS or int(number) < 1:
             raise InvalidOptionError(
                 f"pairs: {choice}: give a positive number of images, as in {kind}:10."
             )
@@ -96,7 +98,7 @@ def read_pairs(path: str | os.PathLike[str], names: Sequence[str]) -> list[Pair]
     known = set(names)
     found: dict[frozenset[str], Pair] = {}
     unknown: dict[str, None] = {}
-    text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+    text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue

@@ -44,7 +44,12 @@ def unpack(stored: np.ndarray) -> np.ndarray:
     """Return (N, D) float32 of unit rows from what `pack` returned.
 
     float32 is returned as it is.
+
+    Raises:
+        ValueError: they are of a type that `pack` does not return.
     """
+    if stored.dtype.name not in KINDS:
+        raise ValueError(f"descriptors of {stored.dtype} are not known")
     if stored.dtype == np.float32:
         return np.ascontiguousarray(stored)
     values = stored.astype(np.float32)

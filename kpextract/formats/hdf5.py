@@ -14,18 +14,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from kpextract.errors import FeatureFileError, StoreError
+from kpextract.errors import EntryError, FeatureFileError, StoreError
 from kpextract.features import Features, ModelId
 from kpextract.formats.atomic_file import AtomicFile
+from kpextract.formats.checks import checked, real_numbers
 from kpextract.formats.compact import check_kind, pack, unpack
 from kpextract.formats.hdf5_file import (
     corrupt,
     create,
     finish_commit,
     open_file,
-    read_array,
     read_settings,
 )
+from kpextract.formats.hdf5_inside import array, member, members
 from kpextract.formats.lock import Lock
 from kpextract.formats.names import check_name
 from kpextract.formats.settings import check_settings
@@ -37,7 +38,6 @@ Layout = Literal["hloc", "gluefactory"]
 KINDS = ("float32", "float16")  # hloc takes numbers as they are
 # Begins the attributes of the file that name an image without features.
 ERROR = "error: "
-MAX_DEPTH = 256  # folders in folders; a damaged file may hold itself
 
 
 class _Names(NamedTuple):
@@ -148,11 +148,11 @@ class Hdf5Store:
                 del self._file[name]
 
     def _check_place(self, name: str) -> None:
-        """Raise StoreError if an image is where another one needs a folder."""
+        """Raise EntryError if an image is where another one needs a folder."""
         parents = [name[:i] for i, char in enumerate(name) if char == "/"]
         taken = next((p for p in parents if "done" in _attributes(self._file, p)), None)
         if taken or (name in self._file and name not in self._done):
-            raise StoreError(
+            raise EntryError(
                 f"{self._path}: {name!r} and {taken or f'{name}/...'!r} are an image "
                 "and a folder of the same name, which this format cannot hold. Rename "
                 "one of them."
@@ -252,33 +252,41 @@ def _stamps(path: Path, file: Any) -> dict[str, Stamp]:
     """Return the stamps of all whole images and of the errors, by name."""
     h5py = import_h5py("HDF5")
     stamps = {name: entry.stamp for name, entry in _errors(path, file).items()}
-    folders = [""]
+    folders, seen = [("", file)], set()
     try:
         while folders:
-            folder = folders.pop()
-            for name, item in file[folder or "/"].items():
+            prefix, folder = folders.pop()
+            address = h5py.h5o.get_info(folder.id).addr
+            if address in seen:  # a damaged file may hold itself
+                continue
+            seen.add(address)
+            for name, item in members(folder):
                 if isinstance(item, h5py.Group):
                     if item.attrs.get("done"):
                         size, mtime_ns = item.attrs["stamp"]
-                        stamps[folder + name] = Stamp(int(size), int(mtime_ns))
-                    elif folder.count("/") < MAX_DEPTH:
-                        folders.append(f"{folder}{name}/")
+                        stamps[prefix + name] = Stamp(int(size), int(mtime_ns))
+                    else:
+                        folders.append((f"{prefix}{name}/", item))
+        for name in stamps:  # what a stranger's file names stays in the folder
+            check_name(name)
+    except StoreError:
+        raise
     except Exception as error:  # whatever a damaged file makes h5py raise
         raise corrupt(path, error) from error
     return stamps
 
 
 def _features(group: Any, names: _Names) -> Features:
-    stored = read_array(group["descriptors"])
+    stored = array(group, "descriptors")
     model = group.attrs.get("model")
-    keypoints = group["keypoints"]
-    sigma = keypoints.attrs.get("sigma")
-    width, height = map(int, read_array(group["image_size"]))
-    return Features(
-        read_array(keypoints).astype(np.float32),
-        read_array(group[names.scores]).astype(np.float32),
+    sigma = member(group, "keypoints").attrs.get("sigma")
+    width, height = map(int, array(group, "image_size"))
+    features = Features(
+        real_numbers(array(group, "keypoints")),
+        real_numbers(array(group, names.scores)),
         unpack(np.ascontiguousarray(stored.T) if names.transposed else stored),
         (width, height),
-        None if sigma is None else np.asarray(sigma, np.float32),
+        None if sigma is None else real_numbers(np.asarray(sigma)),
         None if model is None else ModelId(*map(str, json.loads(model))),
     )
+    return checked(features)

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kpextract.errors import StoreError
 from kpextract.files import replacing
 from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
@@ -16,7 +14,6 @@ from kpextract.packages import import_h5py
 SETTINGS = "kpextract"  # attribute of the file
 # What HDF5 1.8 reads as well, yet with attributes of more than 64 KiB.
 VERSION = ("v108", "v108")
-MAX_BYTES = 1 << 32  # of a dataset; a damaged file may claim any size
 
 
 def create(path: Path, settings: Mapping[str, str]) -> None:
@@ -76,17 +73,6 @@ def finish_commit(path: Path) -> None:
             recover(path)
         finally:
             lock.release()
-
-
-def read_array(dataset: Any) -> np.ndarray:
-    """Return the values of a dataset.
-
-    Raises:
-        ValueError: it has more than `MAX_BYTES` bytes.
-    """
-    if dataset.nbytes > MAX_BYTES:
-        raise ValueError(f"{dataset.name} has more than {MAX_BYTES} bytes")
-    return np.asarray(dataset[()])
 
 
 def corrupt(path: Path, error: Exception) -> StoreError:

@@ -15,7 +15,9 @@ import numpy as np
 
 from kpextract.errors import StoreError
 from kpextract.files import replacing
-from kpextract.formats.hdf5_file import VERSION, read_array
+from kpextract.formats.checks import real_numbers
+from kpextract.formats.hdf5_file import VERSION
+from kpextract.formats.hdf5_inside import array, members
 from kpextract.formats.names import check_name
 from kpextract.formats.pair_matches import PairMatches
 from kpextract.packages import import_h5py
@@ -61,8 +63,8 @@ def read_matches(path: str | os.PathLike[str]) -> Iterator[PairMatches]:
         StoreError: not such a file, or corrupt.
     """
     with _Reading(path) as file:
-        for first in file.values():
-            for group in first.values():
+        for _, first in members(file):
+            for _, group in members(first):
                 names = (str(group.attrs["name0"]), str(group.attrs["name1"]))
                 yield _read(group, *names)
 
@@ -130,12 +132,10 @@ def _write(group: Any, pair: PairMatches) -> None:
 
 
 def _read(group: Any, name0: str, name1: str) -> PairMatches:
-    matches = read_array(group["matches0"])
-    scores = read_array(group["matching_scores0"])
+    matches = array(group, "matches0")
+    scores = real_numbers(array(group, "matching_scores0"))
     if matches.ndim != 1 or matches.dtype.kind != "i" or scores.shape != matches.shape:
         raise ValueError(f"{group.name} must hold two arrays (N,), the first of ints")
     first = np.flatnonzero(matches >= 0)
     indices = np.stack([first, matches[first].astype(np.intp)], axis=1)
-    return PairMatches(
-        name0, name1, indices, len(matches), scores[first].astype(np.float32)
-    )
+    return PairMatches(name0, name1, indices, len(matches), scores[first])

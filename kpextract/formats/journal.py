@@ -102,7 +102,7 @@ def _settings(path: Path, content: bytes) -> dict[str, str]:
         if record["kpextract"] != VERSION:
             raise ValueError(f"version {record['kpextract']!r}")
         return from_text(json.dumps(record["settings"]), path)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise StoreError(
             f"{path} is not a journal of kpextract ({type(error).__name__}: {error}). "
             "Give another output."
@@ -120,7 +120,7 @@ def _line(path: Path, number: int, content: bytes) -> Line:
         return Line(
             str(record["name"]), stamp, count, None if error is None else str(error)
         )
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise StoreError(
             f"{path}: line {number} is corrupt ({type(error).__name__}: {error}). "
             "Remove the line: its image is then extracted again."

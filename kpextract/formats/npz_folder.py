@@ -1,9 +1,10 @@
 """Write and read a folder with one `.npz` per image, as `Features.save` writes it."""
 
+import errno
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from kpextract.errors import StoreError
+from kpextract.errors import EntryError, StoreError
 from kpextract.features import Features
 from kpextract.files import PREFIX
 from kpextract.formats import npz
@@ -14,6 +15,8 @@ from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
 
 JOURNAL = "kpextract.jsonl"
+# Another image has a file where this one needs a folder, or the reverse.
+TAKEN = (FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 class NpzFolder:
@@ -54,11 +57,19 @@ class NpzFolder:
         """Write an entry; one of the same name is replaced."""
         check_name(entry.name)
         path = _file(self._folder, entry.name)
-        if entry.features is None:
-            path.unlink(missing_ok=True)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            npz.save(entry.features, path)
+        try:
+            if entry.features is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                npz.save(entry.features, path)
+        except OSError as error:
+            if isinstance(error, TAKEN) or error.errno == errno.ENAMETOOLONG:
+                raise EntryError(
+                    f"{entry.name!r} cannot be a file of {self._folder}: "
+                    f"{error}. Rename the image, or give an .h5 file."
+                ) from error
+            raise
         count = None if entry.features is None else len(entry.features)
         self._journal.add(Line(entry.name, entry.stamp, count, entry.error))
 

@@ -173,8 +173,10 @@ class _Row:
     def __init__(self, path: Path, index: int, values: Mapping[str, Any]) -> None:
         self.path, self.index = path, index
         self.name = str(values["name"])
+        check_name(self.name)  # what a stranger's file names stays in the folder
         self.stamp = Stamp(int(values["size"]), int(values["mtime_ns"]))
-        self.error: str | None = values["error"]
+        error = values["error"]
+        self.error = None if error is None else str(error)
 
 
 def _settings(path: Path) -> dict[str, str]:
@@ -187,6 +189,9 @@ def _settings(path: Path) -> dict[str, str]:
 def _files(folder: Path) -> list[Path]:
     """Return the files of an output, oldest first."""
     files = [path for path in folder.glob("part-*.parquet") if _number(path) >= 0]
+    for path in files:
+        if not path.is_file():  # a pipe would wait for ever
+            raise StoreError(f"{path} is no regular file. Remove it.")
     return sorted(files, key=_number)
 
 

@@ -60,7 +60,11 @@ class Store(Protocol):
         ...
 
     def add(self, entry: Entry) -> None:
-        """Write an entry; one of the same name is replaced."""
+        """Write an entry; one of the same name is replaced.
+
+        Raises:
+            EntryError: the output cannot hold it; others can be added.
+        """
         ...
 
     def close(self) -> None:

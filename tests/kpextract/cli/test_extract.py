@@ -99,6 +99,28 @@ def test_failures_cost_a_line_each_and_exit_code_1(photos, tmp_path, capsys):
     assert set(report["failed_before"]) == set(BROKEN)
 
 
+@pytest.mark.parametrize("out", ["out", "out.h5", "out.parquet"])
+def test_names_that_an_output_cannot_hold_cost_a_line_each(
+    photos, tmp_path, capsys, out
+):
+    image = (photos / "a" / "00.jpg").read_bytes()
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    long = f"{'x' * 250}.jpg"  # no file can be called that with .npz behind it
+    for name in (b"1.jpg", b"2\xff.jpg", b"3.jpg", long.encode()):
+        (folder / os.fsdecode(name)).write_bytes(image)
+    held = {"1.jpg", "3.jpg"} | ({long} if out != "out" else set())
+    for again in (False, True):
+        assert run(folder, "-o", tmp_path / out, "--workers", 1, "--json") == 1
+        said = json.loads(capsys.readouterr().out)
+        failed = {each["name"] for each in said["failed"]}
+        assert failed == {"2\udcff.jpg", "1.jpg", "3.jpg", long} - held
+        assert (said["images"], said["skipped"]) == (
+            (0, len(held)) if again else (len(held), 0)
+        )
+    assert set(load(tmp_path / out)) == held
+
+
 def test_the_summary_is_one_line(photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(photos / "a" / "00.jpg", "-o", out, "--max-keypoints", 50) == 0
