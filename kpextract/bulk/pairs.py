@@ -18,7 +18,10 @@ Pair: TypeAlias = tuple[str, str]
 BLOCK = 64
 COUNTED = ("sequential", "retrieval")  # choices with a number of images
 MAX_DIGITS = 18  # of that number
-CHOICES = "exhaustive, sequential:N, retrieval:N or a file with two names per line"
+CHOICES = (
+    "exhaustive, sequential:N, retrieval:N (most similar images) or a file with two "
+    "names per line"
+)
 
 
 def check_choice(choice: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from kpextract.bulk.match_database import MatchDatabase
 from kpextract.bulk.match_hdf5 import MatchFile
 from kpextract.bulk.matching import Matched, MatchOutput, match_store
-from kpextract.bulk.pairs import Pair, choose_pairs
+from kpextract.bulk.pairs import CHOICES, Pair, choose_pairs
 from kpextract.cli.arguments import MATCH_OPTIONS, take
 from kpextract.cli.outputs import check_outputs, print_written, say
 from kpextract.cpus import check_threads
@@ -29,8 +29,7 @@ def add_store_options(command: Any) -> None:
     add(
         "--pairs",
         metavar="WHICH",
-        help="pairs of an output: exhaustive, sequential:N, retrieval:N (most similar "
-        "images) or a file with two names per line (default: exhaustive)",
+        help=f"pairs of an output: {CHOICES} (default: exhaustive)",
     )
     add(
         "--photos",
