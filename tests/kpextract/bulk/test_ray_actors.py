@@ -1,5 +1,7 @@
 """Run workers as actors of a local Ray cluster."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from kpextract.bulk.work import Extraction
 from kpextract.errors import UsageError, WorkerError
 from tests.kpextract.bulk.helpers import Acting, Memory, job
 
-ray = pytest.importorskip("ray")
+ray = pytest.importorskip("ray", reason="Ray is not installed; see CONTRIBUTING.md")
+
 SHARE = Share(cpus=1, gpus=0)
 WORK = Extraction({"num_threads": 1, "backend": "onnx-cpu"}, upright=False)
 
@@ -23,8 +26,6 @@ def started():
     """Start a cluster of three CPUs, whatever this machine has."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kpextract.bulk.ray_actors.usable_cpus", lambda: 3)
-        # Ray gives its workers a low priority: on a busy machine they start slowly.
-        patch.setattr("kpextract.bulk.dispatch.START_SECONDS", 400.0)
         with cluster(None):
             yield
 
@@ -72,6 +73,18 @@ def test_dead_workers_are_replaced_and_a_deadly_image_is_given_up(tmp_path):
 def test_an_error_that_no_image_escapes_ends_the_run():
     with pytest.raises(BackendUnavailableError, match="the GPU is gone"):
         list(run_on_ray(Acting(), 1, SHARE, map(job, ["a", "fatal-b"])))
+
+
+class Priority:
+    """An actor that says at which priority it runs."""
+
+    def niceness(self):
+        return os.nice(0)
+
+
+def test_workers_of_our_own_cluster_have_the_usual_priority():
+    kind = ray.remote(num_cpus=1)(Priority)
+    assert ray.get(kind.remote().niceness.remote()) == os.nice(0)
 
 
 def test_one_cpu_stays_free():
