@@ -169,10 +169,8 @@ def extract_all(
 ) -> int:
     """Extract features of all inputs; report, and return 1 if an input failed."""
     import_cv2("kpextract extract")
-    if address is not None and engine != "ray":
-        raise UsageError("--address is that of a Ray cluster: add --engine ray.")
-    if match is not None:
-        _check_match(match, format_of(out, format))
+    kind = format_of(out, format)
+    _check_usage(engine, address, match, kind)
     found = find_inputs(inputs, every, topic)
     of_format = {
         "descriptors": descriptors,
@@ -180,7 +178,7 @@ def extract_all(
         "camera_mode": camera_mode,
         "images": _images_for(out, format, inputs),
     }
-    options.setdefault("min_distance", TABLE[format_of(out, format)].min_distance)
+    options.setdefault("min_distance", TABLE[kind].min_distance)
     extractor = Extractor(**options)
     with ExitStack() as stack:
         if engine == "ray":
@@ -214,13 +212,19 @@ def extract_all(
     return SKIPPED if summary.failed or failed_before else 0
 
 
-def _check_match(pairs: str, format: str) -> None:
-    """Raise before the work if matches cannot follow it.
+def _check_usage(
+    engine: str, address: str | None, pairs: str | None, format: str
+) -> None:
+    """Raise before the work if options do not go together.
 
     Raises:
-        UsageError: not into this format.
+        UsageError: an address without Ray, or matches into another format than COLMAP.
         InvalidOptionError: no such pairs.
     """
+    if address is not None and engine != "ray":
+        raise UsageError("--address is that of a Ray cluster: add --engine ray.")
+    if pairs is None:
+        return
     if format != "colmap":
         raise UsageError(
             "--match writes into a COLMAP database: give -o FILE.db, or run kpextract "

@@ -235,7 +235,9 @@ def test_orientation_is_ignored_or_followed_as_asked(root, turned, tmp_path):
 def test_hdf5_is_in_the_frame_of_the_stored_pixels_only(turned, tmp_path, capsys):
     pytest.importorskip("h5py")
     assert run(turned, "-o", tmp_path / "a.h5", "--frame", "upright") == 2
-    assert "needs keypoints in the pixels as they are stored" in capsys.readouterr().err
+    assert (
+        "needs keypoints in the frame of the stored pixels" in capsys.readouterr().err
+    )
     options = ("--descriptors", "float16", "--layout", "gluefactory")
     assert run(turned, "-o", tmp_path / "a.h5", *options) == 0
     assert load(tmp_path / "a.h5")["turned.jpg"].image_size == (640, 480)
