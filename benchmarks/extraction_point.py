@@ -3,8 +3,9 @@
     python -m benchmarks.extraction_point photos/ --format hdf5 --workers 1
 
 Prints JSON. One process per run, since memory and CPU time are properties of the
-process; benchmarks.extraction runs it for each of its cases. The model is loaded before
-the clock starts, as a long run would have it; processes of workers start after that.
+process; benchmarks.extraction runs it for each of its cases. The model is loaded and the
+output opened before the clock starts, as a long run would have it; processes of workers
+start after that, and closing the output counts.
 """
 
 import json
@@ -23,7 +24,7 @@ from kpextract.bulk.inputs import Input, find_inputs
 from kpextract.bulk.processes import run_on_processes
 from kpextract.bulk.run import extract, settings_of
 from kpextract.bulk.work import Detection, Extraction
-from kpextract.formats.compact import KINDS
+from kpextract.formats.store import Store
 from kpextract.formats.table import TABLE, open_store
 from kpextract.photos import read_photo
 from kpextract.system.hardware import memory_mib
@@ -43,22 +44,15 @@ def loop(inputs: list[Input], extractor: Extractor) -> list[float]:
 
 
 def run(
-    inputs: list[Input],
-    extractor: Extractor,
-    out: Path,
-    format: str,
-    descriptors: str,
-    workers: int,
+    inputs: list[Input], extractor: Extractor, store: Store, workers: int
 ) -> list[float]:
-    """Extract into a new output; return the memory after each entry, in MiB.
+    """Extract, and close the store; return the memory after each entry, in MiB.
 
     Raises:
         SystemExit: an image failed.
     """
-    given = {"descriptors": descriptors} if descriptors != "float32" else {}
     engine = partial(run_on_processes, Extraction(OPTIONS, upright=False), workers)
     memory: list[float] = []
-    store = open_store(out, settings_of(extractor, FRAME), format, **given)
     try:
         summary = extract(
             inputs,
@@ -113,7 +107,12 @@ def main(arguments: list[str] | None = None) -> None:
     add("photos", help="folder of photos")
     add("--format", choices=TABLE, help="format (default: none, the bare loop)")
     help_text = "type of the descriptors (default: %(default)s)"
-    add("--descriptors", choices=KINDS, default="float32", help=help_text)
+    add(
+        "--descriptors",
+        choices=("float32", "float16"),
+        default="float32",
+        help=help_text,
+    )
     help_text = "processes; 1 is this one (default: %(default)s)"
     add("--workers", type=int, default=1, help=help_text)
     options = parser.parse_args(arguments)
@@ -125,8 +124,10 @@ def main(arguments: list[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, f"out{TABLE[options.format].suffixes[0]}")
-        given = (options.format, options.descriptors, options.workers)
-        found = measure(partial(run, inputs, extractor, out, *given))
+        kind = {"descriptors": "float16"} if options.descriptors != "float32" else {}
+        settings = settings_of(extractor, FRAME)
+        store = open_store(out, settings, options.format, **kind)
+        found = measure(partial(run, inputs, extractor, store, options.workers))
         found["bytes"] = round(size_of(out) / len(inputs))
         print(json.dumps(facts | found))
 

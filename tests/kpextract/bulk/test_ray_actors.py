@@ -13,7 +13,7 @@ from kpextract.bulk.ray_actors import Share, cluster, run_on_ray, workers_of
 from kpextract.bulk.run import extract
 from kpextract.bulk.work import Extraction
 from kpextract.errors import UsageError, WorkerError
-from tests.kpextract.bulk.helpers import Acting, Memory, job
+from tests.kpextract.bulk.helpers import Acting, KilledOnce, Memory, job
 
 ray = pytest.importorskip("ray", reason="Ray is not installed; see CONTRIBUTING.md")
 
@@ -32,27 +32,29 @@ def started():
 
 @pytest.fixture(scope="module")
 def photos(root, tmp_path_factory):
-    """Return 200 small photos, of which every tenth is broken."""
+    """Return 2,000 small photos, of which every hundredth is broken."""
     folder = tmp_path_factory.mktemp("photos")
     image = cv2.imread(str(root / "examples" / "street-left.jpg"))
-    for i in range(200):
-        path = folder / f"{i:03}.jpg"
-        cv2.imwrite(str(path), image[i : i + 64, 2 * i : 2 * i + 96])
-        if i % 10 == 7:
+    for i in range(2000):
+        path, y, x = folder / f"{i:04}.jpg", i % 400, 7 * i % 540
+        cv2.imwrite(str(path), image[y : y + 64, x : x + 96])
+        if i % 100 == 37:
             path.write_bytes(path.read_bytes()[:100])
     return [Photo(path.name, str(path)) for path in sorted(folder.iterdir())]
 
 
-def test_entries_equal_those_of_one_process(photos):
+def test_entries_equal_those_of_one_process_though_a_worker_dies(photos, tmp_path):
     local, remote = Memory(), Memory()
     extract(photos, local, WORK.open().entries, lambda *_: None)
-    extract(photos, remote, lambda j: run_on_ray(WORK, 2, SHARE, j), lambda *_: None)
+    work = KilledOnce(WORK, "0700.jpg", tmp_path / "killed")
+    extract(photos, remote, lambda j: run_on_ray(work, 2, SHARE, j), lambda *_: None)
+    assert (tmp_path / "killed").exists()
     assert [each.name for each in remote.entries] == [each.name for each in photos]
     assert sum(each.features is None for each in remote.entries) == 20
     for there, here in zip(remote.entries, local.entries, strict=True):
         assert (there.name, there.stamp, there.error) == (
             here.name,
-            stamp_of(f"{photos[0].path[:-7]}{here.name}"),
+            stamp_of(f"{photos[0].path[:-8]}{here.name}"),
             here.error,
         )
         if here.features is not None:
