@@ -3,9 +3,9 @@
     python -m benchmarks.extraction_point photos/ --format hdf5 --workers 1
 
 Prints JSON. One process per run, since memory and CPU time are properties of the
-process; benchmarks.extraction runs it for each of its cases. The model is loaded and the
-output opened before the clock starts, as a long run would have it; processes of workers
-start after that, and closing the output counts.
+process; benchmarks.extraction runs it for each of its cases. The model is loaded and
+the output opened before the clock starts, as a long run would have it; processes of
+workers start after that, and closing the output counts.
 """
 
 import json
