@@ -4,8 +4,8 @@
 
 Prints JSON. One process per run, since memory and CPU time are properties of the
 process; benchmarks.extraction runs it for each of its cases. The model is loaded and
-the output opened before the clock starts, as in a long run; processes of workers start
-after that, and closing the output counts.
+the output opened before the clock starts, as a long run would have it; processes of
+workers start after that, and closing the output counts.
 """
 
 import json
