@@ -24,7 +24,7 @@ SOURCES = sorted(
 # Imports that each room, and each layer inside kpextract, is allowed.
 LAYERS = [
     {"errors", "files", "natural_order", "printable", "stream"},
-    {"packages", "cpus", "cards", "external_data", "image_headers"},
+    {"packages", "cpus", "cards", "external_data", "image_headers", "options"},
     {"features", "intensity"},
     {"image", "selection", "refinement"},
     {"decode", "modelfile"},

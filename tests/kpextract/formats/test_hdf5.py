@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kpextract.errors import StoreError
-from kpextract.formats import atomic_file, load, open_store, save
+from kpextract.formats import atomic_file, hdf5_inside, load, open_store, save
 from kpextract.formats.hdf5_matches import read_matches, read_pair, write_matches
 from kpextract.formats.pairs import PairMatches
 from tests.kpextract.formats.samples import SETTINGS, entry, error, features, same
