@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kpextract.errors import InvalidOptionError
+from kpextract.options import real
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +43,13 @@ def check_intensity_range(intensity_range: IntensityRange) -> IntensityRange:
 
 
 def _is_range(given: object) -> bool:
-    if not isinstance(given, Sequence) or len(given) != 2:
+    if not isinstance(given, Sequence | np.ndarray) or len(given) != 2:
         return False
-    numbers = (int, float, np.integer, np.floating)
-    if not all(isinstance(each, numbers) for each in given):
+    try:
+        low, high = (real("intensity_range", each) for each in given)
+    except InvalidOptionError:
         return False
-    low, high = given
-    return bool(0 <= low < high <= WHITE)  # NaN fails every comparison
+    return 0 <= low < high <= WHITE  # NaN fails every comparison
 
 
 def to_eight_bits(
@@ -127,7 +128,7 @@ class IntensityWarnings:
 
     def flicker(self, frame: np.ndarray) -> None:
         """Warn if a frame of a sequence has a range of its own."""
-        if self._range == "auto" and getattr(frame, "dtype", None) == np.uint16:
+        if self._range == "auto" and getattr(frame, "dtype", None) in ("<u2", ">u2"):
             self._warn(
                 "flicker",
                 "intensity_range='auto' gives each frame a range of its own, so the "
