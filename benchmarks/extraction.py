@@ -23,7 +23,7 @@ from training import script
 
 
 class Case(NamedTuple):
-    """What is run; no format is the bare loop."""
+    """Describe a run; no format is the bare loop."""
 
     format: str | None = None
     descriptors: str = "float32"
@@ -31,7 +31,7 @@ class Case(NamedTuple):
 
     @property
     def words(self) -> list[str | int]:
-        """The arguments of benchmarks.extraction_point."""
+        """Return the arguments of benchmarks.extraction_point."""
         if self.format is None:
             return []
         kind = ["--descriptors", self.descriptors]

@@ -169,8 +169,7 @@ def extract_all(
 ) -> int:
     """Extract features of all inputs; report, and return 1 if an input failed."""
     import_cv2("kpextract extract")
-    kind = format_of(out, format)
-    _check_usage(engine, address, match, kind)
+    _check_use(engine, address, match, format_of(out, format))
     found = find_inputs(inputs, every, topic)
     of_format = {
         "descriptors": descriptors,
@@ -192,12 +191,12 @@ def extract_all(
         )
         with Progress(found, quiet=as_json) as progress:
             summary = extract(found, store, run, progress.show)
-    failed_before = _failed_before(out, format, summary)
-    report = report_of(summary, failed_before, extractor)
+    before = _failed_before(out, format, summary)
+    report = report_of(summary, before, extractor)
     if not as_json:
-        say(sentence_of(summary, failed_before, extractor))
+        say(sentence_of(summary, before, extractor))
     if match is not None and not summary.interrupted:
-        failed = [*failed_before, *(name for name, _ in summary.failed)]
+        failed = [*before, *(name for name, _ in summary.failed)]
         threads = options.get("num_threads")
         done = match_extracted(out, Path(inputs[0]), match, failed, as_json, threads)
         report["match"] = done._asdict()
@@ -209,28 +208,28 @@ def extract_all(
         print_written(out)
     if summary.interrupted:
         return INTERRUPTED
-    return SKIPPED if summary.failed or failed_before else 0
+    return SKIPPED if summary.failed or before else 0
 
 
-def _check_usage(
-    engine: str, address: str | None, pairs: str | None, format: str
+def _check_use(
+    engine: str, address: str | None, match: str | None, format: str
 ) -> None:
     """Raise before the work if options do not go together.
 
     Raises:
-        UsageError: an address without Ray, or matches into another format than COLMAP.
+        UsageError: an address without Ray, or matches into another format.
         InvalidOptionError: no such pairs.
     """
     if address is not None and engine != "ray":
         raise UsageError("--address is that of a Ray cluster: add --engine ray.")
-    if pairs is None:
+    if match is None:
         return
     if format != "colmap":
         raise UsageError(
             "--match writes into a COLMAP database: give -o FILE.db, or run kpextract "
             f"match on this output (format {format}) afterwards."
         )
-    check_choice(pairs)
+    check_choice(match)
 
 
 def _images_for(out: str, format: str | None, inputs: list[str]) -> str | None:
