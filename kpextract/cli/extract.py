@@ -177,7 +177,7 @@ def extract_all(
         "camera_mode": camera_mode,
         "images": _images_for(out, format, inputs),
     }
-    options.setdefault("min_distance", TABLE[kind].min_distance)
+    options.setdefault("min_distance", TABLE[format_of(out, format)].min_distance)
     extractor = Extractor(**options)
     with ExitStack() as stack:
         if engine == "ray":
