@@ -19,12 +19,18 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import markdown, plots
-from benchmarks.conditions import CONDITIONS, View
-from benchmarks.extractors import Candidate, open_candidates
+from benchmarks.conditions import View, views
+from benchmarks.extractors import Candidate, add_models, open_candidates
 from benchmarks.intervals import Interval, interval
 from benchmarks.machine import write_result
 from benchmarks.protocol import mutual_neighbors
-from benchmarks.sweeps import MAX_KEYPOINTS, PHOTOS, add_arguments, choose_photos
+from benchmarks.sweeps import (
+    MAX_KEYPOINTS,
+    PHOTOS,
+    add_arguments,
+    choose_photos,
+    with_another,
+)
 from kpextract import Features
 from kpextract.errors import UsageError
 from training import script
@@ -87,12 +93,12 @@ def measure_photo(
     Args:
         beyond: another photo of any size.
     """
-    height, width = photo.shape[:2]
-    beyond = cv2.resize(beyond, (width, height), interpolation=cv2.INTER_AREA)
     features0 = candidate.detect(photo)
-    views = (CONDITIONS[name].make(photo, at, beyond, seed) for name, at in VIEWS)
     return np.concatenate(
-        [normalized_errors(features0, candidate.detect(v.image), v) for v in views]
+        [
+            normalized_errors(features0, candidate.detect(view.image), view)
+            for view in views(photo, VIEWS, beyond, seed)
+        ]
     )
 
 
@@ -140,7 +146,7 @@ def compare(
                 f"{candidate.name} gives no sigma. Give a model with refinement: an "
                 ".onnx file that export.run wrote of weights that were trained with it."
             )
-    pairs = list(zip(photos, photos[1:] + photos[:1], strict=True))
+    pairs = with_another(photos)
     calibration = {}
     for candidate in candidates:
         progress = tqdm(pairs, candidate.name)
@@ -177,13 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
     parser = script.parser("benchmarks.calibration", __doc__)
     add_arguments(parser)
-    parser.add_argument(
-        "--extractors",
-        nargs="+",
-        required=True,
-        metavar="NAME",
-        help="bundled names and model paths, of models with sigma",
-    )
+    add_models(parser, "bundled names and model paths, of models with sigma")
     options = parser.parse_args(arguments)
     candidates = open_candidates(options.extractors, MAX_KEYPOINTS)
     result = compare(candidates, options.folder, options.photos)

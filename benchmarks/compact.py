@@ -1,4 +1,4 @@
-"""Measure what compact descriptors cost: the matches that they exchange.
+"""Measure what compact descriptors cost: how many matches change.
 
     python -m benchmarks.compact PHOTOS --extractors small base --out results/x.json
 
@@ -12,16 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks import markdown
 from benchmarks.calibration import VIEWS
-from benchmarks.conditions import CONDITIONS
-from benchmarks.extractors import Candidate, open_candidates
+from benchmarks.conditions import views
+from benchmarks.extractors import Candidate, add_models, open_candidates
 from benchmarks.machine import write_result
-from benchmarks.sweeps import MAX_KEYPOINTS, add_arguments, choose_photos
+from benchmarks.sweeps import (
+    MAX_KEYPOINTS,
+    add_arguments,
+    choose_photos,
+    with_another,
+)
 from kpextract import Features, match
 from kpextract.formats.compact import KINDS, pack, unpack
 from training import script
@@ -47,12 +51,9 @@ def measure_photo(
         "matches"; "same", those that exact descriptors give, too; and "correct", those
         within 3 px of the truth.
     """
-    height, width = photo.shape[:2]
-    beyond = cv2.resize(beyond, (width, height), interpolation=cv2.INTER_AREA)
     features0 = candidate.detect(photo)
     counts = {kind: Counter[str]() for kind in KINDS}
-    for name, level in VIEWS:
-        view = CONDITIONS[name].make(photo, level, beyond, seed)
+    for view in views(photo, VIEWS, beyond, seed):
         features1 = candidate.detect(view.image)
         exact = {tuple(pair) for pair in match(features0, features1)}
         for kind, count in counts.items():
@@ -76,7 +77,7 @@ def compare(candidates: list[Candidate], folder: Path, count: int) -> dict[str, 
         KpextractError: the folder has no photo, or one cannot be read.
     """
     photos = choose_photos(folder, count)
-    pairs = list(zip(photos, photos[1:] + photos[:1], strict=True))
+    pairs = with_another(photos)
     found: dict[str, dict[str, Counter[str]]] = {}
     for candidate in candidates:
         sums = found[candidate.name] = {kind: Counter[str]() for kind in KINDS}
@@ -111,13 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
     parser = script.parser("benchmarks.compact", __doc__)
     add_arguments(parser)
-    parser.add_argument(
-        "--extractors",
-        nargs="+",
-        required=True,
-        metavar="NAME",
-        help="bundled names and model paths",
-    )
+    add_models(parser, "bundled names and model paths")
     options = parser.parse_args(arguments)
     candidates = open_candidates(options.extractors, MAX_KEYPOINTS)
     result = compare(candidates, options.folder, options.photos)

@@ -4,7 +4,7 @@ Every condition maps a photo and a level to a view. The views never share the pi
 grid of the photo, since a network that decodes cells would find the same cells again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ class View(NamedTuple):
 
 
 Make = Callable[[np.ndarray, float, np.ndarray, int], View]
+Choice = tuple[str, float]  # a condition and one of its levels
 
 
 @dataclass(frozen=True)
@@ -173,3 +174,17 @@ CONDITIONS = {
     ),
     "JPEG": Condition("quality", (95, 75, 50, 30, 15, 5), _spoiled(compressed)),
 }
+
+
+def views(
+    photo: np.ndarray, choices: Iterable[Choice], beyond: np.ndarray, seed: int
+) -> Iterator[View]:
+    """Yield a view of a photo for each condition and level.
+
+    Args:
+        beyond: another photo of any size, which fills what lies beyond the border.
+    """
+    height, width = photo.shape[:2]
+    beyond = cv2.resize(beyond, (width, height), interpolation=cv2.INTER_AREA)
+    for name, level in choices:
+        yield CONDITIONS[name].make(photo, level, beyond, seed)

@@ -67,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_models(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add --extractors for models of kpextract alone."""
+    parser.add_argument(
+        "--extractors", nargs="+", required=True, metavar="NAME", help=help
+    )
+
+
 def open_candidate(
     name: str, max_keypoints: int | None, edgepoint2: Path | None = None
 ) -> Candidate:

@@ -15,16 +15,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from benchmarks import markdown
+from benchmarks.held_features import HeldFeatures
 from benchmarks.machine import write_result
 from kpextract import Extractor, match
 from kpextract.bulk import mapping
 from kpextract.bulk.alignment import align
+from kpextract.formats.colmap_database import write_features, write_matches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.packages import import_cv2, import_pycolmap
-from kpextract.photos import expand
+from kpextract.photos import expand, read_photo
 from training import script
 
 
@@ -77,29 +79,21 @@ def fill_with_sift(
 
 
 def fill_with_ours(
-    pycolmap: ModuleType, database: Path, photos: list[Path], settings: Settings
+    _: ModuleType, database: Path, photos: list[Path], settings: Settings
 ) -> None:
     """Fill a database with kpextract's keypoints and matches."""
-    cv2 = import_cv2("benchmarks.mapping")
-    pycolmap.Database.open(database).close()
-    names = [path.name for path in photos]
-    single = pycolmap.CameraMode.SINGLE
-    pycolmap.import_images(database, photos[0].parent, single, names)
     extractor = Extractor(
         max_keypoints=settings.max_keypoints,
         min_distance=settings.min_distance,
         num_threads=1,
     )
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    found = {p.name: extractor.detect(cv2.imread(str(p), flags)) for p in photos}
-    with pycolmap.Database.open(database) as opened:
-        ids = {image.name: image.image_id for image in opened.read_all_images()}
-        for name, features in found.items():
-            opened.write_keypoints(ids[name], features.keypoints + np.float32(0.5))
-        for a, b in itertools.combinations(names, 2):
-            pairs = match(found[a], found[b], max_ratio=settings.max_ratio)
-            if len(pairs):
-                opened.write_matches(ids[a], ids[b], pairs.astype(np.uint32))
+    found = {p.name: extractor.detect(read_photo(p, upright=False)) for p in photos}
+    write_features(database, HeldFeatures(found), photos[0].parent, "single")
+    pairs = (
+        PairMatches(a, b, match(found[a], found[b], max_ratio=settings.max_ratio), 0)
+        for a, b in itertools.combinations(found, 2)
+    )
+    write_matches(database, (pair for pair in pairs if len(pair.indices)))
 
 
 Fill = Callable[[ModuleType, Path, list[Path], Settings], None]

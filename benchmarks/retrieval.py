@@ -7,46 +7,65 @@ neighbors; recall is a lower bound where a recording comes back to a place.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from benchmarks import markdown
+from benchmarks.held_features import HeldFeatures
 from benchmarks.machine import write_result
-from kpextract import Extractor, Features
+from kpextract import Extractor
 from kpextract.bulk import retrieval
+from kpextract.formats.store import StoreReader
 from kpextract.photos import expand, read_photo
 from training import script
 
 COUNTS = (5, 10, 20)
-DESCRIPTORS = {"mean of descriptors": retrieval.mean_pooled, "VLAD": retrieval.vlad}
 
 
-class Recording:
-    """The features of frames by name, in order, as a store has them."""
+def mean_pooled(reader: StoreReader) -> np.ndarray:
+    """Return (images, D) float32 unit rows: the mean of an image's descriptors.
 
-    settings: dict[str, str] = {}  # noqa: RUF012
-
-    def __init__(self, features: dict[str, Features]) -> None:
-        self._features = features
-
-    def names(self) -> list[str]:
-        """Return the names of the frames."""
-        return list(self._features)
-
-    def read(self, name: str) -> Features:
-        """Return the features of a frame."""
-        return self._features[name]
+    An image without keypoints has zeros.
+    """
+    sums = [reader.read(name).descriptors.sum(axis=0) for name in reader.names()]
+    rows = np.array(sums, np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, 1)
 
 
-def measure(recording: Any, reach: int) -> dict[str, dict[str, float]]:
+DESCRIPTORS = {"mean of descriptors": mean_pooled, "VLAD": retrieval.vlad}
+
+
+def recall(ranked: np.ndarray, reach: int, counts: Iterable[int]) -> dict[int, float]:
+    """Return, by N, the share of true neighbors among an image's N most similar ones.
+
+    Args:
+        ranked: (images, at least max N) indices from `neighbors`, of a recording in its
+            order.
+        reach: images this many places before or after an image show the same; all N
+            should be at least twice that, or not all can be found.
+    """
+    total = len(ranked)
+    distance = np.abs(ranked - np.arange(total)[:, None])
+    places = np.arange(total)
+    true = np.minimum(places, reach) + np.minimum(total - 1 - places, reach)
+    return {
+        n: float((distance[:, :n] <= reach).sum() / np.minimum(true, n).sum())
+        for n in counts
+    }
+
+
+def measure(reader: StoreReader, reach: int) -> dict[str, dict[str, float]]:
     """Return recall by number of neighbors, by global descriptor."""
     return {
         name: {
             str(count): found
-            for count, found in retrieval.recall(
-                retrieval.neighbors(pool(recording), max(COUNTS)), reach, COUNTS
+            for count, found in recall(
+                retrieval.neighbors(pool(reader), max(COUNTS)), reach, COUNTS
             ).items()
         }
         for name, pool in DESCRIPTORS.items()
@@ -92,8 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
     for folder in options.folders:
         paths = tqdm(expand([str(folder)]), desc=folder.name, unit="frame")
         found = {path.name: extractor.detect(read_photo(path)) for path in paths}
-        recall = measure(Recording(found), options.reach)
-        rows.append({"frames": folder.name, "images": len(found), "recall": recall})
+        figures = measure(HeldFeatures(found), options.reach)
+        rows.append({"frames": folder.name, "images": len(found), "recall": figures})
     info = extractor.info
     result = {
         "reach": options.reach,

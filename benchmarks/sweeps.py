@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks import extractors, markdown, plots
-from benchmarks.conditions import CONDITIONS, View
+from benchmarks.conditions import CONDITIONS, View, views
 from benchmarks.extractors import Candidate, open_candidates
 from benchmarks.intervals import Interval, interval
 from benchmarks.machine import write_result
@@ -43,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = "number of photos, spread over the folder (default: %(default)s)"
     add("--photos", type=int, default=PHOTOS, help=help_text)
     add("--out", type=Path, required=True, help="JSON file for the result")
+
+
+def with_another(photos: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return each photo with the next, which fills what its views lack."""
+    return list(zip(photos, photos[1:] + photos[:1], strict=True))
 
 
 def choose_photos(folder: Path, count: int) -> list[np.ndarray]:
@@ -87,20 +91,17 @@ def measure_photo(
     Returns:
         (candidates, levels of all conditions, figures).
     """
-    height, width = photo.shape[:2]
-    beyond = cv2.resize(beyond, (width, height), interpolation=cv2.INTER_AREA)
     budget = slice(MAX_KEYPOINTS)
     seen = [c.detect(photo)[budget] for c in candidates]
+    choices = [(name, at) for name, each in CONDITIONS.items() for at in each.levels]
     rows = []
-    for condition in CONDITIONS.values():
-        for level in condition.levels:
-            view = condition.make(photo, level, beyond, seed)
-            row = []
-            for candidate, features0 in zip(candidates, seen, strict=True):
-                features1 = candidate.detect(view.image)[budget]
-                figures = measure(features0, features1, view, candidate.norm)
-                row.append([figures[name] for name in FIGURES])
-            rows.append(row)
+    for view in views(photo, choices, beyond, seed):
+        row = []
+        for candidate, features0 in zip(candidates, seen, strict=True):
+            features1 = candidate.detect(view.image)[budget]
+            figures = measure(features0, features1, view, candidate.norm)
+            row.append([figures[name] for name in FIGURES])
+        rows.append(row)
     return np.array(rows).transpose(1, 0, 2)
 
 
@@ -119,8 +120,7 @@ def compare(
         KpextractError: a photo cannot be read.
     """
     photos = choose_photos(folder, count)
-    others = photos[1:] + photos[:1]
-    pairs = tqdm(zip(photos, others, strict=True), "photos", total=len(photos))
+    pairs = tqdm(with_another(photos), "photos")
     measured = np.stack(
         [measure_photo(candidates, *pair, seed) for seed, pair in enumerate(pairs)]
     )

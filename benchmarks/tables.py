@@ -32,6 +32,7 @@ DOCUMENTS = (
     "docs/other-runtimes.md",
     "docs/video.md",
     "docs/mapping.md",
+    "docs/scale.md",
 )
 BLOCK = re.compile(r"(<!-- table (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SHOWN_HASH = 12  # digits

@@ -47,7 +47,11 @@ class FeatureFileError(KpextractError):
 
 
 class StoreError(KpextractError):
-    """An output of many images that cannot be continued or read as it is."""
+    """An output of many images that cannot be read or continued."""
+
+
+class EntryError(StoreError):
+    """An image that an output cannot hold, such as one of a bad name."""
 
 
 class MappingError(KpextractError):

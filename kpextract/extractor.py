@@ -11,7 +11,7 @@ from kpextract.backends import check_backend, open_backend
 from kpextract.backends.base import Backend
 from kpextract.cpus import check_threads
 from kpextract.decode import SparseRows
-from kpextract.errors import InvalidImageError, InvalidOptionError
+from kpextract.errors import InvalidImageError, InvalidOptionError, ModelError
 from kpextract.feature2d import Feature2D, refuse_provided
 from kpextract.features import Features
 from kpextract.image import MIN_SIDE, check_color, check_octaves
@@ -21,6 +21,7 @@ from kpextract.intensity import (
     check_intensity_range,
 )
 from kpextract.modelfile import ModelFile, bundled_name, find_model
+from kpextract.options import is_whole, real
 from kpextract.pipeline import Pipeline, typed_memory_errors
 from kpextract.selection import MIN_SCORE, check_min_distance, check_selection
 from kpextract.stream import map_ahead
@@ -122,13 +123,17 @@ class Extractor:
             BackendUnavailableError: the backend cannot run here.
         """
         self._arguments = {k: v for k, v in locals().items() if k != "self"}
+        _check_types(model, precision, refine)
         check_backend(backend)
         _check_count("max_keypoints", max_keypoints, least=1)
         _check_count("max_size", max_size, least=MIN_SIDE)
         _check_threads(num_threads)
+        min_score = real("min_score", min_score)
         if not 0.0 <= min_score <= 1.0:
             raise InvalidOptionError(f"min_score must be in [0, 1], got {min_score}.")
-        found = find_model(bundled_name(model, precision) if precision else model)
+        found = find_model(
+            model if precision is None else bundled_name(model, precision)
+        )
         intensity_range = check_intensity_range(intensity_range)
         opened = open_backend(found, backend, num_threads)
         if refine is not None:
@@ -144,7 +149,7 @@ class Extractor:
             selection=check_selection(selection),
             octaves=check_octaves(octaves),
             min_distance=check_min_distance(min_distance),
-            refinement=None if refine is False else opened.refinement,
+            refinement=opened.refinement if refine is None or refine else None,
         )
         _check_model(found, self.pipeline)
         self.info = _info(found, self.pipeline.backend)
@@ -270,7 +275,7 @@ class Extractor:
         return self.feature2d().getDefaultName()
 
     def getMaxFeatures(self) -> int:  # noqa: N802
-        """Return the budget per image; 0 keeps one keypoint per cell."""
+        """Return the budget per image; 0 means no limit but one keypoint per cell."""
         return self.feature2d().getMaxFeatures()
 
     def defaultNorm(self) -> int:  # noqa: N802
@@ -352,9 +357,28 @@ def _check_threads(count: int | None) -> None:
     check_threads("num_threads", count or 1)
 
 
+def _check_types(model: Any, precision: Any, refine: Any) -> None:
+    """Raise unless these options have types that they may have.
+
+    Raises:
+        ModelError: `model` is neither text nor a path.
+        InvalidOptionError: one of the others has another type.
+    """
+    if not isinstance(model, str | os.PathLike):
+        raise ModelError(
+            f"model must be a bundled name or a path, got {model!r}. The default is "
+            "'small'."
+        )
+    if not isinstance(precision, str | None):
+        raise InvalidOptionError(
+            f"precision must be None or a name like 'int8', got {precision!r}."
+        )
+    if not isinstance(refine, bool | np.bool_ | None):
+        raise InvalidOptionError(f"refine must be None or a bool, got {refine!r}.")
+
+
 def _check_count(name: str, value: int | None, least: int) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if value is not None and (not whole or value < least):
+    if value is not None and (not is_whole(value) or value < least):
         raise InvalidOptionError(
             f"{name} must be None or a whole number of at least {least}, got {value!r}."
         )

@@ -69,7 +69,7 @@ class Feature2D:
             descriptors: ignored; OpenCV's Python functions allocate, too.
 
         Returns:
-            keypoints: those given but for the ones outside the image; a tuple, or an
+            keypoints: the given ones inside the image; a tuple, or an
                 array for an array.
             descriptors: (N, D) float32 unit rows.
 
@@ -144,11 +144,11 @@ class Feature2D:
         return "Feature2D.kpextract"
 
     def getMaxFeatures(self) -> int:  # noqa: N802
-        """Return the budget per image; 0 keeps one keypoint per cell."""
+        """Return the budget per image; 0 means no limit but one keypoint per cell."""
         return self._pipeline.max_keypoints or 0
 
     def setMaxFeatures(self, maxFeatures: int) -> None:  # noqa: N802, N803
-        """Set the budget per image; 0 keeps one keypoint per cell.
+        """Set the budget per image; 0 means no limit but one keypoint per cell.
 
         The extractor that this object comes from keeps its own.
 

@@ -84,9 +84,17 @@ def _check_points(*both: np.ndarray) -> list[np.ndarray]:
     """Return both arrays of points as float64.
 
     Raises:
-        InvalidOptionError: they are not finite or not of one shape (M, 2).
+        InvalidOptionError: they are not finite, not of one shape (M, 2), or no real
+            numbers.
     """
-    points = [np.asarray(given, np.float64) for given in both]
+    try:
+        points = [
+            np.asarray(given).astype(np.float64, casting="safe") for given in both
+        ]
+    except (ValueError, TypeError) as error:  # texts, None, rows of unequal length
+        raise InvalidOptionError(
+            f"estimate_geometry: points must be arrays of real numbers ({error})."
+        ) from error
     shapes = [given.shape for given in points]
     if shapes[0] != shapes[1] or points[0].ndim != 2 or shapes[0][1] != 2:
         raise InvalidOptionError(

@@ -7,6 +7,7 @@ import numpy as np
 
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.intensity import IntensityRange, to_eight_bits
+from kpextract.options import is_whole
 from kpextract.packages import import_cv2
 
 STRIDE = 8  # pixels per cell; the network accepts multiples of it
@@ -69,11 +70,25 @@ def to_uint8_bgr(
         InvalidImageError: not an array, wrong shape or dtype, too small, NaN or out of
             range.
     """
+    image = plain(image)
     _check_image(image)
     pixels = _to_uint8(without_alpha(image), intensity_range)
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
     return pixels[:, :, ::-1] if color == "rgb" else pixels
+
+
+def plain(image: np.ndarray) -> np.ndarray:
+    """Return an array without its subclass, in the byte order of this machine.
+
+    A matrix indexes otherwise than arrays do, and a masked array computes otherwise.
+    What is hidden in a masked image counts like other pixels. Anything else than an
+    array is returned as it is, and refused later.
+    """
+    if not isinstance(image, np.ndarray):
+        return image
+    native = image.dtype.newbyteorder("=")
+    return np.asarray(image).astype(native, copy=False)
 
 
 def without_alpha(image: np.ndarray) -> np.ndarray:
@@ -149,12 +164,12 @@ def check_octaves(octaves: int) -> int:
     Raises:
         InvalidOptionError: it is not 1 or 2.
     """
-    if type(octaves) is not int or octaves not in (1, 2):
+    if not is_whole(octaves) or octaves not in (1, 2):
         raise InvalidOptionError(
             f"octaves must be 1 (the image) or 2 (the image and its half), got "
             f"{octaves!r}."
         )
-    return octaves
+    return int(octaves)
 
 
 def octaves_of(image: np.ndarray, count: int) -> list[np.ndarray]:
@@ -205,7 +220,8 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """Return a mask as (H, W) bool; non-zero means allowed.
 
     Raises:
-        InvalidImageError: the mask is not an array of the image's height and width.
+        InvalidImageError: the mask is not an array of the image's height and width, or
+            holds something else than real numbers.
     """
     width, height = image_size
     if not isinstance(mask, np.ndarray) or mask.shape != (height, width):
@@ -215,7 +231,16 @@ def check_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
             f"{given}. Non-zero marks where keypoints are allowed; take one channel of "
             "a color mask."
         )
-    return mask != 0
+    if isinstance(mask, np.ma.MaskedArray):
+        mask = mask.filled(0)  # what it hides is not allowed
+    if mask.dtype.kind not in "biuf":
+        raise InvalidImageError(f"mask must be of numbers or bool, got {mask.dtype}.")
+    if mask.dtype.kind == "f" and np.isnan(mask).any():
+        raise InvalidImageError(
+            "mask has NaN, which neither allows nor forbids. Give numpy.isfinite(mask) "
+            "to forbid keypoints there."
+        )
+    return np.asarray(mask) != 0
 
 
 def mask_for_input(allowed: np.ndarray, frame: Frame) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kpextract.errors import InvalidOptionError
+from kpextract.options import real
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +43,13 @@ def check_intensity_range(intensity_range: IntensityRange) -> IntensityRange:
 
 
 def _is_range(given: object) -> bool:
-    if not isinstance(given, Sequence) or len(given) != 2:
+    if not isinstance(given, Sequence | np.ndarray) or len(given) != 2:
         return False
-    numbers = (int, float, np.integer, np.floating)
-    if not all(isinstance(each, numbers) for each in given):
+    try:
+        low, high = (real("intensity_range", each) for each in given)
+    except InvalidOptionError:
         return False
-    low, high = given
-    return bool(0 <= low < high <= WHITE)  # NaN fails every comparison
+    return 0 <= low < high <= WHITE  # NaN fails every comparison
 
 
 def to_eight_bits(
@@ -58,7 +59,7 @@ def to_eight_bits(
 
     Args:
         image: uint16, of any shape with two axes or more.
-        intensity_range: the values that become 0 and 255; values beyond are clipped.
+        intensity_range: the values that become 0 and 255; values outside are clipped.
             "full" is 0..65535. "auto" takes `PERCENTILES` of the image, yet at least
             255 steps of its values: a covered lens must stay dark, and a constant
             image has no range of its own.
@@ -108,7 +109,7 @@ class IntensityWarnings:
         self._lock = threading.Lock()
 
     def few_levels(self, image: np.ndarray, converted: np.ndarray) -> None:
-        """Warn if the conversion leaves less than `FEW_LEVELS` of more gray levels.
+        """Warn if an image had more gray levels, and fewer than `FEW_LEVELS` are left.
 
         Args:
             image: (H, W) or (H, W, C) uint16.
@@ -127,7 +128,7 @@ class IntensityWarnings:
 
     def flicker(self, frame: np.ndarray) -> None:
         """Warn if a frame of a sequence has a range of its own."""
-        if self._range == "auto" and getattr(frame, "dtype", None) == np.uint16:
+        if self._range == "auto" and getattr(frame, "dtype", None) in ("<u2", ">u2"):
             self._warn(
                 "flicker",
                 "intensity_range='auto' gives each frame a range of its own, so the "

@@ -6,6 +6,7 @@ import numpy as np
 
 from kpextract.errors import InvalidOptionError
 from kpextract.features import Features
+from kpextract.options import real
 from kpextract.packages import import_cv2
 
 if TYPE_CHECKING:
@@ -135,12 +136,14 @@ def _distance(similarity: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(2 - 2 * similarity, 0))
 
 
-def check_bounds(min_similarity: float, max_ratio: float) -> None:
+def check_bounds(min_similarity: float = -1.0, max_ratio: float = 1.0) -> None:
     """Raise unless both bounds are in the ranges that `match` accepts.
 
     Raises:
         InvalidOptionError: a bound is outside its range.
     """
+    min_similarity = real("match: min_similarity", min_similarity)
+    max_ratio = real("match: max_ratio", max_ratio)
     if not -1 <= min_similarity <= 1:
         raise InvalidOptionError(
             f"match: min_similarity is a cosine in [-1, 1], got {min_similarity}."

@@ -11,7 +11,10 @@ def in_natural_order(names: Iterable[Name]) -> list[Name]:
     """Sort names or paths, the numbers in them by their value: 2 before 10."""
 
     def key(name: Name) -> tuple[Any, ...]:
-        parts = re.split(r"(\d+)", str(name))  # text and digits in turns
-        return (*(int(p) if p.isdecimal() else p for p in parts), str(name))
+        parts = re.split(r"([0-9]+)", str(name))  # text and digits in turns
+        parts[1::2] = [part.lstrip("0") for part in parts[1::2]]
+        # By length first: int() refuses numbers of thousands of digits.
+        values = ((len(p), p) if i % 2 else p for i, p in enumerate(parts))
+        return (*values, str(name))
 
     return sorted(names, key=key)

@@ -195,7 +195,7 @@ def masks_for(
         (H, W) bool for each photo, true where keypoints are allowed; or None for each.
 
     Raises:
-        UsageError: there is another number of files.
+        UsageError: there is neither one file nor one per photo.
         InvalidImageError: as for `read_mask`, or a mask has another size than its
             photo.
     """

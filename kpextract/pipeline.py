@@ -33,6 +33,7 @@ from kpextract.image import (
     mask_for_input,
     octaves_of,
     pad_to_stride,
+    plain,
     to_uint8_bgr,
     without_alpha,
 )
@@ -108,6 +109,7 @@ class Pipeline:
             InvalidImageError: the image or mask cannot be used, or the model has no
                 mask input.
         """
+        image = plain(image)
         pixels = self.as_seen(image)
         if image.dtype == np.uint16:
             self.intensity_warnings.few_levels(without_alpha(image), pixels)

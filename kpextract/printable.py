@@ -1,5 +1,9 @@
 """Text from files and file names, made safe to show."""
 
+from collections.abc import Sequence
+
+MAX_NAMES = 5  # of a list in a message
+
 
 def printable(text: str) -> str:
     """Return text with its control characters as backslash escapes.
@@ -11,3 +15,10 @@ def printable(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return the first names of a list for a message, and how many more there are."""
+    shown = ", ".join(map(printable, names[:MAX_NAMES]))
+    more = len(names) - MAX_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown

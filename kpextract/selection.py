@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from kpextract.errors import InvalidOptionError
+from kpextract.options import real
 
 SELECTIONS = ("strongest", "grid")
 # Default minimum score. Training draws scores of repeatable points up from 0.5 and
@@ -43,11 +44,12 @@ def check_selection(selection: str) -> str:
 
 
 def check_min_distance(min_distance: float) -> float:
-    """Return `min_distance` if it is a distance in pixels.
+    """Return `min_distance` as float if it is a distance in pixels.
 
     Raises:
-        InvalidOptionError: it is negative, NaN or infinite.
+        InvalidOptionError: it is negative, NaN, infinite or no number.
     """
+    min_distance = real("min_distance", min_distance)
     if not (min_distance >= 0 and math.isfinite(min_distance)):
         raise InvalidOptionError(
             "min_distance must be a finite number of pixels of at least 0, got "

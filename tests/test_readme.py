@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,9 @@ from tests.documents import broken_links, links, run_python, snippets
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^(?:pip install .* && )?(kpextract .*)$", README, re.MULTILINE)
+COMMANDS = re.findall(
+    r"^(?:pip install .* && )?((?:kpextract|python) .*)$", README, re.MULTILINE
+)
 
 
 def test_it_is_short():
@@ -33,7 +37,10 @@ def test_there_are_two_set_up_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_its_commands_run(command, checkout, capsys):
-    arguments = shlex.split(command)[1:]
+    program, *arguments = shlex.split(command)
+    if program == "python":
+        subprocess.run([sys.executable, *arguments], check=True)
+        return
     if arguments[0] == "build" and "CI" not in os.environ:
         pytest.importorskip("tensorrt_rtx", reason='pip install ".[trt-build]"')
     assert main(arguments) == 0

@@ -19,7 +19,7 @@ def check_backend(name: str) -> None:
     Raises:
         InvalidOptionError: another name.
     """
-    if name != "auto" and name not in TABLE:
+    if not isinstance(name, str) or (name != "auto" and name not in TABLE):
         raise InvalidOptionError(
             f"backend must be one of {('auto', *TABLE)}, got {name!r}."
         )

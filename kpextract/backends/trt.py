@@ -124,7 +124,7 @@ def _card(model: ModelFile) -> EngineCard:
 
 
 def _identity(model: ModelFile, card: EngineCard) -> ModelId:
-    """Return which weights an engine has; sidecars of old do not have their hash."""
+    """Return which weights an engine has; older sidecars lack their hash."""
     sha256 = (card.weights_sha256 or "")[:SHA256_DIGITS]
     return ModelId(card.name or model.name, card.version, sha256)
 

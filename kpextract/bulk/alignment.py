@@ -2,7 +2,7 @@
 
 A detector finds a corner in each photo on its own, with an error of about a pixel. Once
 cameras and points are known, the photos themselves say where the same spot is: one
-observation of a point is its reference, and each other one is moved to where its patch
+observation of a point is its reference, and every other is moved to where its patch
 looks most like the reference's (Lucas and Kanade 1981, inverse roles: the patch of the
 photo is warped, and normalized for brightness and contrast). Patches are warped by the
 map as if the surface faced the reference camera.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kpextract.errors import InvalidImageError
+from kpextract.formats.colmap_database import CORNER
 from kpextract.image import to_uint8_bgr
 from kpextract.packages import import_cv2
 from kpextract.photos import read_photo
@@ -31,7 +32,7 @@ STEPS = 10
 MAX_STEP = 1.0  # pixels of the reference photo
 MAX_MOVE = 3.0  # pixels that an observation may move in all
 MIN_CORRELATION = 0.7  # of an aligned patch with its reference; others are dropped
-CONTRAST = 1e-3  # least length of a patch without its mean, gray levels
+CONTRAST = 1e-3  # min length of a patch without its mean, gray levels
 DAMPING = 1e-4
 PLANE_STEP = 1e-3  # of the distance to the camera, for derivatives
 # Pixels; COLMAP allows 4. Aligned observations err by a few tenths of a pixel, so one
@@ -279,7 +280,7 @@ def _step(patches: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.n
 def _patches(photo: np.ndarray, places: np.ndarray, warps: np.ndarray) -> np.ndarray:
     """Return (N, P) float32 samples around places, COLMAP's convention."""
     cv2 = import_cv2("kpextract map")
-    samples = places[:, None] + np.einsum("nij,pj->npi", warps, _offsets()) - 0.5
+    samples = places[:, None] + np.einsum("nij,pj->npi", warps, _offsets()) - CORNER
     right, down = (np.ascontiguousarray(samples[..., i], np.float32) for i in (0, 1))
     return np.concatenate(
         [  # OpenCV takes fewer than 32,768 rows

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kpextract.bulk.alignment import align as align_observations
 from kpextract.errors import KpextractError, MappingError, UsageError
 from kpextract.packages import import_pycolmap
+from kpextract.printable import some_of
 
 if TYPE_CHECKING:
     import pycolmap
@@ -22,7 +23,6 @@ CALLER = "kpextract map"
 MIN_MODEL = 3  # images; COLMAP's own minimum of 10 drops small sets of photos
 SEED = 0
 ERRORS_ONLY = 2  # level of pycolmap's log
-SHOWN = 5  # names in an error
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ def reconstruct(
 
     Raises:
         MissingPackageError: pycolmap is not installed.
-        UsageError: the output is there already, or photos are missing.
+        UsageError: the output exists, or photos are missing.
         MappingError: the database cannot be used, or no images overlap.
     """
     pycolmap = import_pycolmap(CALLER)
     target = Path(output)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} is there already. Remove it or name another one.")
+        raise UsageError(f"{target} already exists. Remove it or give another folder.")
     with _errors_of_pycolmap(pycolmap, database):
         check_database(pycolmap, Path(database), Path(photos))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def check_database(pycolmap: ModuleType, database: Path, photos: Path) -> None:
     """
     if not database.is_file():
         raise UsageError(
-            f"{database} is not there. Make it with `kpextract extract PHOTOS -o "
+            f"{database} does not exist. Make it with `kpextract extract PHOTOS -o "
             "features.h5` and `kpextract match features.h5 --photos PHOTOS -o map.db`."
         )
     with pycolmap.Database.open(database) as opened:
@@ -159,7 +159,7 @@ def check_database(pycolmap: ModuleType, database: Path, photos: Path) -> None:
     if missing:
         raise UsageError(
             f"{photos} lacks {len(missing)} of the {len(names)} images of {database}: "
-            f"{', '.join(missing[:SHOWN])}. Give the folder that was extracted."
+            f"{some_of(missing)}. Give the folder that was extracted."
         )
     if not pairs:
         raise MappingError(

@@ -9,7 +9,7 @@ from kpextract.errors import StoreError, UsageError
 from kpextract.files import replacing
 from kpextract.formats.colmap_database import read_keypoints, write_features
 from kpextract.formats.lock import Lock
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import StoreReader
 from kpextract.packages import import_pycolmap
 
@@ -25,8 +25,7 @@ class MatchDatabase:
 
     Args:
         photos: folder of the images, by their names; their cameras come from there.
-        camera_mode: which images share a camera, as for `write_features`; None is
-            "single" if all have one size, and otherwise "auto".
+        camera_mode: which images share a camera, as for `write_features`.
 
     Raises:
         UsageError: no photos.
@@ -41,7 +40,7 @@ class MatchDatabase:
         photos: Path | None,
         camera_mode: str | None = None,
     ) -> None:
-        pycolmap = import_pycolmap("writing a COLMAP database")
+        pycolmap = import_pycolmap("writing COLMAP's database")
         if photos is None or not photos.is_dir():
             raise UsageError(
                 f"{path}: a COLMAP database needs the photos for its cameras. Give the "
@@ -52,9 +51,8 @@ class MatchDatabase:
             if path.exists():
                 _check_keypoints(path, reader)
             else:
-                mode = camera_mode or _mode_for(reader)
                 with replacing(path) as temporary:
-                    write_features(temporary, reader, photos, mode)
+                    write_features(temporary, reader, photos, camera_mode)
             self._database = pycolmap.Database.open(path)
         except BaseException:
             self._lock.release()
@@ -81,11 +79,6 @@ class MatchDatabase:
         """Close the database and let other processes open it."""
         self._database.close()
         self._lock.release()
-
-
-def _mode_for(reader: StoreReader) -> str:
-    sizes = {reader.read(name).image_size for name in reader.names()}
-    return "single" if len(sizes) == 1 else "auto"
 
 
 def _check_keypoints(path: Path, reader: StoreReader) -> None:

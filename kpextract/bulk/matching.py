@@ -10,7 +10,7 @@ import numpy as np
 from kpextract.bulk.pairs import Pair
 from kpextract.cpus import usable_cpus
 from kpextract.features import Features
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import StoreReader
 from kpextract.matching import match
 
@@ -87,7 +87,7 @@ def match_store(
     Args:
         pairs: names of the images, such as `kpextract.bulk.pairs.choose_pairs` gives.
         min_similarity, max_ratio: as for `kpextract.match`.
-        num_threads: pairs matched at once; None takes the CPUs that there are. The
+        num_threads: pairs matched at once; None uses all available CPUs. The
             result does not depend on it.
         watch: passes on the pairs that are left to match, for progress.
 

@@ -1,7 +1,7 @@
 """Choose which images of a store are matched with one another."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
@@ -9,46 +9,64 @@ from typing import TypeAlias
 from kpextract.bulk.retrieval import most_similar
 from kpextract.errors import InvalidOptionError, did_you_mean
 from kpextract.formats.store import StoreReader
+from kpextract.printable import some_of
 
 Pair: TypeAlias = tuple[str, str]
 
 # Images per block of exhaustive pairs: two blocks are matched before the next are read,
 # so that a large store is not read once per image.
 BLOCK = 64
-SHOWN = 5  # unknown names in an error
-CHOICES = "exhaustive, sequential:N, retrieval:N or a file with two names per line"
+COUNTED = ("sequential", "retrieval")  # choices with a number of images
+MAX_DIGITS = 18  # of that number
+CHOICES = (
+    "exhaustive, sequential:N, retrieval:N (most similar images) or a file with two "
+    "names per line"
+)
 
 
-def choose_pairs(choice: str, reader: StoreReader) -> list[Pair]:
-    """Return the pairs that a choice means, each once, in the order to match them in.
+def check_choice(choice: str) -> None:
+    """Raise InvalidOptionError unless `choose_pairs` knows a choice."""
+    kind, colon, number = choice.partition(":")
+    if colon and kind in COUNTED:
+        # int() refuses numbers of thousands of digits.
+        if not number.isdecimal() or len(number) > MAX_DIGITS or int(number) < 1:
+            raise InvalidOptionError(
+                f"pairs: {choice}: give a positive number of images, as in {kind}:10."
+            )
+    elif choice != "exhaustive" and not os.path.isfile(choice):
+        raise InvalidOptionError(
+            f"pairs: {choice!r} is neither a choice nor a file. Give {CHOICES}."
+            f"{did_you_mean(kind, ('exhaustive', *COUNTED))}"
+        )
+
+
+def choose_pairs(
+    choice: str, reader: StoreReader, failed: Collection[str] = ()
+) -> list[Pair]:
+    """Return the pairs of a choice, each once, in the order to match them in.
 
     Args:
         choice: "exhaustive"; "sequential:N", each image with the N that follow it;
             "retrieval:N", each image with the N most similar ones by a global
             descriptor (`kpextract.bulk.retrieval`); or the path of a list.
+        failed: names of images without features, which a list may hold; their pairs
+            are left out.
 
     Raises:
-        InvalidOptionError: none of these, or a list with a name that is not in the
-            store.
+        InvalidOptionError: none of these, or a list with another name that is not in
+            the store.
         OSError: the list cannot be read.
     """
+    check_choice(choice)
     kind, colon, number = choice.partition(":")
     if choice == "exhaustive":
         return list(exhaustive(reader.names()))
-    if colon and kind in ("sequential", "retrieval"):
-        if not number.isdecimal() or int(number) < 1:
-            raise InvalidOptionError(
-                f"pairs: {choice}: give a positive number of images, as in {kind}:10."
-            )
-        if kind == "sequential":
-            return list(sequential(reader.names(), int(number)))
+    if colon and kind == "sequential":
+        return list(sequential(reader.names(), int(number)))
+    if colon and kind == "retrieval":
         return most_similar(reader, int(number))
-    if not os.path.isfile(choice):
-        raise InvalidOptionError(
-            f"pairs: {choice!r} is neither a choice nor a file. Give {CHOICES}."
-            f"{did_you_mean(kind, ('exhaustive', 'sequential', 'retrieval'))}"
-        )
-    return read_pairs(choice, reader.names())
+    pairs = read_pairs(choice, [*reader.names(), *failed])
+    return [pair for pair in pairs if not {*failed}.intersection(pair)]
 
 
 def exhaustive(names: Sequence[str]) -> Iterator[Pair]:
@@ -69,12 +87,12 @@ def sequential(names: Sequence[str], count: int) -> Iterator[Pair]:
 def read_pairs(path: str | os.PathLike[str], names: Sequence[str]) -> list[Pair]:
     """Read a list of pairs as COLMAP and hloc write it: `a.jpg b.jpg` per line.
 
-    Empty lines and lines that begin with # are left out, and of a pair that is there
-    twice, in either order, the second. Names may contain spaces: a line is split where
+    Empty lines and lines that begin with # are left out, and the second of two
+    equal pairs, in either order. Names may contain spaces: a line is split where
     both parts are names of images.
 
     Args:
-        names: of the images that there are.
+        names: of all images.
 
     Raises:
         InvalidOptionError: a line without two names, or names that are unknown.
@@ -83,7 +101,7 @@ def read_pairs(path: str | os.PathLike[str], names: Sequence[str]) -> list[Pair]
     known = set(names)
     found: dict[frozenset[str], Pair] = {}
     unknown: dict[str, None] = {}
-    text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+    text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -114,10 +132,8 @@ def _split(line: str, known: set[str]) -> Pair | None:
 def _refuse(
     path: str | os.PathLike[str], unknown: list[str], names: Sequence[str]
 ) -> None:
-    shown = ", ".join(unknown[:SHOWN])
-    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
     example = f" Names are like {names[0]}." if names else " There are no images."
     raise InvalidOptionError(
-        f"pairs: {path} names images that have no features: {shown}{more}."
+        f"pairs: {path} names images that have no features: {some_of(unknown)}."
         f"{did_you_mean(unknown[0], names) or example}"
     )

@@ -44,7 +44,14 @@ def cluster(address: str | None) -> Iterator[None]:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is None:
-            ray.init(num_cpus=usable_cpus(), include_dashboard=False, **quiet)
+            # Not Ray's nice 15: next to other programs such workers get no CPU at all.
+            usual = {"worker_niceness": 0}
+            ray.init(
+                num_cpus=usable_cpus(),
+                include_dashboard=False,
+                _system_config=usual,
+                **quiet,
+            )
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:

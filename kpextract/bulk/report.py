@@ -39,7 +39,7 @@ class ImageFacts:
     def quality(self) -> tuple[float, ...]:
         """Return what images are ordered by, the worst first.
 
-        Unreadable ones come first, then those with the fewest matches if there are
+        Unreadable images come first, then those with the fewest matches if there are
         matches, the lowest coverage, the fewest keypoints and the lowest scores.
         """
         return (
@@ -53,7 +53,7 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class MatchGraph:
-    """Which images of a store match.
+    """Describe which images of a store match.
 
     Attributes:
         pairs: that were matched.
@@ -110,12 +110,16 @@ def collect(
 
 
 def coverage(features: Features) -> float:
-    """Return the share of grid cells that have a keypoint."""
+    """Return the share of grid cells that have a keypoint.
+
+    Keypoints outside the image, which a file may hold, do not count.
+    """
     width, height = features.image_size
     side = max(width, height) / GRID
     columns, rows = (max(1, round(length / side)) for length in (width, height))
-    cells = ((features.keypoints + 0.5) * (columns / width, rows / height)).astype(int)
-    return len(np.unique(cells, axis=0)) / (columns * rows)
+    cells = (features.keypoints + 0.5) * (columns / width, rows / height)
+    inside = ((cells >= 0) & (cells < (columns, rows))).all(axis=1)
+    return len(np.unique(cells[inside].astype(int), axis=0)) / (columns * rows)
 
 
 def match_graph(

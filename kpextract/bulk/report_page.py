@@ -67,8 +67,8 @@ def write_page(
     shown = facts.worst(count)
     yield (
         f"<h2>Worst images first: {len(shown)} of {len(facts.images)} shown</h2>"
-        f"<p>Unreadable ones, then by {'matches, ' if facts.graph else ''}coverage, "
-        'keypoints and scores.</p><div class="grid">'
+        f"<p>Unreadable images first, then by {'matches, ' if facts.graph else ''}"
+        'coverage, keypoints and scores.</p><div class="grid">'
     )
     for image in shown:
         yield _figure(image, picture(image))
@@ -95,7 +95,8 @@ def thumbnail(photo: np.ndarray | None, features: Features) -> str:
     colors = cv2.applyColorMap(ranks[:, None], cv2.COLORMAP_TURBO)[:, 0].tolist()
     points = (features.keypoints + 0.5) * (size[0] / width, size[1] / height) - 0.5
     for (x, y), color in reversed(list(zip(points.tolist(), colors, strict=False))):
-        cv2.circle(canvas, (round(x), round(y)), 1, color, cv2.FILLED)
+        if -1 < x < size[0] and -1 < y < size[1]:  # a file may hold any
+            cv2.circle(canvas, (round(x), round(y)), 1, color, cv2.FILLED)
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     return _data_uri("jpeg", cv2.imencode(".jpg", canvas, options)[1].tobytes())
 

@@ -6,7 +6,7 @@ finds among the store's own descriptors; the differences to each center are summ
 normalized. Nothing is downloaded or trained beforehand.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -30,14 +30,6 @@ def most_similar(reader: StoreReader, count: int) -> list[tuple[str, str]]:
         (min(i, int(j)), max(i, int(j))) for i, row in enumerate(ranked) for j in row
     }
     return [(names[i], names[j]) for i, j in sorted(pairs)]
-
-
-def mean_pooled(reader: StoreReader) -> np.ndarray:
-    """Return (images, D) float32 unit rows: the mean of an image's descriptors.
-
-    An image without keypoints has zeros.
-    """
-    return _pool(reader, lambda descriptors: descriptors.mean(axis=0))
 
 
 def vlad(reader: StoreReader, centers: int = CENTERS, seed: int = 0) -> np.ndarray:
@@ -89,25 +81,6 @@ def neighbors(vectors: np.ndarray, count: int) -> np.ndarray:
         order = np.argsort(-similarity[rows[:, None], best], axis=1, kind="stable")
         found[start : start + ROWS] = np.take_along_axis(best, order, axis=1)
     return found
-
-
-def recall(ranked: np.ndarray, reach: int, counts: Iterable[int]) -> dict[int, float]:
-    """Return, by N, the share of true neighbors among an image's N most similar ones.
-
-    Args:
-        ranked: (images, at least max N) indices from `neighbors`, of a recording in its
-            order.
-        reach: images this many places before or after an image show the same; all N
-            should be at least twice that, or not all can be found.
-    """
-    total = len(ranked)
-    distance = np.abs(ranked - np.arange(total)[:, None])
-    places = np.arange(total)
-    true = np.minimum(places, reach) + np.minimum(total - 1 - places, reach)
-    return {
-        n: float((distance[:, :n] <= reach).sum() / np.minimum(true, n).sum())
-        for n in counts
-    }
 
 
 def _pool(

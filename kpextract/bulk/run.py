@@ -1,6 +1,7 @@
 """Extract features from many inputs into one output."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from types import FrameType
 
 from kpextract.bulk.inputs import Input
 from kpextract.bulk.work import Job
+from kpextract.errors import EntryError
 from kpextract.extractor import Extractor
 from kpextract.formats.store import Entry, Stamp, Store
+from kpextract.printable import printable
 
 Engine = Callable[[Iterator[Job]], Generator[Entry, None, None]]
 
@@ -59,7 +62,9 @@ def extract(
 
     Entries are written in the order of the inputs, so that two runs with the same
     result write the same. SIGINT and SIGTERM end the run with what is written kept; a
-    second signal has its usual effect.
+    second signal has its usual effect. (In a thread other than the main one, signals
+    have their usual effect.) An entry that the store cannot hold, such as one of a bad
+    name, counts as failed and is not written.
 
     Args:
         store: it stays open.
@@ -75,7 +80,7 @@ def extract(
         with _stopped_by_signals() as shield:
             for entry in entries:
                 with shield:  # an entry is written whole or not at all
-                    store.add(entry)
+                    entry = _written(store, entry)
                     summary.count(entry)
                     show(entry, summary)
     except KeyboardInterrupt:
@@ -98,6 +103,15 @@ def _pending(
                 yield job
 
 
+def _written(store: Store, entry: Entry) -> Entry:
+    """Write an entry and return it; with an error if the output cannot hold it."""
+    try:
+        store.add(entry)
+    except EntryError as error:  # a bad name may not end the run of the others
+        return entry._replace(features=None, error=printable(str(error)))
+    return entry
+
+
 def settings_of(extractor: Extractor, frame: str) -> dict[str, str]:
     """Return what features depend on, as texts, for a store.
 
@@ -106,7 +120,8 @@ def settings_of(extractor: Extractor, frame: str) -> dict[str, str]:
     """
     info, pipeline = extractor.info, extractor.pipeline
     options = {each.name: getattr(pipeline, each.name) for each in fields(pipeline)}
-    del options["backend"]
+    for name in ("backend", "intensity_warnings"):  # objects, which change no feature
+        del options[name]
     options["refine"] = options.pop("refinement") is not None
     return {
         "model": info.model,
@@ -152,10 +167,10 @@ def _stopped_by_signals() -> Iterator[_Shield]:
         restore()
         shield.stop()
 
-    before = {
-        number: signal.signal(number, stop)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    is_main = threading.current_thread() is threading.main_thread()
+    # Python lets no other thread handle signals.
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, stop) for number in numbers}
 
     def restore() -> None:
         for number, handler in before.items():

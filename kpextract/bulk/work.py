@@ -13,7 +13,6 @@ from kpextract.errors import (
     MissingPackageError,
 )
 from kpextract.extractor import Extractor
-from kpextract.features import Features
 from kpextract.formats.store import Entry, Stamp
 from kpextract.photos import naming, read_photo
 from kpextract.printable import printable
@@ -73,7 +72,7 @@ class Extraction:
 
 
 class Detection:
-    """Extract features, reading the next photo meanwhile."""
+    """Extract features, while the next photo is read and the last entry written."""
 
     def __init__(self, extractor: Extractor, upright: bool):
         self._extractor, self._upright = extractor, upright
@@ -84,11 +83,8 @@ class Detection:
         Raises:
             BackendUnavailableError, MissingPackageError: no image can be worked on.
         """
-        for job, image in map_ahead(self._read, jobs, workers=1):
-            if isinstance(image, str):
-                yield Entry(job.name, job.stamp, None, image)
-            else:
-                yield Entry(job.name, job.stamp, *self._detect(job, image))
+        read = map_ahead(self._read, jobs, workers=1)
+        yield from map_ahead(self._entry, read, workers=1)
 
     def _read(self, job: Job) -> tuple[Job, np.ndarray | str]:
         """Return the image of a job, or the error instead of it."""
@@ -103,17 +99,18 @@ class Detection:
         except Exception as error:
             return job, one_line(error)
 
-    def _detect(
-        self, job: Job, image: np.ndarray
-    ) -> tuple[Features | None, str | None]:
+    def _entry(self, read: tuple[Job, np.ndarray | str]) -> Entry:
         """Return the features of an image, or the error instead of them."""
+        job, image = read
+        if isinstance(image, str):
+            return Entry(job.name, job.stamp, None, image)
         try:
             with naming(Path(job.path)):
-                return self._extractor.detect(image), None
+                return Entry(job.name, job.stamp, self._extractor.detect(image))
         except FATAL:
             raise
         except Exception as error:  # no image may end the run of the others
-            return None, one_line(error)
+            return Entry(job.name, job.stamp, None, one_line(error))
 
 
 def one_line(error: Exception) -> str:

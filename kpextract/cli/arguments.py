@@ -1,11 +1,14 @@
 """Arguments that several commands of the command line share."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from kpextract.backends import BACKENDS
 from kpextract.selection import MIN_SCORE, SELECTIONS
+
+MATCH_OPTIONS = ("min_similarity", "max_ratio")  # what `add_match_options` adds
 
 
 def add_command(
@@ -35,7 +38,7 @@ def add_command(
 
 
 def size(text: str) -> tuple[int, int]:
-    """(width, height) of "640x480"."""
+    """Parse "640x480" to (width, height)."""
     width, cross, height = text.partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
         raise argparse.ArgumentTypeError(f"a size is like 640x480, not {text!r}")
@@ -73,6 +76,11 @@ def add_match_options(command: argparse.ArgumentParser) -> None:
         help="max ratio of the distance to the match and to its rival elsewhere in the "
         "second photo; 0.9 suits these descriptors (default: 1, any)",
     )
+
+
+def take(names: Iterable[str], options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the options of these names that were given, and return them."""
+    return {name: options.pop(name) for name in names if name in options}
 
 
 def add_mask_option(command: argparse.ArgumentParser, *, of: str, **kind: Any) -> None:
@@ -116,14 +124,20 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_extractor_options(command: argparse.ArgumentParser) -> None:
-    """Add the constructor's options, with its defaults where none is given."""
+def add_extractor_options(
+    command: argparse.ArgumentParser, min_distance: str = "0"
+) -> None:
+    """Add the constructor's options, with its defaults where none is given.
+
+    Args:
+        min_distance: default of a command that has another one, for the help.
+    """
     add_model_options(command)
-    _add_selection_options(command)
+    _add_selection_options(command, min_distance)
     _add_image_options(command)
 
 
-def _add_selection_options(command: argparse.ArgumentParser) -> None:
+def _add_selection_options(command: argparse.ArgumentParser, distance: str) -> None:
     add = command.add_argument
     unset = argparse.SUPPRESS
     add(
@@ -152,7 +166,7 @@ def _add_selection_options(command: argparse.ArgumentParser) -> None:
         type=float,
         default=unset,
         metavar="PX",
-        help="min distance between two keypoints in pixels (default: 0)",
+        help=f"min distance between two keypoints in pixels (default: {distance})",
     )
 
 
@@ -172,7 +186,7 @@ def _add_image_options(command: argparse.ArgumentParser) -> None:
         default=unset,
         metavar="full|auto|LOW,HIGH",
         help="values of 16-bit images that become black and white: 0 and 65535, "
-        "percentiles of each image, or those given (default: full)",
+        "percentiles of each image, or the two given (default: full)",
     )
     add(
         "--octaves",

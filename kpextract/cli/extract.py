@@ -2,30 +2,30 @@
 
 import argparse
 import json
-import sys
 from contextlib import ExitStack
-from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from kpextract.bulk.inputs import Input, Photo, find_inputs
+from kpextract.bulk.inputs import find_inputs
+from kpextract.bulk.pairs import check_choice
 from kpextract.bulk.processes import run_on_processes
 from kpextract.bulk.ray_actors import Share, cluster, run_on_ray, workers_of
 from kpextract.bulk.run import Engine, Summary, extract, settings_of
 from kpextract.bulk.work import Detection, Extraction
 from kpextract.cli.arguments import add_command, add_extractor_options
 from kpextract.cli.exit_codes import INTERRUPTED, SKIPPED
+from kpextract.cli.extract_report import Progress, report_of, sentence_of
+from kpextract.cli.match_store import match_extracted, sentence
 from kpextract.cli.outputs import print_written, say
 from kpextract.cpus import check_threads, usable_cpus
 from kpextract.errors import UsageError
-from kpextract.extractor import Extractor, ExtractorInfo
+from kpextract.extractor import Extractor
 from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.compact import KINDS
 from kpextract.formats.hdf5 import LAYOUTS
-from kpextract.formats.store import Entry
 from kpextract.formats.table import TABLE, format_of, open_reader, open_store
 from kpextract.packages import import_cv2
-from kpextract.printable import printable
 
 ON_CPU = ("onnx-cpu", "openvino")  # backends whose workers share the CPUs
 ENGINES = ("local", "ray")
@@ -64,7 +64,14 @@ def add_parser(commands: Any) -> None:
     _add_format_options(command)
     _add_input_options(command)
     _add_engine_options(command)
-    add_extractor_options(command)
+    add_extractor_options(command, _min_distances())
+
+
+def _min_distances() -> str:
+    """Return the default of --min-distance, by the suffix of the output."""
+    special = (row for row in TABLE.values() if row.min_distance)
+    named = [f"{row.min_distance:g} for {'/'.join(row.suffixes)}" for row in special]
+    return ", ".join([*named, "else 0"])
 
 
 def _add_format_options(command: argparse.ArgumentParser) -> None:
@@ -82,8 +89,15 @@ def _add_format_options(command: argparse.ArgumentParser) -> None:
     add(
         "--camera-mode",
         choices=CAMERA_MODES,
-        help="images that share a camera in COLMAP's database, of one folder of photos "
-        "(default: auto, those of one size and EXIF)",
+        help="photos that share a camera in a .db (default: single if all have one "
+        "size, else auto, those of one size and EXIF)",
+    )
+    add(
+        "--match",
+        metavar="PAIRS",
+        help="pairs that are matched into a .db after the extraction: exhaustive, "
+        "sequential:N, retrieval:N (most similar images) or a file with two names per "
+        "line (default: none)",
     )
 
 
@@ -143,6 +157,7 @@ def extract_all(
     descriptors: str | None,
     layout: str | None,
     camera_mode: str | None,
+    match: str | None,
     every: int | None,
     topic: str | None,
     frame: str,
@@ -154,8 +169,7 @@ def extract_all(
 ) -> int:
     """Extract features of all inputs; report, and return 1 if an input failed."""
     import_cv2("kpextract extract")
-    if address is not None and engine != "ray":
-        raise UsageError("--address is that of a Ray cluster: add --engine ray.")
+    _check_use(engine, address, match, format_of(out, format))
     found = find_inputs(inputs, every, topic)
     of_format = {
         "descriptors": descriptors,
@@ -163,6 +177,7 @@ def extract_all(
         "camera_mode": camera_mode,
         "images": _images_for(out, format, inputs),
     }
+    options.setdefault("min_distance", TABLE[format_of(out, format)].min_distance)
     extractor = Extractor(**options)
     with ExitStack() as stack:
         if engine == "ray":
@@ -176,16 +191,45 @@ def extract_all(
         )
         with Progress(found, quiet=as_json) as progress:
             summary = extract(found, store, run, progress.show)
-    failed_before = _failed_before(out, format, summary)
+    before = _failed_before(out, format, summary)
+    report = report_of(summary, before, extractor)
+    if not as_json:
+        say(sentence_of(summary, before, extractor))
+    if match is not None and not summary.interrupted:
+        failed = [*before, *(name for name, _ in summary.failed)]
+        threads = options.get("num_threads")
+        done = match_extracted(out, Path(inputs[0]), match, failed, as_json, threads)
+        report["match"] = done._asdict()
+        if not as_json:
+            say(sentence(done))
     if as_json:
-        report = _report(summary, failed_before, extractor.info)
         print(json.dumps(report, indent=2))
     else:
-        say(_sentence(summary, failed_before, extractor.info))
         print_written(out)
     if summary.interrupted:
         return INTERRUPTED
-    return SKIPPED if summary.failed or failed_before else 0
+    return SKIPPED if summary.failed or before else 0
+
+
+def _check_use(
+    engine: str, address: str | None, match: str | None, format: str
+) -> None:
+    """Raise before the work if options do not go together.
+
+    Raises:
+        UsageError: an address without Ray, or matches into another format.
+        InvalidOptionError: no such pairs.
+    """
+    if address is not None and engine != "ray":
+        raise UsageError("--address is that of a Ray cluster: add --engine ray.")
+    if match is None:
+        return
+    if format != "colmap":
+        raise UsageError(
+            "--match writes into a COLMAP database: give -o FILE.db, or run kpextract "
+            f"match on this output (format {format}) afterwards."
+        )
+    check_choice(match)
 
 
 def _images_for(out: str, format: str | None, inputs: list[str]) -> str | None:
@@ -229,60 +273,3 @@ def _on_ray(
     size = workers_of(workers, share)
     pinned = {"num_threads": share.cpus, "backend": backend}  # the same for all
     return partial(run_on_ray, Extraction(options | pinned, upright), size, share)
-
-
-class Progress:
-    """Show how far a run is, and each failure on a line of its own."""
-
-    def __init__(self, inputs: list[Input], *, quiet: bool):
-        """Begin before the first image.
-
-        Args:
-            quiet: no bar; failures are shown all the same.
-        """
-        from tqdm import tqdm
-
-        photos = all(isinstance(each, Photo) for each in inputs)
-        total = len(inputs) if photos else None  # who knows the frames of a video
-        self._bar = tqdm(total=total, unit="image", disable=True if quiet else None)
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def show(self, entry: Entry, summary: Summary) -> None:
-        """Show an entry that was written."""
-        if entry.error is not None:
-            text = printable(f"kpextract: failed: {entry.name}: {entry.error}")
-            self._bar.write(text, file=sys.stderr)
-        done = summary.images + len(summary.skipped) + len(summary.failed)
-        self._bar.update(done - self._bar.n)
-
-
-def _report(
-    summary: Summary, failed_before: list[str], info: ExtractorInfo
-) -> dict[str, Any]:
-    return {
-        "extractor": asdict(info),
-        "images": summary.images,
-        "keypoints": summary.keypoints,
-        "skipped": len(summary.skipped),
-        "failed_before": failed_before,
-        "failed": [{"name": name, "error": why} for name, why in summary.failed],
-        "seconds": round(summary.seconds, 3),
-        "images_per_second": round(summary.images_per_second, 2),
-        "interrupted": summary.interrupted,
-    }
-
-
-def _sentence(summary: Summary, failed_before: list[str], info: ExtractorInfo) -> str:
-    earlier = f" (of which {len(failed_before)} failed)" if failed_before else ""
-    begin = "interrupted: " if summary.interrupted else ""
-    return (
-        f"{begin}{summary.images} images: {summary.keypoints} keypoints, "
-        f"{len(summary.skipped)} skipped as done{earlier}, {len(summary.failed)} "
-        f"failed, {summary.images_per_second:.1f} images per second, "
-        f"{info.model} {info.version} on {info.backend}"
-    )

@@ -1,4 +1,4 @@
-"""`kpextract map`."""
+"""Run `kpextract map`."""
 
 import json
 from dataclasses import asdict

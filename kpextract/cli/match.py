@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.cli.arguments import (
+    MATCH_OPTIONS,
     add_command,
     add_extractor_options,
     add_mask_option,
     add_match_options,
+    take,
 )
 from kpextract.cli.match_store import add_store_options, match_features
 from kpextract.cli.outputs import check_outputs, print_written
@@ -28,7 +30,6 @@ from kpextract.matchfile import check_suffix, save_matches
 from kpextract.matching import match
 from kpextract.photos import PICTURES, masks_for, naming, read_photo, write_picture
 
-MATCH_BOUNDS = ("min_similarity", "max_ratio")  # options of `match`
 ONE = {"fundamental": "one fundamental matrix", "homography": "one homography"}
 
 
@@ -54,7 +55,7 @@ def add_parser(commands: Any) -> None:
         type=Path,
         metavar="B",
         nargs="?",
-        help="second photo; none after an output",
+        help="second photo (default: none, to match the images of an output)",
     )
     add(
         "--geometry",
@@ -73,7 +74,7 @@ def add_parser(commands: Any) -> None:
     add(
         "--draw-all",
         action="store_true",
-        help="the other matches in the picture, too, in red (default: inliers only)",
+        help="also draw the other matches, in red (default: inliers only)",
     )
     add(
         "-o",
@@ -109,7 +110,7 @@ def match_inputs(
         )
     if pairs or photos or camera_mode:
         raise UsageError(
-            "--pairs, --photos and --camera-mode belong to an output of kpextract "
+            "--pairs, --photos and --camera-mode apply to an output of kpextract "
             "extract, not to two photos."
         )
     return match_photos(photo0, photo1, **options)
@@ -128,7 +129,7 @@ def match_photos(
 ) -> int:
     """Print how many mutual matches two photos have, and how many are inliers."""
     _check_files(draw, draw_all, out, [photo0, photo1, *mask])
-    bounds = {name: options.pop(name) for name in MATCH_BOUNDS if name in options}
+    bounds = take(MATCH_OPTIONS, options)
     extractor = Extractor(**options)
     images = [read_photo(path) for path in (photo0, photo1)]
     masks = masks_for(mask, [photo0, photo1], images)

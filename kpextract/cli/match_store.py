@@ -1,25 +1,26 @@
 """Match the images of an output of `kpextract extract`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from kpextract.bulk.match_database import MatchDatabase
-from kpextract.bulk.match_files import MatchFile
-from kpextract.bulk.matching import MatchOutput, match_store
-from kpextract.bulk.pairs import Pair, choose_pairs
+from kpextract.bulk.match_hdf5 import MatchFile
+from kpextract.bulk.matching import Matched, MatchOutput, match_store
+from kpextract.bulk.pairs import CHOICES, Pair, choose_pairs
+from kpextract.cli.arguments import MATCH_OPTIONS, take
 from kpextract.cli.outputs import check_outputs, print_written, say
 from kpextract.cpus import check_threads
 from kpextract.errors import UsageError
 from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.store import StoreReader
-from kpextract.formats.table import open_reader
+from kpextract.formats.table import TABLE, open_reader
 from kpextract.geometry import DEFAULT_GEOMETRY
 from kpextract.matching import check_bounds
 
-OUTPUTS = (".h5", ".hdf5", ".db")
-BOUNDS = {"min_similarity": -1.0, "max_ratio": 1.0}  # options of `match`
+DATABASES = TABLE["colmap"].suffixes
+OUTPUTS = (*TABLE["hdf5"].suffixes, *DATABASES)
 
 
 def add_store_options(command: Any) -> None:
@@ -28,8 +29,7 @@ def add_store_options(command: Any) -> None:
     add(
         "--pairs",
         metavar="WHICH",
-        help="pairs of an output: exhaustive, sequential:N, retrieval:N (most similar "
-        "images) or a file with two names per line (default: exhaustive)",
+        help=f"pairs of an output: {CHOICES} (default: exhaustive)",
     )
     add(
         "--photos",
@@ -54,19 +54,17 @@ def match_features(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Match pairs of images of a store; a second run continues."""
-    from tqdm import tqdm
-
+    """Match pairs of images of a store, and continue an earlier run."""
     if out is None:
         raise UsageError(
-            f"{features}: one input is an output of kpextract extract, whose matches "
-            "need -o FILE. Give two photos to match these."
+            f"{features}: the matches of an output of kpextract extract need -o FILE. "
+            "To match photos, give two of them."
         )
     if out.suffix.lower() not in OUTPUTS:
-        raise UsageError(f"--out {out} must end in .h5 or .db.")
+        raise UsageError(f"--out {out} must end in {' or '.join(OUTPUTS)}.")
     check_outputs([out], [features])
-    bounds = {name: options.pop(name) for name in BOUNDS if name in options}
-    check_bounds(**BOUNDS | bounds)
+    bounds = take(MATCH_OPTIONS, options)
+    check_bounds(**bounds)
     num_threads = options.pop("num_threads", None)
     if num_threads is not None:
         check_threads("num_threads", num_threads)
@@ -74,34 +72,76 @@ def match_features(
     reader = open_reader(str(features))
     try:
         chosen = choose_pairs(pairs or "exhaustive", reader)
-
-        def watch(left: Iterable[Pair]) -> Iterable[Pair]:
-            return tqdm(left, unit="pair", disable=as_json)
-
-        if out.suffix.lower() == ".db":
+        if out.suffix.lower() in DATABASES:
             output: MatchOutput = MatchDatabase(out, reader, photos, camera_mode)
         else:
             output = MatchFile(out, _settings(reader, bounds))
-        try:
-            done = match_store(
-                reader, chosen, output, num_threads=num_threads, watch=watch, **bounds
-            )
-        finally:
-            output.close()
+        done = _match(reader, chosen, output, as_json, num_threads, bounds)
     finally:
         reader.close()
     if as_json:
         print(json.dumps({"out": str(out)} | done._asdict(), indent=2))
     else:
-        again = f", {done.skipped} were done" if done.skipped else ""
-        say(f"{done.pairs} pairs matched{again}: {done.matches} matches")
+        say(sentence(done))
         print_written(out)
     return 0
 
 
+def match_extracted(
+    database: str,
+    photos: Path,
+    pairs: str,
+    failed: Collection[str],
+    quiet: bool,
+    num_threads: int | None,
+) -> Matched:
+    """Match pairs of images into the COLMAP database that `extract` has written.
+
+    Args:
+        photos: folder that was extracted.
+        pairs: as for `choose_pairs`, like the names that `failed`.
+        quiet: no progress bar.
+    """
+    reader = open_reader(database)
+    try:
+        chosen = choose_pairs(pairs, reader, failed)
+        output = MatchDatabase(Path(database), reader, photos)
+        return _match(reader, chosen, output, quiet, num_threads, {})
+    finally:
+        reader.close()
+
+
+def sentence(done: Matched) -> str:
+    """Return what was matched in one line."""
+    again = f", {done.skipped} were done" if done.skipped else ""
+    return f"{done.pairs} pairs matched{again}: {done.matches} matches"
+
+
+def _match(
+    reader: StoreReader,
+    pairs: list[Pair],
+    output: MatchOutput,
+    quiet: bool,
+    num_threads: int | None,
+    bounds: dict[str, float],
+) -> Matched:
+    """Match with a progress bar, and close the output."""
+    from tqdm import tqdm
+
+    def watch(left: Iterable[Pair]) -> Iterable[Pair]:
+        return tqdm(left, unit="pair", disable=quiet)
+
+    try:
+        return match_store(
+            reader, pairs, output, num_threads=num_threads, watch=watch, **bounds
+        )
+    finally:
+        output.close()
+
+
 def _settings(reader: StoreReader, bounds: dict[str, float]) -> dict[str, str]:
     """Return what matches depend on."""
-    return {**reader.settings} | {name: f"{value:g}" for name, value in bounds.items()}
+    return {**reader.settings, **{name: f"{value:g}" for name, value in bounds.items()}}
 
 
 def _refuse(options: dict[str, Any]) -> None:
@@ -111,6 +151,6 @@ def _refuse(options: dict[str, Any]) -> None:
     given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
     if given:
         raise UsageError(
-            f"{', '.join(given)}: only for two photos. An output of kpextract extract "
-            "has its features already."
+            f"{', '.join(given)}: only for two photos. The features of an output of "
+            "kpextract extract are fixed."
         )

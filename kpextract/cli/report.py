@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kpextract.bulk.match_files import count_matches
+from kpextract.bulk.match_hdf5 import count_matches
 from kpextract.bulk.report import ImageFacts, StoreFacts, collect
 from kpextract.bulk.report_page import thumbnail, write_page
 from kpextract.cli.arguments import add_command
@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
     add(
         "--photos",
         type=Path,
-        help="folder that was extracted, for thumbnails (default: gray)",
+        help="folder of the photos, for thumbnails (default: gray thumbnails)",
     )
     add("--matches", type=Path, help="output of kpextract match (default: none)")
     add(
@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
         type=int,
         default=SHOWN,
         metavar="N",
-        help="max images that are shown, the worst ones (default: %(default)s)",
+        help="max number of images shown, the worst first (default: %(default)s)",
     )
 
 

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from kpextract.cli.arguments import (
+    MATCH_OPTIONS,
     add_command,
     add_extractor_options,
     add_mask_option,
     add_match_options,
     size,
+    take,
 )
 from kpextract.cli.exit_codes import INTERRUPTED
 from kpextract.cli.outputs import check_outputs, print_written, say
@@ -35,7 +37,6 @@ from kpextract.video.tracking import Tracker, Tracks
 from kpextract.video.writer import VideoFile, check_video_name
 
 FPS = 30.0  # of the written video, if the source does not tell
-TRACKER = ("min_similarity", "max_ratio")  # options of `Tracker`
 VIDEO = ("drop", "reconnect", "timeout", "raw")  # options of `open_video`
 
 
@@ -119,10 +120,7 @@ def track(
     if out:
         check_outputs([out], [Path(source), *([mask] if mask else [])])
         check_video_name(out)
-    to_video, to_tracker = (
-        {name: options.pop(name) for name in names if name in options}
-        for names in (VIDEO, TRACKER)
-    )
+    to_video, to_tracker = take(VIDEO, options), take(MATCH_OPTIONS, options)
     allowed = None if mask is None else read_mask(mask).allowed
     run = Run(Extractor(**options), Tracker(**to_tracker), allowed)
     lost: KpextractError | BrokenPipeError | None = None

@@ -1,8 +1,8 @@
 """Write and read COLMAP's database, through pycolmap.
 
 The database gets images, cameras, keypoints and matches. It gets no descriptors: COLMAP
-knows a few types of them, and matches no others. What matching needs is in an HDF5 file
-beside it, `map.h5` of `map.db`, which stays. That file is what a run continues; the
+matches only the few types that it knows. What matching needs is in an HDF5 file
+beside it, `map.h5` for `map.db`, which stays. That file is what a run continues; the
 database is written from it, whole or not at all.
 
 COLMAP puts (0.5, 0.5) at the center of the top-left pixel: keypoints gain 0.5 on the
@@ -22,13 +22,13 @@ from kpextract.features import Features
 from kpextract.files import replacing
 from kpextract.formats.hdf5 import Hdf5Reader, Hdf5Store
 from kpextract.formats.lock import Lock
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import Entry, Stamp, StoreReader
 from kpextract.packages import import_pycolmap
+from kpextract.printable import some_of
 
 CORNER = np.float32(0.5)  # from COLMAP's origin to the center of the first pixel
 CAMERA_MODES = ("auto", "single", "per_folder", "per_image")
-MAX_SHOWN = 5  # names in a message
 
 
 def companion(path: str | os.PathLike[str]) -> Path:
@@ -47,7 +47,8 @@ class ColmapStore:
         images: folder that the names are relative to; COLMAP reads sizes and focal
             lengths from the files.
         camera_mode: which images share a camera: "auto" (those of one size and EXIF),
-            "single", "per_folder" or "per_image".
+            "single", "per_folder" or "per_image"; None is "single" if all have one
+            size, and otherwise "auto".
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class ColmapStore:
         settings: Mapping[str, str],
         *,
         images: str | os.PathLike[str] | None = None,
-        camera_mode: str = "auto",
+        camera_mode: str | None = None,
     ) -> None:
         import_pycolmap("writing COLMAP's database")
-        _camera_mode(camera_mode)
+        if camera_mode is not None:
+            _camera_mode(camera_mode)
         if images is None or not Path(images).is_dir():
             raise StoreError(
                 f"{path}: COLMAP's database needs images, the folder that names are "
@@ -119,20 +121,20 @@ def write_features(
     path: str | os.PathLike[str],
     reader: StoreReader,
     images: str | os.PathLike[str],
-    camera_mode: str = "auto",
+    camera_mode: str | None = None,
 ) -> None:
     """Write images, cameras and keypoints to an empty or new database.
 
     Args:
         images: folder that the names in `reader` are relative to.
-        camera_mode: one of `CAMERA_MODES`.
+        camera_mode: as for `ColmapStore`.
 
     Raises:
         StoreError: COLMAP cannot read an image, or reads it in another size than its
-            features have, such as before a turn by EXIF.
+            features have, for example because EXIF turned it.
     """
     pycolmap = import_pycolmap("writing COLMAP's database")
-    mode, names = _camera_mode(camera_mode), reader.names()
+    mode, names = _camera_mode(camera_mode or _mode_for(reader)), reader.names()
     pycolmap.Database.open(path).close()  # makes the file
     if not names:  # an empty list would mean every file of the folder
         return
@@ -142,7 +144,7 @@ def write_features(
         missing = [name for name in names if name not in known]
         if missing:
             raise StoreError(
-                f"COLMAP cannot read {_some(missing)} in {images}. Convert them, or "
+                f"COLMAP cannot read {some_of(missing)} in {images}. Convert them, or "
                 "leave them out."
             )
         cameras = {c.camera_id: c for c in database.read_all_cameras()}
@@ -156,7 +158,7 @@ def write_features(
 def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) -> None:
     """Add matches between images of a database; those of a pair are replaced.
 
-    They are unverified: COLMAP's mapper takes only what `verify` found consistent.
+    They are unverified: COLMAP's mapper uses only matches that `verify` has accepted.
 
     Raises:
         StoreError: a name is not in the database.
@@ -167,7 +169,7 @@ def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) 
         for pair in matches:
             missing = [name for name in pair[:2] if name not in ids]
             if missing:
-                raise StoreError(f"{path} has no image {_some(missing)}.")
+                raise StoreError(f"{path} has no image {some_of(missing)}.")
             first, second = ids[pair.name0], ids[pair.name1]
             if database.exists_matches(first, second):
                 database.delete_matches(first, second)
@@ -176,7 +178,7 @@ def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) 
 
 
 def verify(path: str | os.PathLike[str], pairs: Iterable[tuple[str, str]]) -> None:
-    """Let COLMAP find which matches of some pairs fit one motion of the camera.
+    """Let COLMAP find which matches of the pairs agree on one geometry of two views.
 
     Raises:
         StoreError: a name that COLMAP's list of pairs cannot hold.
@@ -197,10 +199,10 @@ def verify(path: str | os.PathLike[str], pairs: Iterable[tuple[str, str]]) -> No
 
 
 def read_keypoints(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name and the keypoints (N, 2) float32 of each image, in pixels of ours.
+    """Yield name and keypoints (N, 2) float32 of each image, in kpextract's convention.
 
     Raises:
-        StoreError: not a database of COLMAP.
+        StoreError: the file is not a COLMAP database.
     """
     pycolmap = import_pycolmap("reading COLMAP's database")
     with _open(pycolmap, path) as database:
@@ -228,6 +230,11 @@ def _camera_mode(name: str) -> Any:
     return getattr(pycolmap.CameraMode, name.upper())
 
 
+def _mode_for(reader: StoreReader) -> str:
+    sizes = {reader.read(name).image_size for name in reader.names()}
+    return "single" if len(sizes) == 1 else "auto"
+
+
 def _check_size(name: str, features: Features, size: tuple[int, int]) -> None:
     if features.image_size != size:
         there, ours = (
@@ -237,9 +244,3 @@ def _check_size(name: str, features: Features, size: tuple[int, int]) -> None:
             f"{name} has {there} pixels for COLMAP, and {ours} for its features. Turn "
             "off the rotation by EXIF, or extract the photo again if it was replaced."
         )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:MAX_SHOWN]))
-    more = len(names) - MAX_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,7 +1,7 @@
 """Store descriptors in fewer bytes than float32 takes.
 
 float16 takes half of it, uint8 a quarter. A uint8 stands for `(value - 128) * step`
-with one step for all descriptors of a model, so that files of one model compare.
+with one step for all descriptors of a model, so that all files of a model compare.
 Descriptors of D numbers have a typical magnitude of 1 / sqrt(D); the few numbers beyond
 `RANGE` times that are clipped.
 """
@@ -44,7 +44,12 @@ def unpack(stored: np.ndarray) -> np.ndarray:
     """Return (N, D) float32 of unit rows from what `pack` returned.
 
     float32 is returned as it is.
+
+    Raises:
+        ValueError: they are of a type that `pack` does not return.
     """
+    if stored.dtype.name not in KINDS:
+        raise ValueError(f"descriptors of {stored.dtype} are not known")
     if stored.dtype == np.float32:
         return np.ascontiguousarray(stored)
     values = stored.astype(np.float32)

@@ -14,32 +14,34 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from kpextract.errors import FeatureFileError, StoreError
+from kpextract.errors import EntryError, FeatureFileError, StoreError
 from kpextract.features import Features, ModelId
-from kpextract.files import replacing
-from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
+from kpextract.formats.atomic_file import AtomicFile
+from kpextract.formats.checks import checked, real_numbers
 from kpextract.formats.compact import check_kind, pack, unpack
-from kpextract.formats.lock import Lock, writer_of
+from kpextract.formats.hdf5_file import (
+    corrupt,
+    create,
+    finish_commit,
+    open_file,
+    read_settings,
+)
+from kpextract.formats.hdf5_inside import array, member, members
+from kpextract.formats.lock import Lock
 from kpextract.formats.names import check_name
-from kpextract.formats.settings import check_settings, from_text, to_text
-from kpextract.formats.store import Entry, Stamp
+from kpextract.formats.settings import check_settings
+from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_h5py
 
 Layout = Literal["hloc", "gluefactory"]
 KINDS = ("float32", "float16")  # hloc takes numbers as they are
-SETTINGS = "kpextract"  # attribute of the file
-ERROR = (
-    "error: "  # how attributes of the file begin that name an image without features
-)
-# What HDF5 1.8 reads as well, yet with attributes of more than 64 KiB.
-VERSION = ("v108", "v108")
-MAX_BYTES = 1 << 32  # of a dataset; a damaged file may claim any size
-MAX_DEPTH = 256  # folders in folders; a damaged file may hold itself
+# Begins the attributes of the file that name an image without features.
+ERROR = "error: "
 
 
 class _Names(NamedTuple):
-    """How a layout differs: a name, and whether descriptors are (D, N)."""
+    """Hold what differs between layouts; transposed descriptors are (D, N)."""
 
     scores: str
     transposed: bool
@@ -54,8 +56,8 @@ LAYOUTS = {
 class Hdf5Store:
     """A file open for writing; follows `kpextract.formats.store.Store`.
 
-    Each entry is committed by itself (see `atomic_file`). An entry that is replaced
-    leaves its room in the file unused.
+    Each entry is committed by itself (see `atomic_file`). The space of a
+    replaced entry stays unused.
 
     Args:
         descriptors: float32 or float16; keypoints are float32 always.
@@ -81,10 +83,10 @@ class Hdf5Store:
         self._lock = Lock(self._path)
         try:
             if not self._path.exists():
-                _create(self._path, written)
+                create(self._path, written)
             self._pages = AtomicFile(self._path)
-            self._file = _open(self._path, self._pages, "r+")
-            check_settings(self._path, _settings(self._path, self._file), written)
+            self._file = open_file(self._path, self._pages, "r+")
+            check_settings(self._path, read_settings(self._path, self._file), written)
             self._done = _stamps(self._path, self._file)
             self._whole = True
         except BaseException:
@@ -105,7 +107,7 @@ class Hdf5Store:
             self._replace(entry)
             self._file.flush()
         except Exception as error:  # a damaged file makes h5py raise a dozen classes
-            raise self._pages.failure or _corrupt(self._path, error) from error
+            raise self._pages.failure or corrupt(self._path, error) from error
         self._pages.commit()
         self._whole = True
         self._done[entry.name] = entry.stamp
@@ -146,13 +148,14 @@ class Hdf5Store:
                 del self._file[name]
 
     def _check_place(self, name: str) -> None:
-        """Raise StoreError if an image is where another one needs a folder."""
+        """Raise EntryError if an image is where another one needs a folder."""
         parents = [name[:i] for i, char in enumerate(name) if char == "/"]
         taken = next((p for p in parents if "done" in _attributes(self._file, p)), None)
         if taken or (name in self._file and name not in self._done):
-            raise StoreError(
+            raise EntryError(
                 f"{self._path}: {name!r} and {taken or f'{name}/...'!r} are an image "
-                "and a folder of one name, which this format cannot hold. Rename one."
+                "and a folder of the same name, which this format cannot hold. Rename "
+                "one of them."
             )
 
     def _write(self, group: Any, entry: Entry) -> None:
@@ -186,9 +189,9 @@ class Hdf5Reader:
     def __init__(self, path: str) -> None:
         import_h5py("reading HDF5")
         self._path = Path(path)
-        _check_quiet(self._path)
-        self._file = _open(self._path, self._path, "r")
-        self.settings: Mapping[str, str] = _settings(self._path, self._file)
+        finish_commit(self._path)
+        self._file = open_file(self._path, self._path, "r")
+        self.settings: Mapping[str, str] = read_settings(self._path, self._file)
         layout = self.settings.get("layout", "hloc")
         if layout not in LAYOUTS:
             raise StoreError(f"{path} has an unknown layout, {layout!r}.")
@@ -205,12 +208,11 @@ class Hdf5Reader:
         """Return the features of one image.
 
         Raises:
-            FeatureFileError: it is not there or corrupt.
+            FeatureFileError: the output has no features of it, or they are corrupt.
         """
         if name not in self._stamps or name in self._errors:
-            error = self._errors.get(name)
-            why = f"has no features: {error.error}" if error else "is not in it"
-            raise FeatureFileError(f"{self._path}: {name!r} {why}.")
+            entry = self._errors.get(name)
+            raise no_features(self._path, name, entry and entry.error)
         try:
             return _features(self._file[name], self._layout)
         except Exception as error:  # h5py raises a dozen classes on damaged files
@@ -229,51 +231,6 @@ class Hdf5Reader:
         self._file.close()
 
 
-def _create(path: Path, settings: Mapping[str, str]) -> None:
-    """Write a file without images, whole or not at all."""
-    h5py = import_h5py("writing HDF5")
-    with (
-        replacing(path) as temporary,
-        h5py.File(temporary, "w", libver=VERSION) as file,
-    ):
-        file.attrs[SETTINGS] = to_text(settings)
-
-
-def _open(path: Path, source: Path | AtomicFile, mode: str) -> Any:
-    h5py = import_h5py("HDF5")
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file.")
-    try:
-        options = {"libver": VERSION} if mode == "r+" else {"locking": False}
-        return h5py.File(source, mode, **options)
-    except Exception as error:  # OSError, RuntimeError, ValueError of damaged files
-        raise StoreError(
-            f"{path} is not an HDF5 file that can be read ({error}). Give another "
-            "output, or remove it."
-        ) from error
-
-
-def _check_quiet(path: Path) -> None:
-    """Finish a commit that was cut short; raise StoreError if the file is in use."""
-    writer = writer_of(path)
-    if writer:
-        raise StoreError(f"{path} is being written by {writer}. Wait until it ends.")
-    if journal_of(path).exists():
-        lock = Lock(path)
-        try:
-            recover(path)
-        finally:
-            lock.release()
-
-
-def _settings(path: Path, file: Any) -> dict[str, str]:
-    try:
-        text = file.attrs.get(SETTINGS)
-    except Exception as error:  # whatever a damaged file makes h5py raise
-        raise _corrupt(path, error) from error
-    return from_text(text, path)
-
-
 def _attributes(file: Any, name: str) -> Any:
     return file[name].attrs if name in file else {}
 
@@ -287,7 +244,7 @@ def _errors(path: Path, file: Any) -> dict[str, Entry]:
                 size, mtime_ns, error = json.loads(value)
                 errors[name] = Entry(name, Stamp(size, mtime_ns), None, str(error))
     except Exception as error:  # whatever a damaged file makes h5py raise
-        raise _corrupt(path, error) from error
+        raise corrupt(path, error) from error
     return errors
 
 
@@ -295,46 +252,41 @@ def _stamps(path: Path, file: Any) -> dict[str, Stamp]:
     """Return the stamps of all whole images and of the errors, by name."""
     h5py = import_h5py("HDF5")
     stamps = {name: entry.stamp for name, entry in _errors(path, file).items()}
-    folders = [""]
+    folders, seen = [("", file)], set()
     try:
         while folders:
-            folder = folders.pop()
-            for name, item in file[folder or "/"].items():
+            prefix, folder = folders.pop()
+            address = h5py.h5o.get_info(folder.id).addr
+            if address in seen:  # a damaged file may hold itself
+                continue
+            seen.add(address)
+            for name, item in members(folder):
                 if isinstance(item, h5py.Group):
                     if item.attrs.get("done"):
                         size, mtime_ns = item.attrs["stamp"]
-                        stamps[folder + name] = Stamp(int(size), int(mtime_ns))
-                    elif folder.count("/") < MAX_DEPTH:
-                        folders.append(f"{folder}{name}/")
+                        stamps[prefix + name] = Stamp(int(size), int(mtime_ns))
+                    else:
+                        folders.append((f"{prefix}{name}/", item))
+        for name in stamps:  # what a stranger's file names stays in the folder
+            check_name(name)
+    except StoreError:
+        raise
     except Exception as error:  # whatever a damaged file makes h5py raise
-        raise _corrupt(path, error) from error
+        raise corrupt(path, error) from error
     return stamps
 
 
-def _corrupt(path: Path, error: Exception) -> StoreError:
-    return StoreError(
-        f"{path} is corrupt ({type(error).__name__}: {error}). Remove it and extract "
-        "again."
-    )
-
-
 def _features(group: Any, names: _Names) -> Features:
-    stored = _array(group["descriptors"])
+    stored = array(group, "descriptors")
     model = group.attrs.get("model")
-    keypoints = group["keypoints"]
-    sigma = keypoints.attrs.get("sigma")
-    width, height = map(int, _array(group["image_size"]))
-    return Features(
-        _array(keypoints).astype(np.float32),
-        _array(group[names.scores]).astype(np.float32),
+    sigma = member(group, "keypoints").attrs.get("sigma")
+    width, height = map(int, array(group, "image_size"))
+    features = Features(
+        real_numbers(array(group, "keypoints")),
+        real_numbers(array(group, names.scores)),
         unpack(np.ascontiguousarray(stored.T) if names.transposed else stored),
         (width, height),
-        None if sigma is None else np.asarray(sigma, np.float32),
+        None if sigma is None else real_numbers(np.asarray(sigma)),
         None if model is None else ModelId(*map(str, json.loads(model))),
     )
-
-
-def _array(dataset: Any) -> np.ndarray:
-    if dataset.nbytes > MAX_BYTES:
-        raise ValueError(f"{dataset.name} has more than {MAX_BYTES} bytes")
-    return np.asarray(dataset[()])
+    return checked(features)

@@ -15,13 +15,12 @@ import numpy as np
 
 from kpextract.errors import StoreError
 from kpextract.files import replacing
+from kpextract.formats.checks import real_numbers
+from kpextract.formats.hdf5_file import VERSION
+from kpextract.formats.hdf5_inside import array, members
 from kpextract.formats.names import check_name
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.packages import import_h5py
-
-# What HDF5 1.8 reads as well.
-VERSION = ("v108", "v108")
-MAX_BYTES = 1 << 32  # of a dataset; a damaged file may claim any size
 
 
 def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) -> None:
@@ -64,8 +63,8 @@ def read_matches(path: str | os.PathLike[str]) -> Iterator[PairMatches]:
         StoreError: not such a file, or corrupt.
     """
     with _Reading(path) as file:
-        for first in file.values():
-            for group in first.values():
+        for _, first in members(file):
+            for _, group in members(first):
                 names = (str(group.attrs["name0"]), str(group.attrs["name1"]))
                 yield _read(group, *names)
 
@@ -133,14 +132,10 @@ def _write(group: Any, pair: PairMatches) -> None:
 
 
 def _read(group: Any, name0: str, name1: str) -> PairMatches:
-    matches, scores = group["matches0"], group["matching_scores0"]
-    if max(matches.nbytes, scores.nbytes) > MAX_BYTES:
-        raise ValueError(f"{group.name} has more than {MAX_BYTES} bytes")
-    matches, scores = matches[()], scores[()]
+    matches = array(group, "matches0")
+    scores = real_numbers(array(group, "matching_scores0"))
     if matches.ndim != 1 or matches.dtype.kind != "i" or scores.shape != matches.shape:
         raise ValueError(f"{group.name} must hold two arrays (N,), the first of ints")
     first = np.flatnonzero(matches >= 0)
     indices = np.stack([first, matches[first].astype(np.intp)], axis=1)
-    return PairMatches(
-        name0, name1, indices, len(matches), scores[first].astype(np.float32)
-    )
+    return PairMatches(name0, name1, indices, len(matches), scores[first])

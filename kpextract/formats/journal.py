@@ -29,7 +29,7 @@ class Journal:
     """A journal open for appending.
 
     Raises:
-        StoreError: it has other settings, or lines that are not a journal's.
+        StoreError: it has other settings, or lines that no journal has.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, str]) -> None:
@@ -39,15 +39,15 @@ class Journal:
             there, self.lines, size = _read(path)
         if there is not None:
             check_settings(path.parent, there, settings)
-        # Unbuffered: a line that was written is in the hands of the system.
+        # Unbuffered: a written line survives the end of the process.
         self._file = path.open("r+b" if path.exists() else "xb", buffering=0)
-        self._file.truncate(size)  # without the line that a kill tore
+        self._file.truncate(size)  # drops a line cut short by a kill
         self._file.seek(size)
         if there is None:
             self._write({"kpextract": VERSION, "settings": dict(settings)})
 
     def add(self, line: Line) -> None:
-        """Append a line; it counts from when this returns."""
+        """Append a line; it is in the journal once this returns."""
         known = {"keypoints": line.keypoints, "error": line.error}
         record = {"name": line.name, **line.stamp._asdict()}
         self._write(record | {k: v for k, v in known.items() if v is not None})
@@ -102,7 +102,7 @@ def _settings(path: Path, content: bytes) -> dict[str, str]:
         if record["kpextract"] != VERSION:
             raise ValueError(f"version {record['kpextract']!r}")
         return from_text(json.dumps(record["settings"]), path)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise StoreError(
             f"{path} is not a journal of kpextract ({type(error).__name__}: {error}). "
             "Give another output."
@@ -115,13 +115,13 @@ def _line(path: Path, number: int, content: bytes) -> Line:
         stamp = Stamp(int(record["size"]), int(record["mtime_ns"]))
         keypoints, error = record.get("keypoints"), record.get("error")
         if (keypoints is None) == (error is None):
-            raise ValueError("neither keypoints nor an error, or both")
+            raise ValueError("a line has either keypoints or an error")
         count = None if keypoints is None else int(keypoints)
         return Line(
             str(record["name"]), stamp, count, None if error is None else str(error)
         )
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise StoreError(
             f"{path}: line {number} is corrupt ({type(error).__name__}: {error}). "
-            "Remove the line: its image is then done again."
+            "Remove the line: its image is then extracted again."
         ) from error

@@ -1,18 +1,18 @@
 """Check the names of the images of an output."""
 
-from kpextract.errors import StoreError
+from kpextract.errors import EntryError
 
 
 def check_name(name: str) -> None:
-    """Raise StoreError unless a name leads to a place below a folder.
+    """Raise EntryError unless a name leads to a place below a folder.
 
     A name is a relative path with forward slashes, without "." and ".." and without
-    characters that UTF-8 lacks.
+    characters that UTF-8 cannot encode.
     """
     parts = name.split("/")
     valid = not {"", ".", ".."} & set(parts) and "\0" not in name
     if not (valid and _is_utf8(name)):
-        raise StoreError(
+        raise EntryError(
             f"{name!r} cannot name an image: names are relative paths in UTF-8 with "
             "forward slashes, without '.' and '..'. Rename the file."
         )

@@ -11,6 +11,7 @@ import numpy as np
 from kpextract.errors import FeatureFileError
 from kpextract.features import Features, ModelId
 from kpextract.files import replacing
+from kpextract.formats.checks import checked
 
 MAX_BYTES = 1 << 32  # unpacked; a small archive may claim any size
 
@@ -41,7 +42,7 @@ def load(path: str | os.PathLike[str]) -> Features:
         for name, array in arrays.items():
             if array.dtype != np.float32:
                 raise ValueError(f"{name} must be float32, got {array.dtype}")
-        return Features(**arrays, image_size=(width, height), model=model)
+        return checked(Features(**arrays, image_size=(width, height), model=model))
     # Damaged archives make NumPy, zipfile, zlib and tokenize raise a dozen classes.
     except Exception as error:
         raise FeatureFileError(
@@ -53,6 +54,8 @@ def load(path: str | os.PathLike[str]) -> Features:
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read the arrays of the fields of `Features`."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError("it is no regular file")  # a pipe would wait for ever
     with zipfile.ZipFile(path) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
             raise ValueError(f"it unpacks to more than {MAX_BYTES} bytes")

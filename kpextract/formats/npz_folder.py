@@ -1,19 +1,22 @@
 """Write and read a folder with one `.npz` per image, as `Features.save` writes it."""
 
+import errno
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from kpextract.errors import FeatureFileError, StoreError
+from kpextract.errors import EntryError, StoreError
 from kpextract.features import Features
 from kpextract.files import PREFIX
 from kpextract.formats import npz
 from kpextract.formats.journal import Journal, Line, read_journal
 from kpextract.formats.lock import Lock
 from kpextract.formats.names import check_name
-from kpextract.formats.store import Entry, Stamp
+from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
 
 JOURNAL = "kpextract.jsonl"
+# Another image has a file where this one needs a folder, or the reverse.
+TAKEN = (FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 class NpzFolder:
@@ -54,11 +57,19 @@ class NpzFolder:
         """Write an entry; one of the same name is replaced."""
         check_name(entry.name)
         path = _file(self._folder, entry.name)
-        if entry.features is None:
-            path.unlink(missing_ok=True)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            npz.save(entry.features, path)
+        try:
+            if entry.features is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                npz.save(entry.features, path)
+        except OSError as error:
+            if isinstance(error, TAKEN) or error.errno == errno.ENAMETOOLONG:
+                raise EntryError(
+                    f"{entry.name!r} cannot be a file of {self._folder}: "
+                    f"{error}. Rename the image, or give an .h5 file."
+                ) from error
+            raise
         count = None if entry.features is None else len(entry.features)
         self._journal.add(Line(entry.name, entry.stamp, count, entry.error))
 
@@ -87,12 +98,11 @@ class NpzFolderReader:
         """Return the features of one image.
 
         Raises:
-            FeatureFileError: it is not there or corrupt.
+            FeatureFileError: the output has no features of it, or they are corrupt.
         """
         line = self._lines.get(name)
         if line is None or line.error is not None:
-            why = "is not in it" if line is None else f"has no features: {line.error}"
-            raise FeatureFileError(f"{self._folder}: {name!r} {why}.")
+            raise no_features(self._folder, name, line and line.error)
         return npz.load(_file(self._folder, name))
 
     def entries(self) -> Iterator[Entry]:

@@ -5,9 +5,9 @@ Columns: `name`, `width`, `height`, `model_name`, `model_version`, `model_sha256
 `sigma` (N,) float32 or null, `descriptors` (N, D) as float32, float16 or uint8 (see
 `compact`), `error`. A row has either features or an error; what it lacks is null.
 
-Rows wait in memory until they fill a file, `part-000000.parquet` and so on. A file
-appears whole; rows that still wait when a process is killed are not done. If an image
-is written again, its row in the file of the highest number counts.
+Rows are buffered until they fill a file, `part-000000.parquet` and so on. A file
+appears whole; rows still buffered when a process is killed are not done. If an image is
+written again, its row in the file of the highest number counts.
 """
 
 import functools
@@ -23,7 +23,7 @@ from kpextract.formats.lock import Lock
 from kpextract.formats.names import check_name
 from kpextract.formats.parquet_rows import to_features, to_table
 from kpextract.formats.settings import check_settings, from_text, to_text
-from kpextract.formats.store import Entry, Stamp
+from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_pyarrow
 
@@ -143,12 +143,11 @@ class ParquetReader:
         """Return the features of one image.
 
         Raises:
-            FeatureFileError: it is not there or corrupt.
+            FeatureFileError: the output has no features of it, or they are corrupt.
         """
         row = self._rows.get(name)
         if row is None or row.error is not None:
-            why = "is not in it" if row is None else f"has no features: {row.error}"
-            raise FeatureFileError(f"{self._folder}: {name!r} {why}.")
+            raise no_features(self._folder, name, row.error if row else None)
         try:
             return to_features(self._table(row.path), row.index)
         except Exception as error:  # pyarrow raises many classes on damaged files
@@ -169,13 +168,15 @@ class ParquetReader:
 
 
 class _Row:
-    """Where the row of an image is, and what its short columns say."""
+    """Locate the row of an image, and hold its short columns."""
 
     def __init__(self, path: Path, index: int, values: Mapping[str, Any]) -> None:
         self.path, self.index = path, index
         self.name = str(values["name"])
+        check_name(self.name)  # what a stranger's file names stays in the folder
         self.stamp = Stamp(int(values["size"]), int(values["mtime_ns"]))
-        self.error: str | None = values["error"]
+        error = values["error"]
+        self.error = None if error is None else str(error)
 
 
 def _settings(path: Path) -> dict[str, str]:
@@ -188,6 +189,9 @@ def _settings(path: Path) -> dict[str, str]:
 def _files(folder: Path) -> list[Path]:
     """Return the files of an output, oldest first."""
     files = [path for path in folder.glob("part-*.parquet") if _number(path) >= 0]
+    for path in files:
+        if not path.is_file():  # a pipe would wait for ever
+            raise StoreError(f"{path} is no regular file. Remove it.")
     return sorted(files, key=_number)
 
 
@@ -197,13 +201,13 @@ def _number(path: Path) -> int:
 
 
 def _checked(read: Callable[[], Any], path: Path) -> Any:
-    """Return what a call on a Parquet file returns; StoreError if that is corrupt."""
+    """Call `read` on a Parquet file; raise StoreError if the file is corrupt."""
     try:
         return read()
     except Exception as error:  # pyarrow raises many classes on damaged files
         raise StoreError(
             f"{path} is corrupt ({type(error).__name__}: {error}). Remove it: its "
-            "images are then done again."
+            "images are then extracted again."
         ) from error
 
 

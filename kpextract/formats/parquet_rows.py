@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from kpextract.features import Features, ModelId
+from kpextract.formats.checks import checked, real_numbers
 from kpextract.formats.compact import pack, unpack
 from kpextract.formats.store import Entry
 from kpextract.packages import import_pyarrow
@@ -89,14 +90,15 @@ def to_features(table: Any, index: int) -> Features:
 
     model = tuple(value(f"model_{field}") for field in ModelId._fields)
     keypoints, scores = array("keypoints", 2), array("scores")
-    descriptors = array("descriptors", 1)
+    descriptors, sigma = array("descriptors", 1), array("sigma")
     if keypoints is None or scores is None or descriptors is None:
         raise ValueError("a row has neither features nor an error")
-    return Features(
-        keypoints,
-        scores,
+    features = Features(
+        real_numbers(keypoints),
+        real_numbers(scores),
         unpack(descriptors),
-        (value("width"), value("height")),
-        array("sigma"),
-        None if model[0] is None else ModelId(*model),
+        (int(value("width")), int(value("height"))),
+        None if sigma is None else real_numbers(sigma),
+        None if model[0] is None else ModelId(*map(str, model)),
     )
+    return checked(features)

@@ -5,13 +5,15 @@ suffix means which format.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from kpextract.errors import FeatureFileError
 from kpextract.features import Features
 
 
 class Stamp(NamedTuple):
-    """Which state of an input an entry was made from.
+    """Identify the state of the file that an entry was made from.
 
     size: of the file in bytes.
     mtime_ns: when it was last changed, nanoseconds since 1970.
@@ -22,7 +24,7 @@ class Stamp(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """The features of one image, or why there are none.
+    """Hold the features of one image, or the reason why there are none.
 
     name: of the image below the input folder, with forward slashes; unique per store.
     stamp: state of the input when it was read.
@@ -43,7 +45,7 @@ class Store(Protocol):
     output or continues one of the same settings. Whatever moment a process is killed
     at, each entry is there whole or not at all, and the store opens again.
 
-    settings: what the features depend on, such as model, version, sha256 and the
+    settings: everything the features depend on, such as model, version, sha256 and the
         extractor's options, as texts; written with the output.
 
     Raises:
@@ -58,7 +60,11 @@ class Store(Protocol):
         ...
 
     def add(self, entry: Entry) -> None:
-        """Write an entry; one of the same name is replaced."""
+        """Write an entry; one of the same name is replaced.
+
+        Raises:
+            EntryError: the output cannot hold it; others can be added.
+        """
         ...
 
     def close(self) -> None:
@@ -81,7 +87,7 @@ class StoreReader(Protocol):
         """Return the features of one image.
 
         Raises:
-            FeatureFileError: it is not there or corrupt.
+            FeatureFileError: the output has no features of it, or they are corrupt.
         """
         ...
 
@@ -92,3 +98,13 @@ class StoreReader(Protocol):
     def close(self) -> None:
         """Close the files that are open."""
         ...
+
+
+def no_features(path: Path, name: str, error: str | None) -> FeatureFileError:
+    """Return the error for a name that `StoreReader.read` has no features of.
+
+    Args:
+        error: of its entry; None if there is no such entry.
+    """
+    why = "is not in it" if error is None else f"has no features: {error}"
+    return FeatureFileError(f"{path}: {name!r} {why}.")

@@ -24,7 +24,10 @@ class Format(NamedTuple):
     extra: of kpextract that installs what the format needs; None if nothing.
     frame: "stored" where other programs read the pixels of an image as they are in its
         file, without turning them by EXIF: keypoints have to be in that frame.
-        "upright" where nobody else reads them.
+        "upright" where no other program does.
+    min_distance: between two keypoints, in pixels, unless the user gives another.
+        Keypoints closer than 3 px are often one corner found twice, and COLMAP's tracks
+        then hold one image twice; 3 px halves these tracks (docs/mapping.md).
     options: what the store takes beyond path and settings.
     """
 
@@ -35,6 +38,7 @@ class Format(NamedTuple):
     reader: str
     extra: str | None
     frame: str
+    min_distance: float = 0.0
     options: tuple[str, ...] = ()
 
 
@@ -56,7 +60,7 @@ TABLE = {
         "Hdf5Reader",
         "hdf5",
         "stored",
-        ("descriptors", "layout"),
+        options=("descriptors", "layout"),
     ),
     "parquet": Format(
         (".parquet",),
@@ -66,7 +70,7 @@ TABLE = {
         "ParquetReader",
         "parquet",
         "upright",
-        ("descriptors",),
+        options=("descriptors",),
     ),
     "colmap": Format(
         (".db",),
@@ -76,7 +80,8 @@ TABLE = {
         "ColmapReader",
         "colmap",
         "stored",
-        ("images", "camera_mode"),
+        min_distance=3.0,
+        options=("images", "camera_mode"),
     ),
 }
 
@@ -84,11 +89,11 @@ TABLE = {
 def format_of(path: str | os.PathLike[str], format: str | None = None) -> str:
     """Return the name of an output's format, a key of `TABLE`.
 
-    A folder that is an output already tells by what is in it, any other path by its
+    An existing output folder is recognized by its marker file, any other path by its
     suffix.
 
     Args:
-        format: a name that goes before the suffix.
+        format: a key of `TABLE`, which overrides the suffix.
 
     Raises:
         StoreError: no format of that name or suffix.
@@ -147,8 +152,8 @@ def open_store(
     frame = settings.get("frame", row.frame)
     if row.frame == "stored" and frame != "stored":
         raise StoreError(
-            f"format {name} needs keypoints in the pixels as they are stored, without "
-            f"the turn by EXIF, got frame {frame!r}. Readers of it do not turn photos."
+            f"format {name} needs keypoints in the frame of the stored pixels, not "
+            f"turned by EXIF, got frame {frame!r}. Its readers do not turn photos."
         )
     _check_kind(Path(path), name, row)
     folder = Path(path).absolute().parent
@@ -184,14 +189,14 @@ def save(
     """Write the features of many images to a new output.
 
     Args:
-        path: a file or folder that is not there yet; its suffix chooses the format.
+        path: a file or folder that does not exist; its suffix chooses the format.
         features: by name of the image, a relative path with forward slashes.
         format: a key of `TABLE`, in place of the suffix.
         options: of the format: `descriptors` ("float32", "float16", "uint8"), `layout`
             ("hloc", "gluefactory").
 
     Raises:
-        StoreError: something is there, or the format cannot hold this.
+        StoreError: the path exists, or the format cannot hold the features.
         MissingPackageError: a package is not installed; the message has the install
             line.
     """

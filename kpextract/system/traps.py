@@ -46,7 +46,7 @@ def _dla_compiler(faults: list[str]) -> list[str]:
 
 
 def _numpy_1(facts: Mapping[str, Any]) -> list[str]:
-    """Explain an ONNX Runtime for NumPy 1, as JetPack 6's wheels, with NumPy 2."""
+    """Explain an ONNX Runtime for NumPy 1, like JetPack 6's wheels, with NumPy 2."""
     fault = facts["modules"].get("onnxruntime", {}).get("unknown", "")
     numpy = facts["modules"].get("numpy", {}).get("is", "")
     if numpy.split(".")[0] < "2" or not any(words in fault for words in NUMPY_1):

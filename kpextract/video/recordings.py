@@ -199,8 +199,8 @@ def decode_raw(where: str, message: Any) -> np.ndarray:
     encoding = message.encoding
     if encoding not in LAYOUTS:
         raise InvalidImageError(
-            f"{where}: images of encoding {encoding!r} cannot be read; one of "
-            f"{', '.join(LAYOUTS)} can."
+            f"{where}: encoding {encoding!r} is not supported. Record one of "
+            f"{', '.join(LAYOUTS)}."
         )
     kind, channels = LAYOUTS[encoding]
     dtype = np.dtype((">" if message.is_bigendian else "<") + kind)

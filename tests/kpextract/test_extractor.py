@@ -261,11 +261,17 @@ def test_info_tells_what_runs(extractor):
 
 BAD_OPTIONS = {
     "max_keypoints": [0, -1, 1.5, True],
-    "min_score": [-0.1, 1.1, float("nan")],
-    "color": ["hsv"],
-    "max_size": [15],
-    "num_threads": [0],
-    "backend": ["onnx", "tensorrt"],
+    "min_score": [-0.1, 1.1, float("nan"), "0.5", None, True, 1j, np.ones(2)],
+    "min_distance": [-1, float("nan"), float("inf"), 10**400, "3", None, True, 1j],
+    "color": ["hsv", None, []],
+    "max_size": [15, "640", True, 640.0, float("inf")],
+    "num_threads": [0, "2", True],
+    "octaves": ["2", 2.0, None],
+    "backend": ["onnx", "tensorrt", None, []],
+    "precision": [8, b"int8", True, ""],
+    "refine": ["no", 0, 1],
+    "selection": [None, 5, []],
+    "intensity_range": [(True, 5), (0, 10**400), np.array([[0, 1]]), (0, "9")],
 }
 
 
@@ -274,6 +280,33 @@ def test_options_outside_their_values_are_refused(name, values):
     for value in values:
         with pytest.raises(InvalidOptionError, match=name):
             Extractor(**{name: value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    options = {
+        "max_keypoints": np.int64(50),
+        "min_score": np.float32(0.5),
+        "min_distance": np.int16(2),
+        "octaves": np.uint8(2),
+        "max_size": np.int32(100),
+        "intensity_range": np.array([0, 100]),
+    }
+    pipeline = Extractor(**options, refine=np.False_).pipeline
+    assert {name: getattr(pipeline, name) for name in options} == {
+        "max_keypoints": 50,
+        "min_score": 0.5,
+        "min_distance": 2.0,
+        "octaves": 2,
+        "max_size": 100,
+        "intensity_range": (0.0, 100.0),
+    }
+    assert pipeline.refinement is None
+
+
+@pytest.mark.parametrize("model", [None, 5, b"small", True])
+def test_a_model_is_a_name_or_a_path(model):
+    with pytest.raises(ModelError, match="bundled name or a path"):
+        Extractor(model)
 
 
 def test_an_unknown_option_is_a_type_error():

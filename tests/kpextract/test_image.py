@@ -34,6 +34,18 @@ EQUAL = {
     "not contiguous": (np.repeat(BGR, 2, axis=1)[:, ::2], "bgr", BGR),
     "mirrored view": (BGR[::-1, ::-1].copy()[::-1, ::-1], "bgr", BGR),
     "float, rounded": ((BGR + 0.4 * (BGR < 255)) / 255, "bgr", BGR),
+    "big-endian uint16": (BGR.astype(">u2") * 257, "bgr", BGR),
+    "little-endian uint16": (BGR.astype("<u2") * 257, "bgr", BGR),
+    "big-endian float32": ((BGR / 255).astype(">f4"), "bgr", BGR),
+    "big-endian float64": ((BGR / 255).astype(">f8"), "bgr", BGR),
+    "matrix": (GREY.view(np.matrix), "bgr", GREY_BGR),
+    "matrix of floats": ((GREY / 255).view(np.matrix), "bgr", GREY_BGR),
+    "matrix of uint16": (
+        (GREY.astype(np.uint16) * 257).view(np.matrix),
+        "bgr",
+        GREY_BGR,
+    ),
+    "masked": (np.ma.masked_array(BGR / 255, BGR > 99), "bgr", BGR),
     "Fortran order": (np.asfortranarray(BGR), "bgr", BGR),
 }
 
@@ -43,6 +55,7 @@ def test_every_accepted_form_gives_the_same_bytes(case):
     image, color, expected = EQUAL[case]
     image.setflags(write=False)
     converted = to_uint8_bgr(image, color)
+    assert type(converted) is np.ndarray
     assert converted.dtype == np.uint8
     np.testing.assert_array_equal(converted, expected)
 
@@ -70,6 +83,9 @@ REFUSED = {
     "float above 1": (np.full((16, 16), 1.0000001), r"from 1\.0000001"),
     "negative float": (np.full((16, 16), -0.1), r"from -0\.1"),
     "NaN": (np.full((16, 16), np.nan), "nan"),
+    "hidden NaN": (np.ma.masked_invalid(np.full((16, 16), np.nan)), "nan"),
+    "objects": (np.zeros((16, 16), object), "object"),
+    "records": (np.zeros((16, 16), "u1,u1"), "got"),
 }
 
 
@@ -134,6 +150,29 @@ def test_any_number_but_zero_allows():
     mask = np.zeros((20, 24), np.int8)
     mask[3, 4], mask[5, 6] = -1, 1
     assert check_mask(mask, (24, 20)).sum() == 2
+
+
+@pytest.mark.parametrize("dtype", [object, complex, str, "M8[s]", "u1,u1"])
+def test_a_mask_of_no_numbers_is_refused(dtype):
+    with pytest.raises(InvalidImageError, match="numbers or bool, got"):
+        check_mask(np.zeros((20, 24), dtype), (24, 20))
+
+
+def test_nan_neither_allows_nor_forbids():
+    mask = np.ones((20, 24), np.float32)
+    mask[3, 4] = np.nan
+    with pytest.raises(InvalidImageError, match="NaN"):
+        check_mask(mask, (24, 20))
+
+
+def test_what_a_masked_array_hides_is_not_allowed():
+    hidden = np.zeros((20, 24), bool)
+    hidden[:, :10] = True
+    for dtype in (np.uint8, np.float32):
+        mask = np.ma.masked_array(np.ones((20, 24), dtype), hidden)
+        allowed = check_mask(mask, (24, 20))
+        assert type(allowed) is np.ndarray
+        np.testing.assert_array_equal(allowed, ~hidden)
 
 
 def test_a_half_is_the_mean_of_areas():

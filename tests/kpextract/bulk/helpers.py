@@ -68,3 +68,23 @@ class Acting:
             if word == "slow":
                 time.sleep(1)
             yield entry(one)
+
+
+class KilledOnce:
+    """A `Work` whose worker is killed before one job, unless `marker` is there."""
+
+    def __init__(self, work, name, marker):
+        self._work, self._name, self._marker = work, name, marker
+
+    def open(self):
+        self._worker = self._work.open()
+        return self
+
+    def entries(self, jobs):
+        yield from self._worker.entries(map(self._passed, jobs))
+
+    def _passed(self, job):
+        if job.name == self._name and not self._marker.exists():
+            self._marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job

@@ -132,7 +132,7 @@ def test_an_output_that_is_there_is_kept(scene, database, tmp_path):
     kept = tmp_path / "kept.txt"
     kept.write_text("kept")
     for output in (tmp_path, kept):
-        with pytest.raises(UsageError, match="is there already"):
+        with pytest.raises(UsageError, match="already exists"):
             mapping.reconstruct(database, scene[0], output)
     assert list(tmp_path.iterdir()) == [kept]
 
@@ -145,7 +145,7 @@ def test_photos_that_are_missing_are_named(scene, database, tmp_path):
 
 
 def test_a_database_that_is_missing_or_something_else_is_refused(scene, tmp_path):
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError, match="does not exist"):
         mapping.reconstruct(tmp_path / "no.db", scene[0], tmp_path / "out")
     damaged = tmp_path / "damaged.db"
     damaged.write_bytes(b"not a database, not at all" * 100)

@@ -6,7 +6,7 @@ import pytest
 
 from kpextract.bulk.match_database import MatchDatabase
 from kpextract.errors import StoreError, UsageError
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from tests.kpextract.bulk.stores import MemoryStore, features_of
 
 pycolmap = pytest.importorskip("pycolmap")

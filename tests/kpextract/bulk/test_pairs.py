@@ -97,3 +97,11 @@ def test_a_misspelled_choice_is_corrected(store):
 def test_a_store_without_images_has_no_pairs():
     for choice in ("exhaustive", "sequential:3", "retrieval:3"):
         assert choose_pairs(choice, MemoryStore({})) == []
+
+
+def test_pairs_of_images_that_failed_are_left_out(store, tmp_path):
+    path = tmp_path / "pairs.txt"
+    first, second, third, *_ = store.names()
+    path.write_text(f"{first} {second}\n{first} broken.jpg\n{third} {first}\n")
+    pairs = choose_pairs(str(path), store, ["broken.jpg"])
+    assert pairs == [(first, second), (third, first)]

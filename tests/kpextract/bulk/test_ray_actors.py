@@ -1,5 +1,7 @@
 """Run workers as actors of a local Ray cluster."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from kpextract.bulk.ray_actors import Share, cluster, run_on_ray, workers_of
 from kpextract.bulk.run import extract
 from kpextract.bulk.work import Extraction
 from kpextract.errors import UsageError, WorkerError
-from tests.kpextract.bulk.helpers import Acting, Memory, job
+from tests.kpextract.bulk.helpers import Acting, KilledOnce, Memory, job
 
-ray = pytest.importorskip("ray")
+ray = pytest.importorskip("ray", reason="Ray is not installed; see CONTRIBUTING.md")
+
 SHARE = Share(cpus=1, gpus=0)
 WORK = Extraction({"num_threads": 1, "backend": "onnx-cpu"}, upright=False)
 
@@ -23,35 +26,35 @@ def started():
     """Start a cluster of three CPUs, whatever this machine has."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kpextract.bulk.ray_actors.usable_cpus", lambda: 3)
-        # Ray gives its workers a low priority: on a busy machine they start slowly.
-        patch.setattr("kpextract.bulk.dispatch.START_SECONDS", 400.0)
         with cluster(None):
             yield
 
 
 @pytest.fixture(scope="module")
 def photos(root, tmp_path_factory):
-    """Return 200 small photos, of which every tenth is broken."""
+    """Return 2,000 small photos, of which every hundredth is broken."""
     folder = tmp_path_factory.mktemp("photos")
     image = cv2.imread(str(root / "examples" / "street-left.jpg"))
-    for i in range(200):
-        path = folder / f"{i:03}.jpg"
-        cv2.imwrite(str(path), image[i : i + 64, 2 * i : 2 * i + 96])
-        if i % 10 == 7:
+    for i in range(2000):
+        path, y, x = folder / f"{i:04}.jpg", i % 400, 7 * i % 540
+        cv2.imwrite(str(path), image[y : y + 64, x : x + 96])
+        if i % 100 == 37:
             path.write_bytes(path.read_bytes()[:100])
     return [Photo(path.name, str(path)) for path in sorted(folder.iterdir())]
 
 
-def test_entries_equal_those_of_one_process(photos):
+def test_entries_equal_those_of_one_process_though_a_worker_dies(photos, tmp_path):
     local, remote = Memory(), Memory()
     extract(photos, local, WORK.open().entries, lambda *_: None)
-    extract(photos, remote, lambda j: run_on_ray(WORK, 2, SHARE, j), lambda *_: None)
+    work = KilledOnce(WORK, "0700.jpg", tmp_path / "killed")
+    extract(photos, remote, lambda j: run_on_ray(work, 2, SHARE, j), lambda *_: None)
+    assert (tmp_path / "killed").exists()
     assert [each.name for each in remote.entries] == [each.name for each in photos]
     assert sum(each.features is None for each in remote.entries) == 20
     for there, here in zip(remote.entries, local.entries, strict=True):
         assert (there.name, there.stamp, there.error) == (
             here.name,
-            stamp_of(f"{photos[0].path[:-7]}{here.name}"),
+            stamp_of(f"{photos[0].path[:-8]}{here.name}"),
             here.error,
         )
         if here.features is not None:
@@ -72,6 +75,18 @@ def test_dead_workers_are_replaced_and_a_deadly_image_is_given_up(tmp_path):
 def test_an_error_that_no_image_escapes_ends_the_run():
     with pytest.raises(BackendUnavailableError, match="the GPU is gone"):
         list(run_on_ray(Acting(), 1, SHARE, map(job, ["a", "fatal-b"])))
+
+
+class Priority:
+    """An actor that says at which priority it runs."""
+
+    def niceness(self):
+        return os.nice(0)
+
+
+def test_workers_of_our_own_cluster_have_the_usual_priority():
+    kind = ray.remote(num_cpus=1)(Priority)
+    assert ray.get(kind.remote().niceness.remote()) == os.nice(0)
 
 
 def test_one_cpu_stays_free():

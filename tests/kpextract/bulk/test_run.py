@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -94,6 +95,14 @@ def test_a_signal_ends_the_run_between_two_entries(photos, number, writing):
     assert closed == [True]
     assert [each.name for each in store.entries] == list(stamps)[:5]
     assert signal.getsignal(number) is before
+
+
+def test_it_runs_in_any_thread(photos):
+    inputs, stamps = photos
+    store = Memory()
+    with ThreadPoolExecutor() as pool:
+        summary = pool.submit(extract, inputs, store, engine, nothing).result()
+    assert (summary.images, summary.interrupted) == (len(stamps), False)
 
 
 def test_settings_hold_what_features_depend_on_and_nothing_else():

@@ -99,6 +99,28 @@ def test_failures_cost_a_line_each_and_exit_code_1(photos, tmp_path, capsys):
     assert set(report["failed_before"]) == set(BROKEN)
 
 
+@pytest.mark.parametrize("out", ["out", "out.h5", "out.parquet"])
+def test_names_that_an_output_cannot_hold_cost_a_line_each(
+    photos, tmp_path, capsys, out
+):
+    image = (photos / "a" / "00.jpg").read_bytes()
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    long = f"{'x' * 250}.jpg"  # no file can be called that with .npz behind it
+    for name in (b"1.jpg", b"2\xff.jpg", b"3.jpg", long.encode()):
+        (folder / os.fsdecode(name)).write_bytes(image)
+    held = {"1.jpg", "3.jpg"} | ({long} if out != "out" else set())
+    for again in (False, True):
+        assert run(folder, "-o", tmp_path / out, "--workers", 1, "--json") == 1
+        said = json.loads(capsys.readouterr().out)
+        failed = {each["name"] for each in said["failed"]}
+        assert failed == {"2\udcff.jpg", "1.jpg", "3.jpg", long} - held
+        assert (said["images"], said["skipped"]) == (
+            (0, len(held)) if again else (len(held), 0)
+        )
+    assert set(load(tmp_path / out)) == held
+
+
 def test_the_summary_is_one_line(photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(photos / "a" / "00.jpg", "-o", out, "--max-keypoints", 50) == 0
@@ -213,7 +235,9 @@ def test_orientation_is_ignored_or_followed_as_asked(root, turned, tmp_path):
 def test_hdf5_is_in_the_frame_of_the_stored_pixels_only(turned, tmp_path, capsys):
     pytest.importorskip("h5py")
     assert run(turned, "-o", tmp_path / "a.h5", "--frame", "upright") == 2
-    assert "needs keypoints in the pixels as they are stored" in capsys.readouterr().err
+    assert (
+        "needs keypoints in the frame of the stored pixels" in capsys.readouterr().err
+    )
     options = ("--descriptors", "float16", "--layout", "gluefactory")
     assert run(turned, "-o", tmp_path / "a.h5", *options) == 0
     assert load(tmp_path / "a.h5")["turned.jpg"].image_size == (640, 480)
@@ -233,6 +257,71 @@ def test_a_colmap_database_is_of_one_folder(photos, tmp_path, capsys):
     np.testing.assert_array_equal(keypoints[:, :2], expected)
     assert run(photos / "a" / "00.jpg", "-o", tmp_path / "b.db") == 2
     assert "needs images, the folder that names" in capsys.readouterr().err
+
+
+def test_keypoints_for_colmap_are_three_pixels_apart(photos, tmp_path, capsys):
+    pytest.importorskip("pycolmap")
+    pytest.importorskip("h5py")
+    for name, options, distance in (
+        ("map.db", (), 3),
+        ("all.db", ("--min-distance", 0), 0),
+        ("all.h5", (), 0),
+        ("npz", (), 0),
+        ("apart", ("--min-distance", 3), 3),
+    ):
+        out = tmp_path / name
+        arguments = (photos / "a", "-o", out, "--workers", 1, "--json", *options)
+        assert run(*arguments) == 1
+        assert json.loads(capsys.readouterr().out)["min_distance"] == distance
+        assert open_reader(out).settings["min_distance"] == f"{distance:.1f}"
+        points = load(out)["00.jpg"].keypoints
+        steps = np.linalg.norm(points[:, None] - points, axis=2)
+        closest = steps[np.triu_indices(len(points), 1)].min()
+        assert (closest >= 3) == (distance == 3)
+    assert run(photos / "a", "-o", tmp_path / "map.db", "--workers", 1) == 1
+    assert " keypoints at least 3 px apart, " in capsys.readouterr().out
+    # The default of a format, given as an option, continues its output.
+    options = ("--workers", 1, "--min-distance", 0)
+    assert run(photos / "a", "-o", tmp_path / "npz", *options) == 1
+
+
+def matches_of(path):
+    """Return the matches of a database by the names of a pair."""
+    pycolmap = pytest.importorskip("pycolmap")
+    with pycolmap.Database.open(path) as database:
+        names = {image.image_id: image.name for image in database.read_all_images()}
+        numbers, found = database.read_all_matches()
+        pairs = [pycolmap.pair_id_to_image_pair(number) for number in numbers]
+    return {
+        (names[first], names[second]): sorted(map(tuple, rows))
+        for (first, second), rows in zip(pairs, found, strict=True)
+    }
+
+
+def test_matches_follow_the_extraction_as_by_kpextract_match(photos, tmp_path, capsys):
+    pytest.importorskip("pycolmap")
+    pytest.importorskip("h5py")
+    one, two = tmp_path / "one.db", tmp_path / "two.db"
+    # Of all pairs, only these, and one with a broken photo.
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("00.jpg 02.jpg\n02.jpg 12.jpg\n04.jpg 02.jpg\n")
+    arguments = (photos / "a", "-o", one, "--workers", 1, "--match")
+    assert run(*arguments, pairs) == 1
+    assert "\n2 pairs matched: " in capsys.readouterr().out
+    assert run(*arguments, "sequential:1", "--json") == 1  # continues, and adds
+    report = json.loads(capsys.readouterr().out)
+    assert (report["images"], report["skipped"]) == (0, COUNT // 2)
+    assert (report["match"]["pairs"], report["match"]["skipped"]) == (8, 2)
+
+    features = tmp_path / "one.h5"
+    words = ("match", features, "-o", two, "--photos", photos / "a", "--pairs")
+    assert main([*map(str, words), "sequential:1"]) == 0
+    found, expected = matches_of(one), matches_of(two)
+    assert found.keys() == expected.keys()
+    assert len(found) == 10
+    for pair, rows in expected.items():
+        assert len(rows) > 50
+        assert found[pair] == rows
 
 
 def test_frames_of_a_video(photos, tmp_path, capsys):
@@ -255,6 +344,8 @@ def test_frames_of_a_video(photos, tmp_path, capsys):
         (["--address", "auto", "-o", "out", "."], "add --engine ray"),
         (["--every", "2", "-o", "out", "."], "--every applies to videos"),
         ([".", "-o", "out.xyz"], "no format has the suffix '.xyz'"),
+        ([".", "-o", "out", "--match", "exhaustive"], "or run kpextract match on"),
+        ([".", "-o", "out.db", "--match", "all"], "neither a choice nor a file"),
         ([".", "-o", "out", "--layout", "hloc"], "format npz has no option layout"),
     ],
 )
@@ -265,7 +356,7 @@ def test_bad_use_is_exit_code_2_and_one_line(
     try:
         assert run(*arguments) == 2
     finally:
-        assert not (photos / "out").exists()
+        assert not list(photos.glob("out*"))
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
 

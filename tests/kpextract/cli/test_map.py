@@ -41,7 +41,7 @@ def test_three_commands_make_a_map(tmp_path, root, monkeypatch, capsys):
     assert (tmp_path / "sparse/points.ply").stat().st_size > 5000
     assert (tmp_path / "sparse/0/images.bin").exists()
     assert main(["map", "photos", "map.db", "-o", "sparse"]) == 2
-    assert "sparse is there already" in capsys.readouterr().err
+    assert "sparse already exists" in capsys.readouterr().err
     assert main(["map", "photos", "map.db", "-o", "again", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["registered"] == figures["images"] == 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kpextract import match
-from kpextract.bulk.match_files import count_matches
+from kpextract.bulk.match_hdf5 import count_matches
 from kpextract.cli import main
 from kpextract.formats.table import save
 from tests.kpextract.bulk.stores import features_of
@@ -62,7 +62,7 @@ def test_other_bounds_do_not_continue(store, tmp_path, capsys):
     ("options", "said"),
     [
         ([], "need -o FILE"),
-        (["-o", "x.npz"], "must end in .h5 or .db"),
+        (["-o", "x.npz"], "must end in .h5 or .hdf5 or .db"),
         (["-o", "x.h5", "--pairs", "some"], "neither a choice nor a file"),
         (["-o", "x.h5", "--max-ratio", "2"], "max_ratio must be in"),
         (["-o", "x.h5", "--model", "base"], "--model: only for two photos"),
@@ -91,4 +91,4 @@ def test_an_input_that_is_no_output_is_refused(tmp_path, root, capsys):
 def test_pairs_are_not_for_two_photos(root, capsys):
     photo = str(root / "examples" / "blocks.jpg")
     assert main(["match", photo, photo, "--pairs", "exhaustive"]) == 2
-    assert "belong to an output of kpextract extract" in capsys.readouterr().err
+    assert "apply to an output of kpextract extract" in capsys.readouterr().err

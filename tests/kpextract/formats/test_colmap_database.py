@@ -9,7 +9,7 @@ from kpextract import match
 from kpextract.errors import StoreError
 from kpextract.formats import colmap_database, open_reader, open_store
 from kpextract.formats.colmap_database import read_keypoints, verify, write_matches
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import Entry, Stamp
 from tests.kpextract.formats.samples import SETTINGS, entry, error, same
 
@@ -112,7 +112,7 @@ def test_a_turned_photo_is_refused(tmp_path, images, extractor, photo):
 
 
 def test_an_image_that_colmap_cannot_read_is_named(tmp_path, images, extracted):
-    with pytest.raises(StoreError, match=r"cannot read 'none\.jpg'"):
+    with pytest.raises(StoreError, match=r"cannot read none\.jpg"):
         fill(tmp_path / "map.db", images, extracted, entry("none.jpg"))
 
 
@@ -131,7 +131,7 @@ def test_options_are_checked(tmp_path, images):
     with pytest.raises(StoreError, match=r"got 'singel'\. Did you mean single\?"):
         open_store(tmp_path / "map.db", SETTINGS, images=images, camera_mode="singel")
     fill(tmp_path / "map.db", images, {})
-    with pytest.raises(StoreError, match="has no image 'a'"):
+    with pytest.raises(StoreError, match="has no image a"):
         write_matches(tmp_path / "map.db", [PairMatches("a", "b", np.zeros((0, 2)), 0)])
     with pytest.raises(StoreError, match="allows no space in a name"):
         verify(tmp_path / "map.db", [("a b", "c")])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from kpextract.errors import StoreError
-from kpextract.formats import atomic_file, hdf5_matches, load, open_store, save
+from kpextract.formats import atomic_file, hdf5_inside, load, open_store, save
 from kpextract.formats.hdf5_matches import read_matches, read_pair, write_matches
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 from tests.kpextract.formats.samples import SETTINGS, entry, error, features, same
 
 
@@ -187,6 +187,6 @@ def test_damaged_matches_are_a_typed_error(tmp_path, monkeypatch):
         with pytest.raises(StoreError, match="not a file of matches"):
             list(read_matches(path))
     path.write_bytes(content)
-    monkeypatch.setattr(hdf5_matches, "MAX_BYTES", 7)
+    monkeypatch.setattr(hdf5_inside, "MAX_BYTES", 7)
     with pytest.raises(StoreError, match="more than 7 bytes"):
         list(read_matches(path))

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.bulk.pairs import Pair
-from kpextract.errors import StoreError
-from kpextract.files import replacing
-from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
+from kpextract.formats.atomic_file import AtomicFile
+from kpextract.formats.hdf5_file import (
+    corrupt,
+    create,
+    finish_commit,
+    open_file,
+    read_settings,
+)
+from kpextract.formats.hdf5_inside import members
 from kpextract.formats.hdf5_matches import add_pair, read_matches
-from kpextract.formats.lock import Lock, writer_of
-from kpextract.formats.pairs import PairMatches
-from kpextract.formats.settings import check_settings, from_text, to_text
+from kpextract.formats.lock import Lock
+from kpextract.formats.pair_matches import PairMatches
+from kpextract.formats.settings import check_settings
 from kpextract.packages import import_h5py
-
-SETTINGS = "kpextract"  # attribute of the file
-# What HDF5 1.8 reads as well.
-VERSION = ("v108", "v108")
 
 
 class MatchFile:
@@ -41,10 +43,10 @@ class MatchFile:
         self._lock = Lock(path)
         try:
             if not path.exists():
-                _create(path, settings)
+                create(path, settings)
             self._pages = AtomicFile(path)
-            self._file = _open(path, self._pages, "r+")
-            check_settings(path, _settings(path, self._file), settings)
+            self._file = open_file(path, self._pages, "r+")
+            check_settings(path, read_settings(path, self._file), settings)
             self._done = _pairs(path, self._file)
         except BaseException:
             self._lock.release()
@@ -78,55 +80,16 @@ def count_matches(path: Path) -> list[tuple[Pair, int]]:
         StoreError: it is missing, being written, corrupt or something else.
         MissingPackageError: h5py is not installed.
     """
-    writer = writer_of(path)
-    if writer:
-        raise StoreError(f"{path} is being written by {writer}. Wait until it ends.")
-    if journal_of(path).exists():  # of a process that was killed
-        lock = Lock(path)
-        try:
-            recover(path)
-        finally:
-            lock.release()
+    finish_commit(path)
     return [
         ((found.name0, found.name1), len(found.indices)) for found in read_matches(path)
     ]
 
 
-def _create(path: Path, settings: Mapping[str, str]) -> None:
-    """Write a file without pairs, whole or not at all."""
-    h5py = import_h5py("writing matches")
-    with (
-        replacing(path) as temporary,
-        h5py.File(temporary, "w", libver=VERSION) as file,
-    ):
-        file.attrs[SETTINGS] = to_text(settings)
-
-
-def _open(path: Path, source: Any, mode: str) -> Any:
-    h5py = import_h5py("matches")
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file.")
-    try:
-        options = {"libver": VERSION} if mode == "r+" else {"locking": False}
-        return h5py.File(source, mode, **options)
-    except Exception as error:  # h5py raises a dozen classes on damaged files
-        raise StoreError(
-            f"{path} is not an HDF5 file that can be read ({error}). Give another "
-            "output, or remove it."
-        ) from error
-
-
-def _settings(path: Path, file: Any) -> dict[str, str]:
-    return from_text(file.attrs.get(SETTINGS), path)
-
-
 def _pairs(path: Path, file: Any) -> set[Pair]:
     """Return the names of all pairs."""
     try:
-        groups = [second for first in file.values() for second in first.values()]
+        groups = [group for _, first in members(file) for _, group in members(first)]
         return {(str(g.attrs["name0"]), str(g.attrs["name1"])) for g in groups}
     except Exception as error:  # whatever a damaged file makes h5py raise
-        raise StoreError(
-            f"{path} is corrupt, or not written by kpextract match ({error!r}). Remove "
-            "it and match again."
-        ) from error
+        raise corrupt(path, error) from error

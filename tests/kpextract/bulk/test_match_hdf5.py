@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from kpextract.bulk.match_files import MatchFile, count_matches
+from kpextract.bulk.match_hdf5 import MatchFile, count_matches
 from kpextract.errors import StoreError
-from kpextract.formats.pairs import PairMatches
+from kpextract.formats.pair_matches import PairMatches
 
 h5py = pytest.importorskip("h5py")
 SETTINGS = {"max_ratio": "1"}
