@@ -24,15 +24,8 @@ SOURCES = sorted(
 # Imports that each room, and each layer inside kpextract, is allowed.
 LAYERS = [
     {"errors", "files", "natural_order", "printable"},
-    {
-        "packages",
-        "cpus",
-        "cards",
-        "external_data",
-        "image_headers",
-        "options",
-        "stream",
-    },
+    {"packages", "cpus", "cards", "external_data", "image_headers", "options"},
+    {"stream"},
     {"features", "intensity"},
     {"image", "selection", "refinement"},
     {"decode", "modelfile"},

@@ -23,7 +23,7 @@ def stamp_of(path: str) -> Stamp:
     try:
         names = os.listdir(path) if os.path.isdir(path) else [""]
         found = [os.stat(os.path.join(path, name) if name else path) for name in names]
-    except OSError:
+    except (OSError, ValueError):  # a path with a null byte
         return Stamp(0, 0)
     newest = max((each.st_mtime_ns for each in found), default=0)
     return Stamp(sum(each.st_size for each in found), newest)

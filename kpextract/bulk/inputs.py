@@ -10,6 +10,7 @@ from kpextract.bulk.work import Job
 from kpextract.errors import UsageError
 from kpextract.formats.store import Stamp
 from kpextract.photos import expand
+from kpextract.video.address import without_password
 from kpextract.video.recordings import is_recording
 from kpextract.video.sources import VIDEO_FILES
 
@@ -132,14 +133,14 @@ def _listed(file: Path) -> Iterator[tuple[str, str]]:
         UsageError: the list is no text or empty.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()  # BOM of Notepad
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is not a list of paths ({error}).") from error
     paths = [line.strip() for line in lines if line.strip()]
     if not paths:
         raise UsageError(f"{file} is an empty list. Write one path per line.")
     for path in paths:
-        name = _below(file.parent / path, str(file.parent))
+        name = without_password(_below(file.parent / path, str(file.parent)))
         yield (
             (Path(path).name if name.startswith("../") else name),
             str(file.parent / path),

@@ -17,6 +17,7 @@ from kpextract.formats.store import Entry, Stamp
 from kpextract.photos import naming, read_photo
 from kpextract.printable import printable
 from kpextract.stream import map_ahead
+from kpextract.video.address import without_password
 
 # Errors that every other image would meet as well.
 FATAL = (BackendUnavailableError, MissingPackageError)
@@ -114,7 +115,11 @@ class Detection:
 
 
 def one_line(error: Exception) -> str:
-    """Return an error as one printable line, with its type unless it is one of ours."""
+    """Return an error as one printable line, with its type unless it is one of ours.
+
+    Passwords in URLs are left out.
+    """
     text = " ".join(str(error).split())
     ours = isinstance(error, KpextractError)
-    return printable(text if ours else f"{type(error).__name__}: {text}")
+    text = text if ours else f"{type(error).__name__}: {text}"
+    return printable(without_password(text))

@@ -26,6 +26,7 @@ from kpextract.cli.exit_codes import FAILED, INTERRUPTED, PIPE_CLOSED
 from kpextract.cli.parser import CommandParser
 from kpextract.errors import KpextractError
 from kpextract.printable import printable
+from kpextract.video.address import without_password
 
 # In the order in which --help lists them.
 COMMANDS = (
@@ -36,6 +37,7 @@ COMMANDS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _open_closed_streams()
     _escape_what_cannot_be_printed()
     options = _parse(arguments)
     command, debug = options.pop("command"), options.pop("debug")
@@ -47,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (KpextractError, OSError) as error:
         if debug:
             raise
-        print(f"kpextract: {printable(str(error))}", file=sys.stderr)
+        text = printable(without_password(str(error)))
+        print(f"kpextract: {text}", file=sys.stderr)
         return FAILED
     except MemoryError as error:  # an OutOfMemoryError says more, and is met above
         if debug:
@@ -61,6 +64,18 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _open_closed_streams() -> None:
+    """Send what goes to a closed standard stream nowhere, as after `2>&-`.
+
+    Python has None in its place, and the next file to be opened, such as an output,
+    would get its number and what C libraries print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Opening gives the lowest free number, which is that of the stream.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _escape_what_cannot_be_printed() -> None:

@@ -29,6 +29,7 @@ from kpextract.printable import some_of
 
 CORNER = np.float32(0.5)  # from COLMAP's origin to the center of the first pixel
 CAMERA_MODES = ("auto", "single", "per_folder", "per_image")
+SQLITE = b"SQLite format 3\0"  # how a database begins
 
 
 def companion(path: str | os.PathLike[str]) -> Path:
@@ -68,6 +69,7 @@ class ColmapStore:
                 f"relative to; got {images}."
             )
         self._path, self._images, self._mode = Path(path), Path(images), camera_mode
+        _check_own(self._path)
         self._lock = Lock(self._path)
         try:
             self._features = Hdf5Store(os.fspath(companion(path)), settings)
@@ -104,6 +106,24 @@ class ColmapStore:
                 write_features(temporary, reader, self._images, self._mode)
         finally:
             reader.close()
+
+
+def _check_own(path: Path) -> None:
+    """Raise StoreError unless what is at the path may be replaced: a database of ours.
+
+    Raises:
+        StoreError: it is none, or lacks its HDF5 file.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        is_database = file.read(len(SQLITE)) == SQLITE
+    if not is_database or not companion(path).is_file():
+        raise StoreError(
+            f"{path} is not a database of kpextract extract, which has its features "
+            f"beside it in {companion(path).name}. It would be lost: give another "
+            "output, or remove it."
+        )
 
 
 class ColmapReader(Hdf5Reader):

@@ -121,6 +121,40 @@ def test_names_that_an_output_cannot_hold_cost_a_line_each(
     assert set(load(tmp_path / out)) == held
 
 
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_lose_nothing(photos, tmp_path, closed):
+    command = f'"$0" -m kpextract extract "$1" -o "$2" --workers 1 {closed}'
+    out = tmp_path / "out.h5"
+    ended = subprocess.run(["sh", "-c", command, sys.executable, photos, out])
+    assert ended.returncode == 1  # three photos are broken
+    assert set(load(out)) == set(names_of(photos)) - set(BROKEN)
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "other.db"])
+def test_what_is_no_database_of_ours_is_not_lost(photos, tmp_path, capsys, name):
+    given = tmp_path / name
+    content = (photos / "a" / "00.jpg").read_bytes()
+    if name.endswith(".db"):
+        content = b"SQLite format 3\0" + bytes(84)
+    given.write_bytes(content)
+    assert run(photos, "-o", given, "--format", "colmap", "--workers", 1) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert given.read_bytes() == content
+
+
+def test_passwords_are_shown_and_stored_nowhere(photos, tmp_path, capsys):
+    url = "rtsp://user:s3cret@host/a.jpg"
+    assert run(url, "-o", tmp_path / "out.h5") == 2
+    names = tmp_path / "list.txt"
+    names.write_text(f"\ufeff{photos / 'a' / '00.jpg'}\n{url}\na\0b.jpg\n")
+    assert run(names, "-o", tmp_path / "out.h5", "--workers", 1, "--json") == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["images"] == 1
+    assert len(json.loads(said.out)["failed"]) == 2
+    assert "s3cret" not in said.out + said.err
+    assert b"s3cret" not in (tmp_path / "out.h5").read_bytes()
+
+
 def test_the_summary_is_one_line(photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(photos / "a" / "00.jpg", "-o", out, "--max-keypoints", 50) == 0
