@@ -16,7 +16,7 @@ setup(
         (f"share/{NAME}/launch", ["launch/extractor.launch.py"]),
         (f"share/{NAME}/config", ["config/extractor.yaml"]),
     ],
-    install_requires=["setuptools", "kpextract[cpu]"],
+    install_requires=["setuptools", "kpextract"],
     zip_safe=True,
     entry_points={"console_scripts": [f"extractor = {NAME}.node:main"]},
 )

@@ -16,6 +16,7 @@ from rcl_interfaces.msg import (
 )
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
@@ -63,6 +64,22 @@ class ExtractorNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._check)
         for each in PARAMETERS:
             self.declare_parameter(each.name, each.default, _descriptor(each))
+        self._refuse_impossible_transitions()
+
+    def _refuse_impossible_transitions(self) -> None:
+        """Answer such a request by "no"; rclpy of Jazzy ends the process instead."""
+        service = self._service_change_state
+        change = service.callback
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return change(request, response)
+            except rclpy_implementation.RCLError as error:
+                self.get_logger().error(str(error))
+                response.success = False
+                return response
+
+        service.callback = answer
 
     def _check(self, parameters: list[Any]) -> SetParametersResult:
         """Refuse what is invalid, and any change while the node is configured."""
