@@ -20,6 +20,7 @@ import pytest
 
 from kpextract import Extractor, Features
 from kpextract.video import Tracks
+from tests import documents
 from tests.examples.ros2.processes import PACKAGE
 
 sys.path.append(str(PACKAGE))
@@ -431,3 +432,19 @@ def test_package_and_setup_agree(wheel):
     source = (PACKAGE / "kpextract_ros" / "node.py").read_text()
     needed = set(re.findall(r"^from (\w+_msgs|rcl\w+)\b", source, re.MULTILINE))
     assert needed <= {each.text for each in tree.findall("exec_depend")}
+
+
+def test_the_readme_has_every_parameter_with_its_default():
+    text = (PACKAGE / "README.md").read_text()
+    section = text.split("## Parameters")[1].split("## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", section, re.MULTILINE)
+    shown = {"True": "true", "False": "false", "": '""'}
+    defaults = {each.name: str(each.default) for each in PARAMETERS}
+    assert dict(rows) == {name: shown.get(v, v) for name, v in defaults.items()}
+
+
+def test_the_readme_is_sound():
+    path = PACKAGE / "README.md"
+    assert documents.broken_links(path) == []
+    for snippet in documents.snippets(path.read_text(), "python"):
+        ast.parse(snippet.code)
