@@ -10,10 +10,18 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.examples.ros2.processes import Node, Peer, array_of, points_of, python
+from tests.examples.ros2.processes import (
+    PACKAGE,
+    Node,
+    Peer,
+    array_of,
+    points_of,
+    python,
+)
 
 START = 1_700_000_000_123_456_789
 STEP = 33_333_333  # nanoseconds
+PROFILES = PACKAGE / "config" / "fastdds.xml"
 OPTIONS = {"max_keypoints": 200}
 
 
@@ -33,6 +41,12 @@ def ros():
 @pytest.fixture
 def peer():
     with Peer() as peer:
+        yield peer
+
+
+@pytest.fixture
+def peer_with_memory():
+    with Peer(PROFILES) as peer:
         yield peer
 
 
@@ -146,6 +160,37 @@ def test_old_images_are_dropped_and_the_newest_never(peer, photo, tmp_path):
     assert counts["processed"] == len(seen)
     names = [name for name, *_ in clouds[-1]["fields"]]
     assert names == ["x", "y", "z", "score", "sigma", "descriptor"]
+
+
+def test_large_images_arrive_through_shared_memory(peer_with_memory, photo, tmp_path):
+    """Each is 900 KiB: Fast DDS shares 512 KiB by default, and loses most of them."""
+    path = str(tmp_path / "photo.npy")
+    np.save(path, photo)
+    sent = stamps(8)
+    with Node("-p", "max_size:=64", profiles=PROFILES) as node:
+        for stamp in sent:  # one in flight, so that only the transport can lose it
+            image = {"files": [path], "stamps": [stamp], "encoding": "bgr8"}
+            peer_with_memory("send", topic="image", **image)
+            clouds = peer_with_memory("wait", topic="keypoints", stamp=stamp)
+            assert clouds[-1:] != []
+            assert clouds[-1]["stamp"] == stamp
+        assert node.interrupt()[0] == 0
+
+
+def test_a_reliable_camera_is_asked_again(peer, files):
+    """A best-effort camera is not heard then, which is what `reliable` means."""
+    with Node("-p", "reliable:=true") as node:
+        peer(
+            "send",
+            topic="image",
+            files=files[:1],
+            stamps=[START],
+            encoding="bgr8",
+            reliable=True,
+        )
+        (cloud,) = peer("wait", topic="keypoints", stamp=START)
+        assert node.interrupt()[0] == 0
+    assert_equal(points_of(cloud), peer("detect", file=files[0], options={}))
 
 
 def test_a_remapped_compressed_topic_with_a_mask(peer, photo, tmp_path):

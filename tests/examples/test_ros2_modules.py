@@ -415,6 +415,7 @@ def test_the_package_installs_what_ros_looks_for(wheel):
         "share/kpextract_ros/package.xml",
         "share/kpextract_ros/launch/extractor.launch.py",
         "share/kpextract_ros/config/extractor.yaml",
+        "share/kpextract_ros/config/fastdds.xml",
         "kpextract_ros/node.py",
     }
     (entry,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))

@@ -14,7 +14,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", ["launch/extractor.launch.py"]),
-        (f"share/{NAME}/config", ["config/extractor.yaml"]),
+        (f"share/{NAME}/config", ["config/extractor.yaml", "config/fastdds.xml"]),
     ],
     install_requires=["setuptools", "kpextract"],
     zip_safe=True,

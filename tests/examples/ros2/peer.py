@@ -69,9 +69,9 @@ class Peer:
             self.diagnostics.append(message.status[0])
             self.new.notify_all()
 
-    def publisher(self, topic, kind):
+    def publisher(self, topic, kind, qos=qos_profile_sensor_data):
         if topic not in self.publishers:
-            made = self.node.create_publisher(kind, topic, qos_profile_sensor_data)
+            made = self.node.create_publisher(kind, topic, qos)
             self.publishers[topic] = made
             deadline = time.monotonic() + WAIT
             while not made.get_subscription_count():
@@ -88,9 +88,10 @@ class Peer:
         """Stop publishing on a topic, so that the next one looks for its reader."""
         self.node.destroy_publisher(self.publishers.pop(topic))
 
-    def do_send(self, topic, files, stamps, encoding, pause=0.0):
+    def do_send(self, topic, files, stamps, encoding, pause=0.0, reliable=False):
         """Publish images, one per file (.npy)."""
-        publisher = self.publisher(topic, Image)
+        qos = 5 if reliable else qos_profile_sensor_data
+        publisher = self.publisher(topic, Image, qos)
         messages = []
         for file, stamp in zip(files, stamps, strict=True):
             image = np.load(file)

@@ -24,21 +24,27 @@ def python():
     return Path(folder) / "bin" / "python" if folder else None
 
 
-def environment():
-    """Return an environment that is heard by the processes of this test run only."""
+def environment(profiles):
+    """Return an environment that is heard by the processes of this test run only.
+
+    Args:
+        profiles: settings of Fast DDS, or None.
+    """
     domain = str(os.getpid() % 100)
     local = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": domain}
+    if profiles is not None:
+        local["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profiles)
     return {**os.environ, **local, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"}
 
 
 class Node:
     """Run the node; as a context manager, end it by Ctrl-C if it still runs."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, profiles=None):
         given = ["--ros-args", *arguments] if arguments else []
         self._process = subprocess.Popen(
             [python(), "-m", "kpextract_ros.node", *given],
-            env=environment(),
+            env=environment(profiles),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -71,10 +77,10 @@ class Node:
 class Peer:
     """Run peer.py, and hand it commands."""
 
-    def __init__(self):
+    def __init__(self, profiles=None):
         self._process = subprocess.Popen(
             [python(), HERE / "peer.py"],
-            env=environment(),
+            env=environment(profiles),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -40,6 +40,7 @@ from kpextract_ros.worker import NewestWorker
 
 # VINS-like subscribers ask for reliable topics, and hear no best-effort publisher.
 FEATURES = QoSProfile(depth=5)
+IMAGES = QoSProfile(depth=5)  # where they are to be reliable
 PICTURE = QoSProfile(depth=1)
 DIAGNOSTICS = QoSProfile(depth=10)
 PERIOD = 1.0  # seconds between two diagnostics
@@ -148,10 +149,9 @@ class ExtractorNode(LifecycleNode):
             topic, kind = f"{topic}/compressed", CompressedImage
         self._health = Health(topic)
         self._worker = NewestWorker(self._extract, self._on_failure)
+        qos = IMAGES if self._value("reliable") else qos_profile_sensor_data
         self._subscriptions_here = [
-            self.create_subscription(
-                kind, topic, self._on_image, qos_profile_sensor_data
-            ),
+            self.create_subscription(kind, topic, self._on_image, qos),
             self.create_subscription(
                 CameraInfo, "camera_info", self._on_info, qos_profile_sensor_data
             ),

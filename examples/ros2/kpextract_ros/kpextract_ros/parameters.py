@@ -28,6 +28,7 @@ class Parameter(NamedTuple):
 PARAMETERS = (
     Parameter("autostart", True, "Configure and activate at start, without a manager."),
     Parameter("compressed", False, "Subscribe to image/compressed instead of image."),
+    Parameter("reliable", False, "Ask for reliable images: lost parts are sent again."),
     Parameter("mask", "", "Path of an image that is black where no keypoints may be."),
     Parameter("rectified", False, "The images are rectified: rays use P, not K and D."),
     Parameter("tracking", True, "Track keypoints: field `id`, and the topic tracks."),
