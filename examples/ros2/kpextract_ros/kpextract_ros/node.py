@@ -8,18 +8,13 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from kpextract import Extractor, KpextractError
@@ -28,14 +23,14 @@ from kpextract.photos import read_mask
 from kpextract.video import Tracker, Tracks
 from kpextract.video.recordings import decode_compressed, decode_raw
 from kpextract_ros.camera import rays, why_useless
-from kpextract_ros.clouds import bytes_of, fields_of, keypoint_points, track_points
+from kpextract_ros.clouds import keypoint_points, track_points
 from kpextract_ros.health import Health
-from kpextract_ros.parameters import (
-    PARAMETERS,
-    Parameter,
-    extractor_options,
-    why_invalid,
+from kpextract_ros.messages import (
+    cloud_message,
+    parameter_descriptor,
+    picture_message,
 )
+from kpextract_ros.parameters import PARAMETERS, extractor_options, why_invalid
 from kpextract_ros.worker import NewestWorker
 
 # VINS-like subscribers ask for reliable topics, and hear no best-effort publisher.
@@ -64,7 +59,7 @@ class ExtractorNode(LifecycleNode):
         # First, so that given values are checked by it when they are declared.
         self.add_on_set_parameters_callback(self._check)
         for each in PARAMETERS:
-            self.declare_parameter(each.name, each.default, _descriptor(each))
+            self.declare_parameter(each.name, each.default, parameter_descriptor(each))
         self._refuse_impossible_transitions()
 
     def _refuse_impossible_transitions(self) -> None:
@@ -212,14 +207,14 @@ class ExtractorNode(LifecycleNode):
         features = self._extractor.detect(image, self._mask)
         tracks = None if self._tracker is None else self._tracker.update(features)
         points = keypoint_points(features, tracks)
-        self._keypoints.publish(_cloud(message.header, points))
+        self._keypoints.publish(cloud_message(message.header, points))
         if tracks is not None:
             self._publish_tracks(message.header, features, tracks)
         self._health.done(arrived, len(features))
         if self._picture.get_subscription_count():
             seen = self._extractor.pipeline.as_seen(image)
             picture = draw_keypoints(seen, features)
-            self._picture.publish(_picture(message.header, picture))
+            self._picture.publish(picture_message(message.header, picture))
 
     def _publish_tracks(self, header: Header, features: Any, tracks: Tracks) -> None:
         if not self._tracks.get_subscription_count():
@@ -233,7 +228,9 @@ class ExtractorNode(LifecycleNode):
                 self.get_logger().warning(
                     f"{reason}: rays are NaN", throttle_duration_sec=QUIET
                 )
-        self._tracks.publish(_cloud(header, track_points(features, tracks, found)))
+        self._tracks.publish(
+            cloud_message(header, track_points(features, tracks, found))
+        )
 
     def _on_failure(self, error: Exception) -> None:
         """Say why an image has no features, and go on; runs in the worker's thread."""
@@ -260,46 +257,6 @@ class ExtractorNode(LifecycleNode):
         )
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=[status]))
-
-
-def _descriptor(parameter: Parameter) -> ParameterDescriptor:
-    described = ParameterDescriptor(description=parameter.description)
-    if parameter.choices:
-        allowed = ", ".join(repr(each) for each in parameter.choices)
-        described.additional_constraints = f"one of {allowed}"
-    if parameter.low is not None:
-        bounds = {"from_value": parameter.low, "to_value": parameter.high}
-        if isinstance(parameter.default, int):
-            described.integer_range = [IntegerRange(**bounds)]
-        else:
-            described.floating_point_range = [FloatingPointRange(**bounds)]
-    return described
-
-
-def _cloud(header: Header, points: np.ndarray) -> PointCloud2:
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        fields=[PointField(**field._asdict()) for field in fields_of(points)],
-        is_bigendian=False,
-        point_step=points.itemsize,
-        row_step=points.nbytes,
-        data=bytes_of(points),
-        is_dense=True,
-    )
-
-
-def _picture(header: Header, picture: np.ndarray) -> Image:
-    height, width = picture.shape[:2]
-    return Image(
-        header=header,
-        height=height,
-        width=width,
-        encoding="bgr8",
-        step=3 * width,
-        data=bytes_of(picture),
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:
