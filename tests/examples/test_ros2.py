@@ -82,7 +82,7 @@ def assert_equal(points, expected):
 def test_features_are_those_of_detect_and_tracks_have_ids(peer, files):
     focal, center = 300.0, (159.5, 119.5)
     k = [focal, 0.0, center[0], 0.0, focal, center[1], 0.0, 0.0, 1.0]
-    with Node("-p", "max_keypoints:=200") as node:
+    with Node("-p", "max_keypoints:=200", "-p", "tracking:=true") as node:
         peer("calibrate", width=320, height=240, k=k)
         peer("watch")
         sent = stamps(len(files))
@@ -138,7 +138,7 @@ def test_old_images_are_dropped_and_the_newest_never(peer, photo, tmp_path):
     for i, path in enumerate(paths):
         np.save(path, np.ascontiguousarray(gray[i : i + 200, i : i + 300]))
     sent = stamps(len(paths))
-    with Node("-p", "tracking:=false", "-p", "octaves:=2") as node:
+    with Node("-p", "octaves:=2") as node:
         peer(
             "send",
             topic="image",

@@ -31,7 +31,7 @@ PARAMETERS = (
     Parameter("reliable", False, "Ask for reliable images: lost parts are sent again."),
     Parameter("mask", "", "Path of an image that is black where no keypoints may be."),
     Parameter("rectified", False, "The images are rectified: rays use P, not K and D."),
-    Parameter("tracking", True, "Track keypoints: field `id`, and the topic tracks."),
+    Parameter("tracking", False, "Track keypoints: field `id`, and the topic tracks."),
     Parameter(
         "min_similarity", MIN_SIMILARITY, "Min cosine that extends a track.", -1.0, 1.0
     ),
