@@ -37,7 +37,7 @@ from kpextract.video.tracking import Tracker, Tracks
 from kpextract.video.writer import VideoFile, check_video_name
 
 FPS = 30.0  # of the written video, if the source does not tell
-VIDEO = ("drop", "reconnect", "timeout", "raw")  # options of `open_video`
+VIDEO = ("drop", "reconnect", "timeout", "raw", "topic")  # options of `open_video`
 
 
 def add_parser(commands: Any) -> None:
@@ -45,14 +45,16 @@ def add_parser(commands: Any) -> None:
         commands,
         "track",
         track,
-        "Track keypoints through a video, camera, stream, folder or raw frames.",
+        "Track keypoints through a video, recording, camera, stream, folder or raw "
+        "frames.",
         "kpextract track 0 --out t.mp4 --max-keypoints 500",
     )
     add = command.add_argument
     add(
         "source",
         metavar="SOURCE",
-        help="video file, folder or quoted pattern of images, camera number, "
+        help="video file, recording (.bag, .mcap, .db3 or a folder of ROS 2), folder "
+        "or quoted pattern of images, camera number, "
         "rtsp://..., GStreamer pipeline, or - for raw frames on standard input; a path "
         "that exists comes first",
     )
@@ -98,6 +100,11 @@ def _add_source_options(command: argparse.ArgumentParser) -> None:
         metavar="WxH[:PIXELS]",
         help="size and pixels of raw frames, 8 bits per channel: "
         f"{', '.join(CHANNELS)} (default: bgr)",
+    )
+    add(
+        "--topic",
+        default=unset,
+        help="topic of a recording's images (default: the only one)",
     )
 
 
@@ -233,7 +240,8 @@ def _facts(frame: VideoFrame, features: Features, tracks: Tracks) -> dict[str, A
 
 
 def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 4)
+    """Round to microseconds, the precision of a double that counts from 1970."""
+    return None if seconds is None else round(seconds, 6)
 
 
 @contextmanager

@@ -29,8 +29,9 @@ class VideoFrame:
         image: (H, W, 3) BGR or (H, W), for `Extractor.detect`.
         index: frame number in the source, from 0; dropped frames leave gaps.
         arrived: when it was read, in seconds of time.monotonic().
-        source_time: its time in the source (presentation timestamp), in seconds; None
-            if the source does not tell, as folders and pipes do not.
+        source_time: its time in the source, in seconds: presentation timestamp of a
+            video, stamp of a recording's message; None if the source does not tell, as
+            folders and pipes do not.
     """
 
     image: np.ndarray

@@ -22,19 +22,21 @@ def open_video(
     reconnect: bool = False,
     timeout: float = TIMEOUT,
     raw: RawFormat | None = None,
+    topic: str | None = None,
 ) -> "Video":
-    """Open a video file, camera, network stream, image folder or pipe.
+    """Open a video file, recording, camera, network stream, image folder or pipe.
 
     Args:
-        source: path of a video file, number or device file of a camera, URL
-            (rtsp://...), GStreamer pipeline (containing " ! "), folder or glob pattern
-            of images, or "-" for raw frames on standard input. A string that is the
-            path of something that exists is taken for that.
+        source: path of a video file or of a recording (ROS 1 or 2), number or device
+            file of a camera, URL (rtsp://...), GStreamer pipeline (containing " ! "),
+            folder or glob pattern of images, or "-" for raw frames on standard input. A
+            string that is the path of something that exists is taken for that.
         drop: keep only the newest frame, so that a slow consumer sees the present
             rather than the past; None drops frames of live sources only.
         reconnect: keep reopening a lost camera or stream until `Video.stop`.
         timeout: seconds without a frame before a source counts as lost.
         raw: size and pixel format of the frames on standard input.
+        topic: images to read from a recording; None if it has one topic of them.
 
     Raises:
         SourceError: there is no such source, or it cannot be opened.
@@ -45,7 +47,7 @@ def open_video(
             f"timeout must be more than 0 and at most {MAX_TIMEOUT:.0f} s, got "
             f"{timeout}."
         )
-    opener = source_opener(source, raw, timeout)
+    opener = source_opener(source, raw, timeout, topic)
     return Video(opener, drop=drop, reconnect=reconnect, timeout=timeout)
 
 

@@ -1,5 +1,6 @@
 """Read the images of ROS 1 bags and of ROS 2 recordings (SQLite, MCAP)."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from kpextract.errors import InvalidImageError, SourceError
 from kpextract.packages import import_cv2, import_rosbags
 
+logger = logging.getLogger(__name__)
 RECORDINGS = (".bag", ".mcap", ".db3")
 METADATA = "metadata.yaml"  # in the folder of a ROS 2 recording
 RAW = "sensor_msgs/msg/Image"
@@ -62,8 +64,7 @@ class Recording:
     """
 
     live = False
-    fps: float | None = None
-    counted = True
+    counted = False  # some may not be readable
 
     def __init__(self, path: str, topic: str | None = None):
         """Open a recording.
@@ -87,6 +88,8 @@ class Recording:
             raise
         self.topic: str = connection.topic
         self.count: int | None = connection.msgcount
+        seconds = self._reader.duration / NANOSECONDS
+        self.fps: float | None = connection.msgcount / seconds if seconds else None
         self._compressed = connection.msgtype == COMPRESSED
         self._message: Any = None
         self._messages: Iterator[Any] = self._reader.messages([connection])
@@ -119,13 +122,17 @@ class Recording:
         )
 
     def read(self) -> np.ndarray | None:
-        """Return the next image as in `Source.read`.
+        """Return the next image that can be decoded; the others are named in the log.
 
         Raises:
-            InvalidImageError: this image cannot be decoded; the next may be.
             SourceError: the recording is damaged here.
         """
-        return self.image() if self.advance() else None
+        while self.advance():
+            try:
+                return self.image()
+            except InvalidImageError as error:
+                logger.warning("%s Skipped.", error)
+        return None
 
     def advance(self) -> bool:
         """Go to the next image without decoding it; return False at the end.
@@ -216,7 +223,7 @@ def decode_raw(where: str, message: Any) -> np.ndarray:
     pixels = rows.view(dtype).astype(dtype.newbyteorder("="), copy=False)
     pixels = pixels.reshape((height, width, channels)[: 2 if channels == 1 else 3])
     if encoding in CONVERSIONS:
-        cv2 = import_cv2("reading a recording")
+        cv2 = import_cv2("decoding an image of ROS")
         return np.asarray(cv2.cvtColor(pixels, getattr(cv2, CONVERSIONS[encoding])))
     return pixels
 
@@ -231,7 +238,7 @@ def decode_compressed(where: str, message: Any) -> np.ndarray:
     Raises:
         InvalidImageError: OpenCV cannot decode it.
     """
-    cv2 = import_cv2("reading a recording")
+    cv2 = import_cv2("decoding an image of ROS")
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     try:
         image = cv2.imdecode(np.frombuffer(bytes(message.data), np.uint8), flags)

@@ -23,6 +23,7 @@ from kpextract.image import MIN_SIDE
 from kpextract.photos import expand, read_photo
 from kpextract.video.address import without_password
 from kpextract.video.capture import Capture, open_network, open_pipeline
+from kpextract.video.recordings import Recording, is_recording
 
 logger = logging.getLogger(__name__)
 
@@ -86,17 +87,18 @@ class Source(Protocol):
 
 
 def source_opener(
-    source: str | int, raw: RawFormat | None, timeout: float
+    source: str | int, raw: RawFormat | None, timeout: float, topic: str | None = None
 ) -> Callable[[], Source]:
     """Return a function that opens a source, and can reopen it.
 
     Args:
-        source, raw: as for `kpextract.video.open_video`.
+        source, raw, topic: as for `kpextract.video.open_video`.
         timeout: seconds that opening or reading a network stream may take.
 
     Raises:
         SourceError: there is no such file, folder or pattern.
-        InvalidOptionError: `raw` is missing, or does not apply to this source.
+        InvalidOptionError: `raw` is missing, or an option does not apply to this
+            source.
     """
     text = str(source)
     if (text == PIPE) != (raw is not None):
@@ -104,6 +106,13 @@ def source_opener(
             "raw frames are read from standard input: give both the source '-' and "
             f"the frame size (--raw WxH), or neither; got {without_password(text)!r} "
             f"and {raw}."
+        )
+    if not isinstance(source, int) and is_recording(text):
+        return lambda: Recording(text, topic)
+    if topic is not None:
+        raise InvalidOptionError(
+            "a topic applies to recordings (.bag, .mcap, .db3 or a folder of ROS 2), "
+            f"which {without_password(text)!r} is not; got {topic!r}."
         )
     if raw is not None:
         # Unbuffered: a thread that waits in a buffer would hold its lock at exit.

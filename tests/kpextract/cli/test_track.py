@@ -275,6 +275,38 @@ def test_a_line_has_the_time_of_the_source(clip, capsys):
     np.testing.assert_allclose(times, np.arange(COUNT) / 30, atol=1e-3)
 
 
+def test_a_recording_is_tracked_at_its_own_times(views, tmp_path, capsys):
+    rosbag1 = pytest.importorskip("rosbags.rosbag1")
+    typesys = pytest.importorskip("rosbags.typesys")
+    store = typesys.get_typestore(typesys.Stores.ROS1_NOETIC)
+    kinds, path = store.types, tmp_path / "drive.bag"
+    stamps = [1_700_000_000_123_456_000 + 40_000_000 * i for i in range(3)]
+    with rosbag1.Writer(path) as writer:
+        kind = "sensor_msgs/msg/Image"
+        left, right = (
+            writer.add_connection(topic, kind, typestore=store)
+            for topic in ("/left", "/right")
+        )
+        for stamp, view in zip(stamps, views, strict=False):
+            time = kinds["builtin_interfaces/msg/Time"](*divmod(stamp, 1_000_000_000))
+            header = kinds["std_msgs/msg/Header"](seq=0, stamp=time, frame_id="cam")
+            sides = {"height": SIZE[1], "width": SIZE[0], "step": 3 * SIZE[0]}
+            pixels = {"encoding": "bgr8", "is_bigendian": 0, "data": view.ravel()}
+            message = kinds[kind](header=header, **sides, **pixels)
+            for connection in (left, right):
+                writer.write(connection, stamp, store.serialize_ros1(message, kind))
+    assert main(["track", str(path)]) == 2
+    assert "choose one by --topic (/left, /right)" in capsys.readouterr().err
+    arguments = ["--topic", "/right", "--json", "--max-keypoints", "100"]
+    assert main(["track", str(path), *arguments]) == 0
+    frames, summary = lines(capsys.readouterr().out)
+    assert [round(1e6 * frame["source_time"]) for frame in frames] == [
+        stamp // 1000 for stamp in stamps
+    ]
+    assert summary["frames"] == 3
+    assert np.mean([length == 3 for *_, length in frames[-1]["tracks"]]) > 0.25
+
+
 class Slow:
     """Deliver a camera's frames at half the rate that it promises."""
 

@@ -4,7 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from kpextract import InvalidImageError, MissingPackageError, SourceError
+from kpextract import (
+    InvalidImageError,
+    InvalidOptionError,
+    MissingPackageError,
+    SourceError,
+)
+from kpextract.video import open_video
 from kpextract.video.recordings import (
     CONVERSIONS,
     LAYOUTS,
@@ -227,3 +233,41 @@ def test_without_rosbags_the_install_line_is_given(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rosbags", None)
     with pytest.raises(MissingPackageError, match=r"kpextract\[ros\]"):
         Recording(str(tmp_path / "a.bag"))
+
+
+@pytest.mark.parametrize("plugin", [None, *rosbag2.StoragePlugin])
+def test_a_recording_is_a_video(plugin, tmp_path):
+    """It is opened in one thread and read in another, which SQLite does not like."""
+    sent, expected = film(ROS1 if plugin is None else ROS2)
+    if plugin is None:
+        path = write_bag(tmp_path / "a.bag", sent)
+    else:
+        path = write_ros2(tmp_path / "drive", sent, plugin)
+    with open_video(str(path), topic="/cam/image_raw") as video:
+        assert (video.live, video.count) == (False, 5)
+        # Four steps of 33 ms, and a frame more than steps.
+        assert video.fps == pytest.approx(5 / 0.132, rel=1e-3)
+        frames = list(video)
+    assert [frame.index for frame in frames] == list(range(5))
+    for frame, (stamp, image) in zip(frames, expected, strict=True):
+        assert frame.source_time == pytest.approx(stamp / 1e9, abs=1e-6)
+        np.testing.assert_array_equal(frame.image, image)
+
+
+def test_an_image_that_cannot_be_decoded_is_skipped_and_named(tmp_path, caplog):
+    sent, expected = film(ROS2)
+    sent[2][2].encoding = "yuv422"
+    path = write_ros2(tmp_path / "drive", sent)
+    with open_video(path) as video:
+        times = [frame.source_time for frame in video]
+    whole = [stamp for i, (stamp, _) in enumerate(expected) if i != 2]
+    np.testing.assert_allclose(times, np.array(whole) / 1e9, rtol=0, atol=1e-6)
+    (record,) = caplog.records
+    assert f"{path} at {expected[2][0]} ns" in record.message
+    assert record.message.endswith("Skipped.")
+
+
+def test_a_topic_applies_to_recordings_only(tmp_path):
+    (tmp_path / "clip.avi").write_bytes(b"no recording")
+    with pytest.raises(InvalidOptionError, match=r"recordings .*clip\.avi' is not"):
+        open_video(tmp_path / "clip.avi", topic="/cam")
