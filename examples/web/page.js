@@ -224,7 +224,7 @@ async function loadSamples() {
 
 function showOptions() {
   for (const input of options.querySelectorAll('input[type="range"]')) {
-    input.parentElement.querySelector('output').textContent = input.value;
+    input.parentElement.querySelector('.value').textContent = input.value;
   }
 }
 

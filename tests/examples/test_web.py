@@ -144,7 +144,7 @@ def decoded(in_node, entry, **options):
 
 
 def assert_same_points(found, features):
-    """The order of near ties may differ: each point is compared with the nearest."""
+    """Compare each point with the nearest, since the order of near ties may differ."""
     points = np.reshape(found["keypoints"], (-1, 2))
     assert len(points) == len(features) > 500
     steps = points[:, None] - features.keypoints[None]
