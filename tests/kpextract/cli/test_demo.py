@@ -22,7 +22,7 @@ def folder(checkout):
 
 
 def bright_colors(picture):
-    """Return the share of pixels of a color that lines have, and these photos do not."""
+    """Return the share of pixels in a color of lines, which these photos lack."""
     saturation = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)[..., 1]
     return ((saturation > 130) & (picture.max(axis=2) > 130)).mean()
 
