@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import markdown, script
+from benchmarks import markdown
 from benchmarks.machine import write_result
 from kpextract import Extractor, match
 from kpextract.bulk import mapping
 from kpextract.bulk.alignment import align
 from kpextract.packages import import_cv2, import_pycolmap
 from kpextract.photos import expand
+from training import script
 
 
 class Settings(NamedTuple):

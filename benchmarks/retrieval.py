@@ -12,11 +12,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import markdown, script
+from benchmarks import markdown
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
 from kpextract.bulk import retrieval
 from kpextract.photos import expand, read_photo
+from training import script
 
 COUNTS = (5, 10, 20)
 DESCRIPTORS = {"mean of descriptors": retrieval.mean_pooled, "VLAD": retrieval.vlad}

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import markdown, script
+from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.variants import read_frames
 from kpextract import BackendUnavailableError, Extractor, Features
@@ -33,6 +33,7 @@ from kpextract.export.verify import Gate, pair, summarize
 from kpextract.image import Frame
 from kpextract.packages import import_openvino
 from kpextract.photos import expand
+from training import script
 
 SIZE = (640, 480)  # (width, height) in pixels
 MAX_KEYPOINTS = 1024

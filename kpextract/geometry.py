@@ -22,10 +22,11 @@ DEFAULT_GEOMETRY = "fundamental"
 class Geometry(NamedTuple):
     """Matrix between two images, and the matches that agree on it.
 
-    matrix: (3, 3) float64; None if there is none. A homography maps x0 to x1, with
-        matrix[2, 2] = 1; a fundamental matrix has x1^T matrix x0 = 0, up to scale.
-        Points are homogeneous, in pixels.
-    inliers: (M,) bool.
+    Attributes:
+        matrix: (3, 3) float64; None if there is none. A homography maps x0 to x1, with
+            matrix[2, 2] = 1; a fundamental matrix has x1^T matrix x0 = 0, up to scale.
+            Points are homogeneous, in pixels.
+        inliers: (M,) bool.
     """
 
     matrix: np.ndarray | None

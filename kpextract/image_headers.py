@@ -1,6 +1,7 @@
 """Read from the first bytes of a file what it is, before anything decodes it."""
 
 import re
+import struct
 from collections.abc import Iterator
 
 from kpextract.files import LFS_POINTER
@@ -12,9 +13,13 @@ WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 GAP = rb"(?:\s|#[^\n]*\n)+"  # between the numbers of a Netpbm header
 NETPBM = re.compile(rb"P[2356]" + 3 * (GAP + rb"(\d{1,10})") + rb"\s")
 
+JP2 = b"\0\0\0\x0cjP  "
+TIFF = {b"II*\0": "<", b"MM\0*": ">"}  # and the order of its bytes
+TIFF_WIDTH, TIFF_HEIGHT = 256, 257  # tags
+
 READ_BY_OPENCV = {PNG: "PNG", JPEG: "JPEG", b"BM": "BMP", b"GIF8": "GIF"} | {
     **{b"II*\0": "TIFF", b"MM\0*": "TIFF", b"#?": "Radiance HDR"},
-    **{b"\0\0\0\x0cjP  ": "JPEG 2000", b"P5": "PGM", b"P6": "PPM", b"Pf": "PFM"},
+    **{JP2: "JPEG 2000", b"P5": "PGM", b"P6": "PPM", b"Pf": "PFM"},
 }
 OTHERS = {
     LFS_POINTER: "a Git LFS pointer, not the image itself; run: git lfs pull",
@@ -40,7 +45,59 @@ def declared_size(content: bytes) -> tuple[int, int] | None:
         return next(_jpeg_sizes(content), None)
     if found := NETPBM.match(content[:1000]):
         return int(found[1]), int(found[2])
+    try:
+        return _packed_size(content)
+    except struct.error:
+        return None
+
+
+def _packed_size(content: bytes) -> tuple[int, int] | None:
+    """Return (width, height) of a BMP, GIF, JPEG 2000 or TIFF file; None of others.
+
+    Raises:
+        struct.error: the file ends before them.
+    """
+    if content.startswith(b"GIF8"):
+        return struct.unpack_from("<HH", content, 6)
+    if content.startswith(b"BM"):
+        old = content[14:18] == b"\x0c\0\0\0"
+        width, height = struct.unpack_from("<HH" if old else "<ii", content, 18)
+        return abs(width), abs(height)  # a negative height: from the top down
+    if content.startswith(JP2) and (box := content.find(b"ihdr", 0, 100)) >= 0:
+        height, width = struct.unpack_from(">II", content, box + 4)
+        return width, height
+    if order := TIFF.get(content[:4]):
+        return _tiff_size(content, order)
     return None
+
+
+def _tiff_size(content: bytes, order: str) -> tuple[int, int] | None:
+    """Return (width, height) as the first directory of a TIFF file states them."""
+    (start,) = struct.unpack_from(f"{order}I", content, 4)
+    (count,) = struct.unpack_from(f"{order}H", content, start)
+    found = {}
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(f"{order}HH", content, at)
+        if tag in (TIFF_WIDTH, TIFF_HEIGHT):
+            letter = "H" if kind == 3 else "I"  # SHORT or LONG
+            (found[tag],) = struct.unpack_from(order + letter, content, at + 8)
+    return (found[TIFF_WIDTH], found[TIFF_HEIGHT]) if len(found) == 2 else None
+
+
+def has_endless_chunk(content: bytes) -> bool:
+    """Return whether a PNG declares a chunk that is longer than the rest of the file.
+
+    OpenCV allocates what a chunk declares, up to 4 GiB, before it reads it.
+    """
+    at = len(PNG)
+    while content.startswith(PNG) and at + 8 <= len(content):
+        length = _number(content[at : at + 4])
+        at += 12 + length  # length, type and checksum
+        if at > len(content):
+            return True
+        if content[at - 8 - length : at - 4 - length] == b"IEND":
+            return False
+    return False
 
 
 def netpbm_white(content: bytes) -> int | None:

@@ -2,12 +2,10 @@
 
 import glob
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +13,12 @@ from kpextract.errors import InvalidImageError, UsageError
 from kpextract.files import replacing
 from kpextract.image_headers import (
     declared_size,
+    has_endless_chunk,
     may_be_deep,
     netpbm_white,
     why_unreadable,
 )
+from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_cv2
 
 # Suffixes that OpenCV reads, looked for in folders; a file given by name may have any.
@@ -29,6 +29,8 @@ PHOTOS = {
 }
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # that we write
 MAX_PIXELS = 1 << 28  # of a photo; OpenCV itself would take 2^30, 3 GiB
+# Of floating-point and signed numbers, of up to 8 bytes each and copied several times.
+MAX_WIDE_PIXELS = 1 << 26
 WHITE = 65535  # of 16 bits
 
 
@@ -52,7 +54,7 @@ def expand(arguments: list[str], *, recursive: bool = False) -> list[Path]:
             found = [Path(argument)]
         else:
             matches = map(Path, glob.glob(argument, recursive=True))
-            found = _in_order(path for path in matches if path.is_file())
+            found = in_natural_order(path for path in matches if path.is_file())
             if not found:
                 raise UsageError(
                     f"{argument}: no such image, folder of images or pattern."
@@ -76,7 +78,7 @@ def _images_of(folder: Path, recursive: bool) -> list[Path]:
         for name in names
         if not name.startswith(".") and Path(parent, name).is_file()
     ]
-    found = _in_order(path for path in files if path.suffix.lower() in PHOTOS)
+    found = in_natural_order(path for path in files if path.suffix.lower() in PHOTOS)
     if not found:
         others = sorted({path.suffix.lower() or path.name for path in files})
         there = f"its files are {', '.join(others[:10])}" if others else "it is empty"
@@ -97,16 +99,6 @@ def _walk(folder: Path, recursive: bool) -> Iterable[tuple[str, list[str], list[
     for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if recursive and name[0] != "."]
         yield parent, folders, names
-
-
-def _in_order(paths: Iterable[Path]) -> list[Path]:
-    """Sort by name, numbers in it by their value."""
-
-    def key(path: Path) -> tuple[Any, ...]:
-        parts = re.split(r"(\d+)", str(path))  # text and digits in turns
-        return (*(int(p) if p.isdecimal() else p for p in parts), str(path))
-
-    return sorted(paths, key=key)
 
 
 def read_photo(path: Path, *, upright: bool = True) -> np.ndarray:
@@ -253,6 +245,8 @@ def _decode(content: bytes, upright: bool) -> np.ndarray | None:
 
 def _decode_as(content: bytes, flags: int) -> np.ndarray | None:
     cv2 = import_cv2("reading a photo")
+    if has_endless_chunk(content):
+        return None
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
@@ -288,7 +282,16 @@ def _sixteen_bits(content: bytes, image: np.ndarray, turn: int) -> np.ndarray:
 
 
 def _unit_range(image: np.ndarray) -> np.ndarray:
-    """Return numbers of any type as float32 in [0, 1], not finite ones as 0."""
+    """Return numbers of any type as float32 in [0, 1], not finite ones as 0.
+
+    Raises:
+        MemoryError: more than `MAX_WIDE_PIXELS`.
+    """
+    if image.shape[0] * image.shape[1] > MAX_WIDE_PIXELS:
+        raise MemoryError(
+            f"{image.shape[1]}x{image.shape[0]} pixels of {image.dtype}, at most "
+            f"{MAX_WIDE_PIXELS / 1e6:.0f} million are read"
+        )
     finite = np.isfinite(image)
     values = image[finite].astype(np.float64)
     low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)

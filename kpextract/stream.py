@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from kpextract.errors import OutOfMemoryError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Seconds that stopping waits for a thread: a source that stalls may never return.
@@ -35,6 +37,21 @@ def map_ahead(
         yield from row.results()
     finally:
         row.stop()
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread.
+
+    Raises:
+        OutOfMemoryError: the system has no memory for one, or allows no more.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OutOfMemoryError(
+            f"the system gives no further thread ({error}): too little memory, or too "
+            "many threads."
+        ) from error
 
 
 class _Worker(threading.Thread):
@@ -63,10 +80,16 @@ class _Row(Generic[Item, Result]):
         self._free = threading.Semaphore(workers + 1)
         # In the order in which the items were read; None is the end.
         self._results: SimpleQueue[Future[Result] | None] = SimpleQueue()
-        self._threads = [_Worker(self._work, index) for index in range(workers)]
+        self._threads: list[_Worker] = []
         _rows.add(self)
-        for thread in self._threads:
-            thread.start()
+        try:
+            for index in range(workers):
+                worker = _Worker(self._work, index)
+                start_thread(worker)
+                self._threads.append(worker)
+        except OutOfMemoryError:
+            self.stop()
+            raise
 
     def results(self) -> Iterator[Result]:
         """Yield each result as soon as it and those before it are ready."""
@@ -85,7 +108,8 @@ class _Row(Generic[Item, Result]):
         if self._process != os.getpid():
             return  # a fork has no threads, and locks as they were
         self._ended = True
-        self._free.release(len(self._threads))
+        if self._threads:  # none where the first could not be started
+            self._free.release(len(self._threads))
         start = time.monotonic()
         # The collector of garbage may call this from one of the threads.
         others = [t for t in self._threads if t is not threading.current_thread()]

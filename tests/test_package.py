@@ -23,7 +23,7 @@ SOURCES = sorted(
 )
 # Imports that each room, and each layer inside kpextract, is allowed.
 LAYERS = [
-    {"errors", "files", "printable", "stream"},
+    {"errors", "files", "natural_order", "printable", "stream"},
     {"packages", "cpus", "cards", "external_data", "image_headers"},
     {"features", "intensity"},
     {"image", "selection", "refinement"},

@@ -1,6 +1,9 @@
 """Save and load checkpoints to resume from and weights to export."""
 
 import json
+import pickle
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,13 @@ from training.network import NetworkConfig, UnsuperPoint
 
 # Options that a resumed run may change: its length, its rate, and its speed.
 MAY_CHANGE = {"steps", "minutes", "learning_rate", "finish", "compile"}
+
+
+# What zipfile and torch.load raise at a file that was damaged.
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError),
+    *(RuntimeError, ValueError, LookupError, TypeError, AttributeError, OSError),
+)
 
 
 @dataclass
@@ -50,15 +60,13 @@ def load_checkpoint(path: Path, run: Run) -> None:
     """Restore `run` from a checkpoint.
 
     Raises:
-        TrainingError: there is no checkpoint, or it is from another run.
+        TrainingError: there is no checkpoint, or it is corrupt or from another run.
     """
     if not path.exists():
         raise TrainingError(
             f"--resume: {path} does not exist. Start the run without --resume."
         )
-    device = next(run.network.parameters()).device
-    # weights_only: a checkpoint cannot execute code.
-    state = torch.load(path, map_location=device, weights_only=True)
+    state = _read(path, next(run.network.parameters()).device)
     given = asdict(run.config) | {"photos": run.photos}
     stored = state["config"] | {"photos": state["photos"]}
     different = {
@@ -75,6 +83,27 @@ def load_checkpoint(path: Path, run: Run) -> None:
     run.average.load_state_dict(state["average"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.progress = Progress(**state["progress"])
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, after a check of its checksums.
+
+    Raises:
+        TrainingError: the file is corrupt.
+    """
+    try:
+        # torch.load does not check them, and takes a flipped bit for a weight.
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} has another checksum")
+        # weights_only: a checkpoint cannot execute code.
+        state: dict[str, Any] = torch.load(path, device, weights_only=True)
+    except DAMAGE as error:
+        raise TrainingError(
+            f"--resume: {path} is corrupt ({error}). Delete it to start again, with "
+            f"--start {path.parent}/*-best.safetensors if there is one."
+        ) from error
+    return state
 
 
 def load_start(path: Path, run: Run) -> None:

@@ -27,13 +27,19 @@ class NoPhotosError(KpextractError):
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """Return all JPEG and PNG files below `folder`, sorted.
+    """Return all JPEG and PNG files below `folder`, sorted, without hidden ones.
+
+    macOS leaves `._x.png`, which is no image, beside each `x.png`.
 
     Raises:
         NoPhotosError: there are none.
     """
     photos = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
     )
     if not photos:
         raise NoPhotosError(

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from kpextract.errors import KpextractError
-from training import log, parallel
+from training import log, parallel, script
 from training.arguments import parse
 from training.batches import Sources
 from training.checkpoint import (
@@ -277,7 +276,8 @@ def _record(out: Path, run: Run, **values: Any) -> None:
     log.append(out / "log.jsonl", record | values)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@script.command
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module docstring."""
     options = vars(parse(__doc__, arguments))
     data, held_out, most, resume, scenes, held_out_scenes = (
@@ -301,13 +301,9 @@ def main(arguments: list[str] | None = None) -> int:
         paths = thin_out(list_photos(data), most)
         paths, held = (paths, list_photos(held_out)) if held_out else split(paths)
         weights = train(paths, held, out, config, resume, scenes, held_out_scenes)
-    except KpextractError as error:
-        print(f"training: {error}", file=sys.stderr)
-        return 1
     finally:
         parallel.leave()
     print(weights)
-    return 0
 
 
 if __name__ == "__main__":

@@ -179,14 +179,17 @@ void Extractor::take(const Rows& rows, cv::Size image, Features& out) const {
     const auto right = static_cast<float>(image.width - 1);
     const auto bottom = static_cast<float>(image.height - 1);
     int kept = 0;
+    float score = 1.0F;
     for (int i = 0; i < ranked; ++i) {
+        // The sigmoid in float32 is not monotone: a lower logit may give a higher last bit.
+        score = std::min(score, rows.scores[i]);
         const float x = rows.keypoints[2 * i], y = rows.keypoints[2 * i + 1];
         // The graph does not know where the padding begins.
         if (x >= right + 0.5F || y >= bottom + 0.5F) continue;
         if (kept < i) descriptors.row(i).copyTo(descriptors.row(kept));
         out.keypoints.emplace_back(std::clamp(x, 0.0F, right),
                                    std::clamp(y, 0.0F, bottom), KEYPOINT_SIZE, -1.0F,
-                                   rows.scores[i]);
+                                   score);
         ++kept;
     }
     descriptors.resize(static_cast<std::size_t>(kept));

@@ -26,7 +26,9 @@ PLANES = [
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Render photos of a small scene from an arc."
+    )
     parser.add_argument("--photos", type=Path, default=Path("scene"))
     parser.add_argument("--cameras", type=Path, default=Path("scene-cameras.json"))
     parser.add_argument("--count", type=int, default=10)

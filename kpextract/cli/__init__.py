@@ -50,6 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"kpextract: {printable(str(error))}", file=sys.stderr)
         return FAILED
+    except MemoryError as error:  # an OutOfMemoryError says more, and is met above
+        if debug:
+            raise
+        why = f" ({printable(str(error))})" if str(error) else ""
+        print(
+            f"kpextract: there is too little memory{why}. Give smaller or fewer "
+            "images, or --max-size.",
+            file=sys.stderr,
+        )
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -120,6 +120,7 @@ def add_extractor_options(command: argparse.ArgumentParser) -> None:
     """Add the constructor's options, with its defaults where none is given."""
     add_model_options(command)
     _add_selection_options(command)
+    _add_image_options(command)
 
 
 def _add_selection_options(command: argparse.ArgumentParser) -> None:
@@ -147,6 +148,18 @@ def _add_selection_options(command: argparse.ArgumentParser) -> None:
         help="strongest keypoints, or an even spread on a grid (default: strongest)",
     )
     add(
+        "--min-distance",
+        type=float,
+        default=unset,
+        metavar="PX",
+        help="min distance between two keypoints in pixels (default: 0)",
+    )
+
+
+def _add_image_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    unset = argparse.SUPPRESS
+    add(
         "--max-size",
         type=int,
         default=unset,
@@ -168,13 +181,6 @@ def _add_selection_options(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="2 also searches the image at half its size, for large changes of scale "
         "(default: 1)",
-    )
-    add(
-        "--min-distance",
-        type=float,
-        default=unset,
-        metavar="PX",
-        help="min distance between two keypoints in pixels (default: 0)",
     )
     add(
         "--num-threads",

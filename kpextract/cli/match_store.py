@@ -27,7 +27,7 @@ def add_store_options(command: Any) -> None:
     add = command.add_argument
     add(
         "--pairs",
-        metavar="PAIRS",
+        metavar="WHICH",
         help="pairs of an output: exhaustive, sequential:N, retrieval:N (most similar "
         "images) or a file with two names per line (default: exhaustive)",
     )
@@ -35,7 +35,7 @@ def add_store_options(command: Any) -> None:
         "--photos",
         type=Path,
         metavar="FOLDER",
-        help="folder that was extracted; a .db needs it for its cameras",
+        help="folder that was extracted, which a .db needs (default: none)",
     )
     add(
         "--camera-mode",

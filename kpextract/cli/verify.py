@@ -2,14 +2,21 @@
 
 import argparse
 import json
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kpextract.backends import BACKENDS
 from kpextract.cli.arguments import add_command
 from kpextract.cli.exit_codes import GATE_MISSED
+from kpextract.errors import InvalidImageError
 from kpextract.extractor import Extractor
 from kpextract.photos import expand, read_photo
+from kpextract.printable import printable
 
 
 def add_parser(commands: Any) -> None:
@@ -86,7 +93,11 @@ def verify(
     as_json: bool,
     **bounds: float,
 ) -> int:
-    """Check that a model finds what its reference finds; return 1 if not."""
+    """Check that a model finds what its reference finds; return 1 if not.
+
+    A photo that cannot be read is skipped and misses the gate: a comparison on fewer
+    photos than were given has not passed.
+    """
     from tqdm import tqdm
 
     from kpextract.export.verify import Gate, compare
@@ -99,9 +110,11 @@ def verify(
         for model, backend in ((reference, backend_ref), (other, backend_other))
     )
     bar = tqdm(paths, unit="photo", disable=len(paths) == 1)
-    photos = ((str(path), read_photo(path)) for path in bar)
+    skipped: list[Path] = []
+    photos = _readable(bar, skipped)
     comparison = compare(first, second, photos)
     missed = gate.missed(comparison.pooled)
+    missed += [f"{path} cannot be read" for path in skipped]
     if as_json:
         facts = {"max_keypoints": max_keypoints, "gate": asdict(gate), "missed": missed}
         print(json.dumps(facts | asdict(comparison), indent=2))
@@ -109,3 +122,26 @@ def verify(
         print(report(comparison))
         print("\n".join(f"missed: {fault}" for fault in missed) or "passed")
     return GATE_MISSED if missed else 0
+
+
+def _readable(
+    paths: Iterable[Path], skipped: list[Path]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and pixels of each photo; add those that cannot be read to `skipped`.
+
+    Raises:
+        InvalidImageError: none can be read.
+    """
+    error, any_read = None, False
+    for path in paths:
+        try:
+            image = read_photo(path)
+        except InvalidImageError as reason:
+            error = reason
+            skipped.append(path)
+            print(f"kpextract: skipped: {printable(str(reason))}", file=sys.stderr)
+            continue
+        any_read = True
+        yield str(path), image
+    if error and not any_read:
+        raise error

@@ -1,5 +1,6 @@
 """Export a variant of a dense model for a robot; needs no PyTorch."""
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ import numpy as np
 import onnx
 
 from kpextract.cards import ModelCard
-from kpextract.errors import InvalidOptionError
+from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.export.artifact import refuse_existing, write_model
 from kpextract.export.dense_agreement import Agreement
 from kpextract.export.errors import ExportError
@@ -34,6 +35,8 @@ from kpextract.export.variant_check import check_variant
 from kpextract.image import MIN_SIDE, STRIDE, fit_within, pad_to_stride, to_uint8_bgr
 from kpextract.modelfile import ModelFile, digest, find_model
 from kpextract.photos import expand, read_photo
+
+logger = logging.getLogger(__name__)
 
 KINDS = ("dense", "sparse")
 DESCRIPTORS = ("float32", "float16")
@@ -285,14 +288,27 @@ def _check_target(out: Path, source: Path, force: bool) -> None:
 def _calibration(photos: str) -> Iterator[np.ndarray]:
     """Yield photos as (1, H, W, 3) uint8 BGR, evenly chosen if there are many.
 
+    A photo that cannot be read is skipped with a warning that names it.
+
     Each is the center of its photo, cropped to a size that all have: the calibrator
     needs one shape.
+
+    Raises:
+        ExportError: none can be read.
     """
     paths = expand([photos])
-    images = [
-        fit_within(to_uint8_bgr(read_photo(path)), CALIBRATION_SIDE)
-        for path in paths[:: -(-len(paths) // CALIBRATION_PHOTOS)]
-    ]
+    images = []
+    for path in paths[:: -(-len(paths) // CALIBRATION_PHOTOS)]:
+        try:
+            image = to_uint8_bgr(read_photo(path))
+        except InvalidImageError as error:
+            logger.warning("skipped for calibration: %s", error)
+            continue
+        images.append(fit_within(image, CALIBRATION_SIDE))
+    if not images:
+        raise ExportError(
+            f"{photos}: none of the photos to calibrate on can be read. Give others."
+        )
     height, width = (
         min(sides) for sides in zip(*(i.shape[:2] for i in images), strict=True)
     )

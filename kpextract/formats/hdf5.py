@@ -20,9 +20,10 @@ from kpextract.files import replacing
 from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
 from kpextract.formats.compact import check_kind, pack, unpack
 from kpextract.formats.lock import Lock, writer_of
-from kpextract.formats.names import check_name, in_natural_order
+from kpextract.formats.names import check_name
 from kpextract.formats.settings import check_settings, from_text, to_text
 from kpextract.formats.store import Entry, Stamp
+from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_h5py
 
 Layout = Literal["hloc", "gluefactory"]

@@ -1,8 +1,4 @@
-"""Check and sort the names of the images of an output."""
-
-import re
-from collections.abc import Iterable
-from typing import Any
+"""Check the names of the images of an output."""
 
 from kpextract.errors import StoreError
 
@@ -28,13 +24,3 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def in_natural_order(names: Iterable[str]) -> list[str]:
-    """Sort names, the numbers in them by their value: 2 before 10."""
-
-    def key(name: str) -> tuple[Any, ...]:
-        parts = re.split(r"(\d+)", name)  # text and digits in turns
-        return (*(int(p) if p.isdecimal() else p for p in parts), name)
-
-    return sorted(names, key=key)

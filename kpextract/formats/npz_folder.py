@@ -9,8 +9,9 @@ from kpextract.files import PREFIX
 from kpextract.formats import npz
 from kpextract.formats.journal import Journal, Line, read_journal
 from kpextract.formats.lock import Lock
-from kpextract.formats.names import check_name, in_natural_order
+from kpextract.formats.names import check_name
 from kpextract.formats.store import Entry, Stamp
+from kpextract.natural_order import in_natural_order
 
 JOURNAL = "kpextract.jsonl"
 

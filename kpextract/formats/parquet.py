@@ -20,10 +20,11 @@ from kpextract.features import Features
 from kpextract.files import replacing
 from kpextract.formats.compact import check_kind
 from kpextract.formats.lock import Lock
-from kpextract.formats.names import check_name, in_natural_order
+from kpextract.formats.names import check_name
 from kpextract.formats.parquet_rows import to_features, to_table
 from kpextract.formats.settings import check_settings, from_text, to_text
 from kpextract.formats.store import Entry, Stamp
+from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_pyarrow
 
 SETTINGS = "_kpextract.json"  # readers of Parquet folders skip names with an underscore

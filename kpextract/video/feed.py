@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kpextract.errors import SourceError
+from kpextract.stream import start_thread
 from kpextract.video.sources import Source
 
 RELEASE = 0.7  # seconds that a source may take to return from a read
@@ -58,8 +59,8 @@ class Feed:
         self._thread = threading.Thread(
             target=self._run, name="kpextract-reader", daemon=True
         )
+        start_thread(self._thread)
         _feeds.add(self)
-        self._thread.start()
 
     def take(self, timeout: float | None) -> VideoFrame | None:
         """Return the oldest queued frame; None when the source has ended.
@@ -172,7 +173,7 @@ def open_unless_cancelled(
         except BaseException as error:
             opening.set_exception(error)
 
-    threading.Thread(target=open_it, name="kpextract-opener", daemon=True).start()
+    start_thread(threading.Thread(target=open_it, name="kpextract-opener", daemon=True))
     try:
         while not cancelled.is_set():
             if wait([opening], POLL).done:

@@ -86,5 +86,5 @@ def test_what_is_not_installed_is_left_out(monkeypatch, tmp_path, capsys):
 
 def test_a_file_that_is_missing_is_one_line(tmp_path, capsys):
     given = ("--images", "x", "--tflite", str(tmp_path / "no.tflite"), "--out", "x")
-    assert runtimes.main(list(given)) == 1
+    assert runtimes.main(list(given)) == 2
     assert "no.tflite is not a file" in capsys.readouterr().err

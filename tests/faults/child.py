@@ -15,6 +15,7 @@ from pathlib import Path
 SCRIPT = """
 import os, sys
 folder, moment, name = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+spare = int(sys.argv[4])
 left = moment
 
 def hook(event, arguments):
@@ -29,21 +30,30 @@ def hook(event, arguments):
 if moment:
     sys.addaudithook(hook)
 from kpextract.cli import main
-sys.exit(main(sys.argv[4:]))
+if spare:
+    import resource
+    import cv2, onnx, kpextract.export.variant
+    from kpextract import Extractor
+    Extractor(num_threads=1)
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    limit = size + spare
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(main(sys.argv[5:]))
 """
 SECONDS = 120  # after which a run counts as hung
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # linux/prctl.h, linux/capability.h
 
 
-def run(words, folder, *, moment=0, sent=signal.SIGKILL, prepare=None):
+def run(words, folder, *, moment=0, sent=signal.SIGKILL, prepare=None, spare=0):
     """Run `kpextract` with these words.
 
     Args:
         moment: number of the step with a file below `folder` at which the signal comes;
             0: never.
         prepare: called in the new process first.
+        spare: bytes that it may allocate once its libraries are loaded; 0: any (Linux).
     """
-    command = [sys.executable, "-c", SCRIPT, folder, moment, int(sent), *words]
+    command = [sys.executable, "-c", SCRIPT, folder, moment, int(sent), spare, *words]
     return subprocess.run(
         list(map(str, command)),
         capture_output=True,

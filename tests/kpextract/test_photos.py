@@ -194,7 +194,11 @@ def test_the_white_of_a_pgm_is_white(tmp_path, white):
 def test_floats_in_the_unit_range_stay_as_they_are(tmp_path, suffix, channels):
     unit = (RAMP / 65535).astype(np.float32)
     image = unit if channels == 1 else cv2.merge([unit] * 3)
-    read = read_photo(save(tmp_path / f"a{suffix}", image))
+    # OpenCV 4.6 would write colors as LogLuv, with loss.
+    plain = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if suffix == ".tif" else []
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), image, plain)
+    read = read_photo(path)
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, cv2.merge([unit] * 3))
 
@@ -332,6 +336,8 @@ def test_damaged_photos_are_errors_of_ours(tmp_path):
     generator = np.random.default_rng(0)
     path = tmp_path / "a.bin"
     for suffix in (".png", ".jpg", ".tif", ".pgm", ".bmp", ".hdr", ".jp2", ".gif"):
+        if not cv2.haveImageWriter(f"a{suffix}"):  # GIF before OpenCV 4.11
+            continue
         image = BGR.astype(np.float32) if suffix == ".hdr" else BGR
         image = image[..., 0] if suffix == ".pgm" else image
         original = cv2.imencode(suffix, image)[1].tobytes()

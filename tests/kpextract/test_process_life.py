@@ -59,7 +59,8 @@ def run(script):
         "results = extractor.stream(frames()); next(results); raise SystemExit(0)",
     ],
 )
-def test_a_script_that_leaves_a_stream_ends_with_zero(end):
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_script_that_leaves_a_stream_ends_with_zero(end, attempt):
     done = run(PHOTOS + end)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -33,6 +33,14 @@ def test_photos_are_found_in_subdirectories_and_sorted(tmp_path):
     assert found == ["3.jpeg", "a/1.JPG", "b/2.png"]
 
 
+def test_hidden_files_and_folders_named_like_photos_are_left_out(tmp_path):
+    for name in ("x.png", ".thumbnails/y.png", "z.png/inner.jpg"):
+        write(tmp_path / name)
+    (tmp_path / "._x.png").write_bytes(b"Mac OS X")
+    names = [str(path.relative_to(tmp_path)) for path in list_photos(tmp_path)]
+    assert names == ["x.png", "z.png/inner.jpg"]
+
+
 def test_an_empty_directory_is_an_error(tmp_path):
     with pytest.raises(NoPhotosError, match="COCO"):
         list_photos(tmp_path)

@@ -8,7 +8,7 @@ import torch
 
 from training import log
 from training.batches import Sources, draw_batch, warp_ranges
-from training.checkpoint import load_weights
+from training.checkpoint import load_checkpoint, load_weights
 from training.config import Progress, TrainConfig, TrainingError, learning_rate
 from training.data import list_photos, load_cache
 from training.network import CONFIGS
@@ -162,6 +162,39 @@ def test_resuming_with_other_photos_is_rejected(photos, finished):
         train(photos[:1], photos, finished, CONFIG, resume=True)
 
 
+def test_a_corrupt_checkpoint_is_rejected(finished, tmp_path):
+    """A flipped bit is found, or changes nothing, as in the padding of the file."""
+    whole = (finished / "checkpoint.pt").read_bytes()
+    intact = new_run(
+        CONFIG, CPU, torch.load(finished / "checkpoint.pt", weights_only=True)["photos"]
+    )
+    load_checkpoint(finished / "checkpoint.pt", intact)
+    path, rejected = tmp_path / "checkpoint.pt", 0
+    for place in np.linspace(0, len(whole) - 1, 60).astype(int):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        run = new_run(CONFIG, CPU, photos)
+        try:
+            load_checkpoint(path, run)
+        except TrainingError:
+            rejected += 1
+        else:
+            for mine, other in zip(
+                run.network.parameters(), intact.network.parameters(), strict=True
+            ):
+                assert torch.equal(mine, other)
+    assert rejected > 50
+
+
+@pytest.mark.parametrize("size", [0, 1000, -1])
+def test_a_checkpoint_that_was_cut_off_is_rejected(finished, tmp_path, size):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes((finished / "checkpoint.pt").read_bytes()[:size])
+    with pytest.raises(TrainingError, match="corrupt"):
+        load_checkpoint(path, new_run(CONFIG, CPU))
+
+
 def test_a_run_may_be_resumed_for_longer_at_a_lower_rate(photos, finished, tmp_path):
     for path in finished.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -244,13 +277,13 @@ def test_the_command_line_trains(photos, tmp_path, capsys):
 
 def test_an_empty_directory_is_a_one_line_error_with_exit_code_1(tmp_path, capsys):
     arguments = ["--data", str(tmp_path), "--steps", "1", "--out", str(tmp_path / "o")]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_an_invalid_network_override_is_a_one_line_error(photos, tmp_path, capsys):
     arguments = f"--data {photos[0].parent} --steps 1 --out {tmp_path}"
-    assert main([*arguments.split(), "--network", "descriptor_stride=3"]) == 1
+    assert main([*arguments.split(), "--network", "descriptor_stride=3"]) == 2
     assert "must be 8 or 4" in capsys.readouterr().err
 
 

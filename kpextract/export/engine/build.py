@@ -1,5 +1,6 @@
 """Build an exported ONNX model into an engine with its sidecar."""
 
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -50,6 +51,7 @@ def build(
         )
     refuse_existing([out, sidecar_path(out)], force)
     found = find_model(model)
+    _check_timing_cache(options.timing_cache, [found.path, out, sidecar_path(out)])
     graph = parse_graph(found.content, found.path)
     shapes = input_shapes(graph, sizes)
     trt = import_tensorrt(package)
@@ -60,6 +62,18 @@ def build(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_model(out, plan, card)
     return card
+
+
+def _check_timing_cache(cache: Path | None, others: list[Path]) -> None:
+    """Raise if the cache, which is written, has the name of another file in use."""
+    if cache is None:
+        return
+    for other in others:
+        if os.path.realpath(cache) == os.path.realpath(other):
+            raise InvalidOptionError(
+                f"timing cache {cache} is the model or the engine itself, which would "
+                "be lost. Give another name, such as small.cache."
+            )
 
 
 def _card(

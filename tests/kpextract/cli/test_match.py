@@ -205,7 +205,7 @@ def test_a_photo_that_is_too_small_is_named(pair, tmp_path, capsys):
 
 
 def test_indices_are_those_of_detect(pair, tmp_path, capsys):
-    """What docs/quick-start.md says of `pairs`."""
+    """Check what docs/quick-start.md says of `pairs`."""
     options = ["--max-keypoints", "200"]
     assert main(["match", *pair, "--out", str(tmp_path / "m.npz"), *options]) == 0
     pairs, points0 = (

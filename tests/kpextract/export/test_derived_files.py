@@ -63,7 +63,7 @@ def test_an_engine_is_verified_on_photos_of_its_size(
 
 def test_nothing_is_replaced_without_force(command, tmp_path, capsys):
     (tmp_path / FILES[-1]).write_bytes(b"of a colleague")
-    assert main(command) == 1
+    assert main(command) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert FILES[-1] in error
     assert "--force" in error

@@ -1,5 +1,6 @@
 """Variants of the bundled model: the same features, for other runtimes."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -303,3 +304,14 @@ def test_pytorch_is_not_needed(root, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert Path(tmp_path, "x.onnx").stat().st_size < 500_000
+
+
+def test_calibration_names_an_unreadable_photo_and_goes_on(root, tmp_path, caplog):
+    shutil.copy(root / "examples" / "street-left.jpg", tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_text("no image")
+    out, variant = tmp_path / "x.onnx", Variant("dense", int8="onnxruntime")
+    export_variant("small", out, variant, photos=str(tmp_path))
+    assert str(tmp_path / "b.jpg") in caplog.text
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(ExportError, match="none of the photos"):
+        export_variant("small", out, variant, photos=str(tmp_path), force=True)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -251,3 +252,19 @@ def test_bad_use_is_no_missed_gate(root, capsys):
     assert len(errors) == 2
     assert "no.onnx" in errors[0]
     assert "no.jpg" in errors[1]
+
+
+def test_an_unreadable_photo_is_named_and_misses_the_gate(root, tmp_path, capsys):
+    for name in ("a.jpg", "c.jpg"):
+        shutil.copy(root / "examples" / "street-left.jpg", tmp_path / name)
+    (tmp_path / "b.jpg").write_text("no image")
+    command = ["verify", "small", "small", "--images", str(tmp_path)]
+    assert main(command) == 1
+    printed = capsys.readouterr()
+    assert "skipped: " in printed.err
+    assert printed.out.endswith(f"missed: {tmp_path / 'b.jpg'} cannot be read\n")
+    assert printed.out.count(".jpg") == 3  # the two others were compared
+    for name in ("a.jpg", "c.jpg"):
+        (tmp_path / name).unlink()
+    assert main(command) == 2
+    assert "b.jpg" in capsys.readouterr().err.splitlines()[-1]

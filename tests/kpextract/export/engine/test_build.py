@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.trace import trace
 from kpextract.cli import main
-from kpextract.errors import ModelError
+from kpextract.errors import InvalidOptionError, ModelError
 from kpextract.export.engine.build import build
 from kpextract.export.engine.plan import BuildOptions
 from kpextract.export.engine.profiles import Sizes
@@ -308,6 +308,15 @@ def test_bad_use_is_one_line(path, tmp_path, capsys, options, message):
     assert error.startswith("kpextract: ")
     assert message in error
     assert os.listdir(tmp_path) == ["small.onnx"]
+
+
+@pytest.mark.parametrize("name", ["small.onnx", "e.engine", "e.engine.json"])
+def test_a_timing_cache_cannot_replace_the_model_or_the_engine(path, tmp_path, name):
+    options = BuildOptions(timing_cache=tmp_path / "." / name)
+    before = path.read_bytes()
+    with pytest.raises(InvalidOptionError, match="would be lost"):
+        build(path, tmp_path / "e.engine", sizes=Sizes((64, 48)), options=options)
+    assert path.read_bytes() == before
 
 
 def test_a_model_of_others_is_refused(dense, tmp_path):
