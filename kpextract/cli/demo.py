@@ -46,8 +46,7 @@ def add_parser(commands: Any) -> None:
         commands,
         "demo",
         demo,
-        "Detect, match beside ORB and track in bundled photos, and draw a picture of "
-        "each.",
+        "Draw keypoints, matches beside ORB and tracks of bundled photos.",
         "kpextract demo",
     )
     command.add_argument(
