@@ -97,11 +97,16 @@ async function toggleCamera(slot) {
   slot.video.srcObject = slot.stream;
   await slot.video.play();
   showCamera(slot);
-  while (slot.stream) {
-    const { videoWidth, videoHeight } = slot.video;
-    take(slot, slot.video, videoWidth, videoHeight, CAMERA_SIZE);
-    await update();
-    await new Promise(requestAnimationFrame);
+  const { stream } = slot;
+  try {
+    while (slot.stream === stream) { // another one after a quick stop and start
+      const { videoWidth, videoHeight } = slot.video;
+      take(slot, slot.video, videoWidth, videoHeight, CAMERA_SIZE);
+      await update();
+      await new Promise(requestAnimationFrame);
+    }
+  } finally {
+    if (slot.stream === stream) stopCamera(slot);
   }
 }
 
