@@ -1,4 +1,4 @@
-"""What the example for Rerun logs: on a stand-in, and with the package where it is."""
+"""Test what the example for Rerun logs, on a stand-in and on the package itself."""
 
 import shutil
 import subprocess
