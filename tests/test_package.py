@@ -240,6 +240,8 @@ def test_the_wheel_holds_runtime_models_and_export_only(wheel):
     shipped = {path.name for path in (ROOT / "models").glob("*.onnx")}
     shipped |= {path.name for path in (ROOT / "models").glob("*.json")}
     assert models == shipped | {"__init__.py", "README.md"}
+    samples = {name.split("/")[-1] for name in names if "/samples/" in name}
+    assert samples == {"__init__.py", "street-left.jpg", "street-right.jpg"}
     assert any(name.endswith("LICENSE") for name in names)
 
 
@@ -280,6 +282,10 @@ def test_the_wheel_runs_in_a_fresh_environment(wheel, tmp_path):
     )
     assert "1024 keypoints in" in done.stdout
     assert (tmp_path / "out.png").stat().st_size > 10_000
+    subprocess.run(
+        [environment / "bin" / "kpextract", "demo"], cwd=tmp_path, env=clean, check=True
+    )
+    assert len(list((tmp_path / "kpextract-demo").iterdir())) == 3
     script = "import kpextract, kpextract.export.artifact; print(kpextract.__file__)"
     where = [python, "-c", script]
     found = subprocess.run(

@@ -11,6 +11,7 @@ from kpextract import __version__
 from kpextract.cli import (
     bench,
     build,
+    demo,
     detect,
     doctor,
     export,
@@ -31,7 +32,7 @@ from kpextract.video.address import without_password
 # In the order in which --help lists them.
 COMMANDS = (
     *(detect, match, track, extract, map, report),
-    *(export, build, verify, bench, doctor, info),
+    *(export, build, verify, bench, demo, doctor, info),
 )
 
 

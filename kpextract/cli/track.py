@@ -34,6 +34,7 @@ from kpextract.video.meter import PERCENTILES, Meter
 from kpextract.video.reader import TIMEOUT, Video, open_video
 from kpextract.video.sources import CHANNELS, RawFormat
 from kpextract.video.tracking import Tracker, Tracks
+from kpextract.video.window import Window
 from kpextract.video.writer import VideoFile, check_video_name
 
 FPS = 30.0  # of the written video, if the source does not tell
@@ -63,6 +64,11 @@ def add_parser(commands: Any) -> None:
         type=Path,
         metavar="FILE",
         help="video file with the tracks drawn (default: none)",
+    )
+    add(
+        "--show",
+        action="store_true",
+        help="window with the tracks drawn; q or Escape ends the run (default: none)",
     )
     add_mask_option(command, of="the frames")
     _add_source_options(command)
@@ -118,9 +124,14 @@ def _raw(text: str) -> RawFormat:
 
 
 def track(
-    source: str, out: Path | None, mask: Path | None, as_json: bool, **options: Any
+    source: str,
+    out: Path | None,
+    show: bool,
+    mask: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> int:
-    """Track keypoints through a source; print, and write a video on request.
+    """Track keypoints through a source; print, write a video or show it on request.
 
     Ctrl-C and SIGTERM end the run like the end of the source: the video is complete.
     """
@@ -132,11 +143,12 @@ def track(
     run = Run(Extractor(**options), Tracker(**to_tracker), allowed)
     lost: KpextractError | BrokenPipeError | None = None
     with ExitStack() as stack:
+        window = stack.enter_context(Window()) if show else None
         video = stack.enter_context(open_video(source, **to_video))
         stopped = stack.enter_context(_stopped_by_signals(video))
         file = stack.enter_context(VideoFile(out, video.fps or FPS)) if out else None
         try:
-            run.follow(video, file, as_json)
+            run.follow(video, file, window, as_json)
         except (KpextractError, BrokenPipeError) as error:
             lost = error  # what was written until here is worth keeping
     if not isinstance(lost, BrokenPipeError):
@@ -157,8 +169,17 @@ class Run:
         self._extractor, self._tracker, self._mask = extractor, tracker, mask
         self._meter = Meter()
 
-    def follow(self, video: Video, file: VideoFile | None, as_json: bool) -> None:
-        """Track through all frames; print and write each as soon as it is done."""
+    def follow(
+        self,
+        video: Video,
+        file: VideoFile | None,
+        window: Window | None,
+        as_json: bool,
+    ) -> None:
+        """Track through all frames; print, write and show each as soon as it is done.
+
+        The window ends the run like the end of the source.
+        """
         from tqdm import tqdm
 
         bar = tqdm(total=video.count, unit="frame", disable=True if as_json else None)
@@ -170,10 +191,14 @@ class Run:
                     facts = _facts(frame, features, tracks)
                     facts |= {"dropped": video.dropped, "ms": round(milliseconds, 2)}
                     print(json.dumps(facts), flush=True)
-                if file:
+                if file or window:
                     picture = self._picture(frame, tracks, video.dropped)
+                if file:
                     file.write(picture, frame.arrived if video.live else None)
                 bar.update()
+                if window and not window.show(picture):
+                    video.stop()
+                    break
 
     def _with_features(self, video: Video) -> Iterator[tuple[VideoFrame, Features]]:
         """Yield each frame with its features; the stream reads ahead."""

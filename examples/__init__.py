@@ -1,0 +1,1 @@
+"""The sample photos, which the wheel installs as kpextract/samples."""
