@@ -123,8 +123,8 @@ def _determine(points0: np.ndarray, points1: np.ndarray, geometry: str) -> bool:
 def _on_one_line(points: np.ndarray) -> bool:
     """Return whether (M, 2) points lie within `THRESHOLD` of their best-fit line."""
     centered = points - points.mean(axis=0)
-    normal = np.linalg.eigh(centered.T @ centered).eigenvectors[:, 0]
-    return bool(np.abs(centered @ normal).max() <= THRESHOLD)
+    _, directions = np.linalg.eigh(centered.T @ centered)  # widest last
+    return bool(np.abs(centered @ directions[:, 0]).max() <= THRESHOLD)
 
 
 def _magsac(points0: np.ndarray, points1: np.ndarray, geometry: str) -> Geometry:
