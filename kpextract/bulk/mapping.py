@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +79,8 @@ def reconstruct(
         UsageError: the output exists, or photos are missing.
         MappingError: the database cannot be used, or no images overlap.
     """
+    import tempfile  # takes a while; not for --help
+
     pycolmap = import_pycolmap(CALLER)
     target = Path(output)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):

@@ -9,7 +9,6 @@ from typing import Any
 
 from kpextract.bulk.inputs import find_inputs
 from kpextract.bulk.pairs import check_choice
-from kpextract.bulk.processes import run_on_processes
 from kpextract.bulk.ray_actors import Share, cluster, run_on_ray, workers_of
 from kpextract.bulk.run import Engine, Summary, extract, settings_of
 from kpextract.bulk.work import Detection, Extraction
@@ -258,6 +257,10 @@ def _on_this_machine(
     size = workers or (cpus if backend in ON_CPU else 1)
     if size == 1:
         return Detection(extractor, upright).entries
+    from kpextract.bulk.processes import (
+        run_on_processes,  # takes a while; not for --help
+    )
+
     check_threads("--workers", size)
     threads = {"num_threads": max(1, cpus // size)} if backend in ON_CPU else {}
     work = Extraction(threads | options | {"backend": backend}, upright)

@@ -8,7 +8,6 @@ import numpy as np
 
 from kpextract.bulk.match_hdf5 import count_matches
 from kpextract.bulk.report import ImageFacts, StoreFacts, collect
-from kpextract.bulk.report_page import thumbnail, write_page
 from kpextract.cli.arguments import add_command
 from kpextract.cli.outputs import check_outputs, print_written, say
 from kpextract.errors import InvalidImageError, UsageError
@@ -77,6 +76,8 @@ def report(
         facts = collect(reader, count_matches(matches) if matches else None)
         pictures = Thumbnails(reader, photos)
         title = f"Features of {features.name}"
+        from kpextract.bulk.report_page import write_page
+
         page = write_page(facts, title, dict(reader.settings), max_images, pictures)
         with replacing(out) as temporary:
             temporary.write_text("".join(page), encoding="utf-8")
@@ -99,6 +100,8 @@ class Thumbnails:
         if image.error is not None:
             return None
         features = self._reader.read(image.name)
+        from kpextract.bulk.report_page import thumbnail
+
         return thumbnail(self._photo(image.name, features), features)
 
     def _photo(self, name: str, features: Features) -> np.ndarray | None:

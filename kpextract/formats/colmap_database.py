@@ -10,7 +10,6 @@ way into the database, here and nowhere else, and lose it on the way out.
 """
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -212,6 +211,8 @@ def verify(path: str | os.PathLike[str], pairs: Iterable[tuple[str, str]]) -> No
                 "name. Rename the files."
             )
         lines.append(f"{name0} {name1}\n")
+    import tempfile  # takes a while; not for --help
+
     with tempfile.TemporaryDirectory(prefix="kpextract-") as folder:
         file = Path(folder, "pairs.txt")
         file.write_text("".join(lines), encoding="utf-8")

@@ -8,7 +8,6 @@ A library that crashes, hangs or prints must not break `kpextract doctor`.
 import importlib
 import json
 import sys
-import tempfile
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -72,6 +71,8 @@ def provider(name: str) -> dict[str, int]:
     ONNX Runtime silently moves nodes that a provider cannot run to the CPU. A session's
     list of providers does not reveal it; its profile does.
     """
+    import tempfile  # takes a while; not for --help
+
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True

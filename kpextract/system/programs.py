@@ -1,7 +1,6 @@
 """Run other programs for their output."""
 
 import signal
-import subprocess
 from pathlib import Path
 
 from kpextract.errors import KpextractError
@@ -17,6 +16,8 @@ def output(command: list[str], *, seconds: float, cwd: Path | None = None) -> st
     Raises:
         NoAnswerError: it is not installed, fails, or takes longer than `seconds`.
     """
+    import subprocess  # takes a while; not for --help
+
     name = Path(command[0]).name
     try:
         done = subprocess.run(

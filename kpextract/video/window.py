@@ -1,7 +1,6 @@
 """Show pictures in a window of the desktop, with OpenCV."""
 
 import os
-import subprocess
 import sys
 from types import TracebackType
 
@@ -66,6 +65,8 @@ def check_display() -> None:
         MissingPackageError: OpenCV was built without windows.
         UsageError: there is no display.
     """
+    import subprocess  # takes a while; not for --help
+
     command = [sys.executable, "-c", PROBE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:

@@ -62,7 +62,7 @@ def says(monkeypatch):
 
     def says(stderr):
         done = subprocess.CompletedProcess([], 1, "", stderr)
-        monkeypatch.setattr(window.subprocess, "run", lambda *_, **__: done)
+        monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
 
     return says
 
