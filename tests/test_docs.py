@@ -83,7 +83,8 @@ def test_the_worked_example_of_a_command_runs(root, capsys, monkeypatch):
     (example,) = snippets(re.sub("(?m)^   ", "", text), "python")
     command = types.ModuleType("count")
     run_python(example, "CONTRIBUTING.md", vars(command))
-    monkeypatch.setattr(cli, "COMMANDS", (*cli.COMMANDS, command))
+    monkeypatch.setitem(cli.COMMANDS, "count", "Count the keypoints of a photo.")
+    monkeypatch.setitem(sys.modules, "kpextract.cli.count", command)
     assert cli.main(["count", str(root / "examples" / "street-left.jpg")]) == 0
     assert capsys.readouterr().out == "1024\n"
 

@@ -13,4 +13,8 @@ datas = [
     for path in MODELS.glob(f"*{suffix}")
 ]
 datas += [(str(path), "kpextract/samples") for path in PHOTOS]
-hiddenimports = collect_submodules("kpextract.backends")
+hiddenimports = [
+    name
+    for room in ("kpextract.backends", "kpextract.cli")
+    for name in collect_submodules(room)
+]

@@ -5,35 +5,17 @@ Exit code 0: done; 1: a gate was missed; 2: bad use or input.
 
 import os
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 from kpextract import __version__
-from kpextract.cli import (
-    bench,
-    build,
-    demo,
-    detect,
-    doctor,
-    export,
-    extract,
-    info,
-    map,
-    match,
-    report,
-    track,
-    verify,
-)
+from kpextract.cli.commands import COMMANDS
 from kpextract.cli.exit_codes import FAILED, INTERRUPTED, PIPE_CLOSED
 from kpextract.cli.parser import CommandParser
 from kpextract.errors import KpextractError
 from kpextract.printable import printable
 from kpextract.video.address import without_password
-
-# In the order in which --help lists them.
-COMMANDS = (
-    *(detect, match, track, extract, map, report),
-    *(export, build, verify, bench, demo, doctor, info),
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,7 +70,9 @@ def _escape_what_cannot_be_printed() -> None:
 
 def _parse(arguments: list[str] | None) -> dict[str, Any]:
     """Return the options of a command, `command` (its function) and `debug`."""
-    found, extra = _parser().parse_known_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    asked = next((word for word in given if not word.startswith("-")), None)
+    found, extra = _parser([asked] if asked else []).parse_known_args(given)
     options = vars(found)
     parser = options.pop("parser")
     if extra:
@@ -96,7 +80,11 @@ def _parse(arguments: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def _parser() -> CommandParser:
+def _parser(asked: Iterable[str] = COMMANDS) -> CommandParser:
+    """Return a parser that knows the options of the commands asked for.
+
+    Of the others it knows the summary only: importing them all takes as long as NumPy.
+    """
     parser = CommandParser(
         prog="kpextract", description="Learned keypoints and descriptors of images."
     )
@@ -104,6 +92,9 @@ def _parser() -> CommandParser:
         "--version", action="version", version=f"kpextract {__version__}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(commands)
+    for name, summary in COMMANDS.items():
+        if name in asked:
+            import_module(f"kpextract.cli.{name}").add_parser(commands)
+        else:
+            commands.add_parser(name, help=summary)
     return parser

@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.backends import BACKENDS
+from kpextract.cli.commands import COMMANDS
 from kpextract.selection import MIN_SCORE, SELECTIONS
 
 MATCH_OPTIONS = ("min_similarity", "max_ratio")  # what `add_match_options` adds
 
 
 def add_command(
-    commands: Any, name: str, function: Any, summary: str, example: str
+    commands: Any, name: str, function: Any, example: str
 ) -> argparse.ArgumentParser:
-    """Add a command with the options that all commands have.
-
-    Args:
-        summary: one sentence for --help; not the docstring, which python -OO removes.
-    """
+    """Add a command of `COMMANDS` with the options that all commands have."""
+    summary = COMMANDS[name]
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=summary, epilog=f"example: {example}"
     )

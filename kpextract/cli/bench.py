@@ -35,7 +35,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "bench",
         bench,
-        "Time detection by stage, with throughput and memory.",
         "kpextract bench photo.jpg --size 640x480 --size 1280x720 --batch 1 8",
     )
     command.add_argument(

@@ -16,7 +16,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "build",
         build,
-        "Build a TensorRT engine of a model, and its sidecar.",
         "kpextract build small -o small.engine --size 640x480 --batch 1:8",
     )
     add = command.add_argument

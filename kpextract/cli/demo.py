@@ -46,7 +46,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "demo",
         demo,
-        "Draw keypoints, matches beside ORB and tracks of bundled photos.",
         "kpextract demo",
     )
     command.add_argument(

@@ -42,7 +42,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "detect",
         detect,
-        "Detect keypoints in photos; draw and save them on request.",
         "kpextract detect photos/ --out features/",
     )
     command.add_argument(

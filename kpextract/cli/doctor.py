@@ -13,7 +13,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "doctor",
         doctor,
-        "Check what is installed and works, and say how to install the rest.",
         "kpextract doctor --json",
     )
 

@@ -15,7 +15,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "export",
         export,
-        "Export a variant of a model: sparse, fixed sizes, float16 or int8.",
         "kpextract export --model small --size 640x480 --batch 1 -o small-640.onnx",
     )
     add = command.add_argument

@@ -36,8 +36,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "extract",
         extract_all,
-        "Extract features of many photos, videos and recordings into one output; "
-        "a second run continues it.",
         "kpextract extract photos/ -o features.h5",
     )
     add = command.add_argument

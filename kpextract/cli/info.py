@@ -14,7 +14,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "info",
         info,
-        "Print versions, bundled models and backends.",
         "kpextract info --json",
     )
 

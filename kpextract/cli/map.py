@@ -19,7 +19,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "map",
         map_photos,
-        "Reconstruct cameras and 3D points of matched photos with COLMAP.",
         "kpextract map photos/ map.db -o sparse/",
     )
     command.add_argument("photos", type=Path, help="folder of the photos")

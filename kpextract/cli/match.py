@@ -38,8 +38,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "match",
         match_inputs,
-        "Match two photos and count the matches that agree on one geometry, or match "
-        "many pairs of an output of kpextract extract.",
         "kpextract match a.jpg b.jpg --draw m.png --out m.npz, or "
         "kpextract match features.h5 --pairs sequential:10 -o matches.h5",
     )

@@ -27,8 +27,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "report",
         report,
-        "Describe the output of `kpextract extract` in one HTML file, the worst images "
-        "first.",
         "kpextract report features.h5 --photos photos/ -o report.html",
     )
     add = command.add_argument

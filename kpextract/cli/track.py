@@ -46,8 +46,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "track",
         track,
-        "Track keypoints through a video, recording, camera, stream, folder or raw "
-        "frames.",
         "kpextract track 0 --out t.mp4 --max-keypoints 500",
     )
     add = command.add_argument

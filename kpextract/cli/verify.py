@@ -24,7 +24,6 @@ def add_parser(commands: Any) -> None:
         commands,
         "verify",
         verify,
-        "Compare a model or engine with a reference; exit code 1 if they differ.",
         "kpextract verify small small.engine --images photos/",
     )
     add = command.add_argument
