@@ -27,7 +27,9 @@ def test_the_hook_collects_models_and_backends():
     assert collected >= {
         f"{name}{suffix}" for name in bundled_models() for suffix in (".onnx", ".json")
     }
-    assert {target for _, target in hook["datas"]} == {str(Path("kpextract/models"))}
+    folders = {Path("kpextract/models"), Path("kpextract/samples")}
+    assert {Path(target) for _, target in hook["datas"]} == folders
+    assert "kpextract.cli.detect" in hook["hiddenimports"]
     assert set(hook["hiddenimports"]) >= {
         f"kpextract.backends.{row.module}" for row in TABLE.values()
     }
