@@ -30,6 +30,8 @@ SEED = 0
 def empty_images() -> Tensor:
     """Return images without contrast: flat, ramps, faint gray noise and color noise.
 
+    Noise that is cut off at black or white is left out: it has a structure.
+
     Returns:
         (N, 3, H, W) float32 in [0, 1], rounded to 8-bit levels.
     """
@@ -37,6 +39,8 @@ def empty_images() -> Tensor:
     images = []
     for level in LEVELS:
         for sigma in NOISE:
+            if sigma and 3 * sigma > min(level, 255 - level):
+                continue
             for channels in (1, 3):
                 noise = torch.randn(channels, *SIZE, generator=generator)
                 images.append((level + sigma * noise).expand(3, *SIZE))
