@@ -9,10 +9,12 @@ from kpextract.refinement import CHANNEL, FLAT, PATCH_SIDE, REACH, WHITE, Refine
 # From `chosen` (B, 2, K) to `keypoints` (B, K, 2), in pixels of `image` (B, H, W, 3).
 # As in NumPy: whole pixels, one row and column more than a patch has, mixed across and
 # down. Points come last, so that each operator works on long rows. On a CPU, GridSample
-# and means along any axis but the last take ten times as long.
+# and means along any axis but the last take ten times as long. The planes of the image
+# are those that the network begins with, and runtimes compute them once.
 STEPS = """
     pixels_float = Cast <to = 1> (image)
-    pixels_row = Reshape (pixels_float, as_row)
+    planes = Transpose <perm = [0, 3, 1, 2]> (pixels_float)
+    planes_row = Reshape (planes, as_row)
     corner_pixels = Floor (chosen)
     fractions = Sub (chosen, corner_pixels)
     fractions_map = Unsqueeze (fractions, axis_2)
@@ -24,16 +26,16 @@ STEPS = """
     below_border = Min (reached, last_ints)
     inside_border = Max (below_border, zero_int32)
     columns_around, lines_around = Split <axis = 1> (inside_border)
-    columns_bytes = Mul (columns_around, channels)
-    columns_green = Add (columns_bytes, channel)
     last_column, last_line = Split <axis = 1> (last_ints)
-    width_int = Add (last_column, one_int32)
-    line_bytes = Mul (width_int, channels)
-    lines_bytes = Mul (lines_around, line_bytes)
-    lines_first = Transpose <perm = [0, 2, 1, 3]> (lines_bytes)
-    picks = Add (lines_first, columns_green)
+    width_ints = Add (last_column, one_int32)
+    height_ints = Add (last_line, one_int32)
+    lines_before = Mul (height_ints, plane)
+    lines_down = Add (lines_around, lines_before)
+    line_starts = Mul (lines_down, width_ints)
+    lines_first = Transpose <perm = [0, 2, 1, 3]> (line_starts)
+    picks = Add (lines_first, columns_around)
     picks_row = Reshape (picks, as_row)
-    picked_row = GatherElements <axis = 1> (pixels_row, picks_row)
+    picked_row = GatherElements <axis = 1> (planes_row, picks_row)
     picked = Reshape (picked_row, as_picked)
     left_of = Slice (picked, from_first, to_last, axis_2)
     right_of = Slice (picked, from_second, to_end, axis_2)
@@ -85,7 +87,7 @@ def refinement_constants() -> list[str]:
     shares = ", ".join([str(1 / size)] * size)
     return [
         f"int32[{PATCH_SIDE + 1}, 1] steps_around = {{{steps}}}",
-        f"int32 channel = {{{CHANNEL}}}, int32 channels = {{3}}",
+        f"int32 plane = {{{CHANNEL}}}",
         "int32 zero_int32 = {0}, int32 one_int32 = {1}",
         f"int64[4] as_picked = {{0, {PATCH_SIDE + 1}, {PATCH_SIDE + 1}, -1}}",
         f"int64[3] as_patches = {{0, {size}, -1}}",
