@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include <opencv2/core/hal/intrin.hpp>
+
 #include "kpextract.hpp"
 
 namespace kpextract {
@@ -114,19 +116,14 @@ Refinement::Refinement(const std::string& text, const std::string& path) {
         if (!right) break;
         width = weight.shape[1];
         widest = std::max(widest, width);
-        Layer layer{weight.shape[0], width, weight.values, bias.values};
-        for (std::size_t in = 0; in < layer.inputs; ++in)
-            for (std::size_t out = 0; out < width; ++out)
-                layer.weights[out * layer.inputs + in] = weight.values[in * width + out];
-        layers_.push_back(std::move(layer));
+        layers_.push_back(pack(weight.values, bias.values));
     }
     if (!right || width != 3)  // x, y and sigma
         throw ModelError(path +
                          ": its metadata kpextract.refinement is not a refinement. "
                          "Export the model again.");
-    layers_.back().outputs = 2;  // features have no sigma
-    values_.resize(widest);
-    next_.resize(widest);
+    values_.resize(widest + GROUP);
+    next_.resize(widest + GROUP);
 }
 
 void Refinement::operator()(const cv::Mat& image, std::vector<cv::Point2f>& points) {
@@ -142,6 +139,20 @@ void Refinement::operator()(const cv::Mat& image, std::vector<cv::Point2f>& poin
     }
 }
 
+// Takes weights of inputs x outputs.
+Refinement::Layer Refinement::pack(const std::vector<float>& weights,
+                                   const std::vector<float>& biases) {
+    const std::size_t outputs = biases.size(), inputs = weights.size() / outputs;
+    Layer layer{inputs, (outputs + GROUP - 1) / GROUP, {}, biases};
+    layer.biases.resize(layer.groups * GROUP);
+    layer.weights.resize(layer.groups * inputs * GROUP);
+    for (std::size_t in = 0; in < inputs; ++in)
+        for (std::size_t out = 0; out < outputs; ++out)
+            layer.weights[(out / GROUP * inputs + in) * GROUP + out % GROUP] =
+                weights[in * outputs + out];
+    return layer;
+}
+
 // Reads the patch around a point, bilinear, the border of the image repeated.
 void Refinement::cut(const cv::Mat& image, cv::Point2f point, std::size_t lane) {
     const float left = std::floor(point.x), top = std::floor(point.y);
@@ -152,21 +163,20 @@ void Refinement::cut(const cv::Mat& image, cv::Point2f point, std::size_t lane) 
         columns[static_cast<std::size_t>(i)] =
             3 * std::clamp(x, 0, image.cols - 1) + CHANNEL;
     }
-    std::array<float, SIDE> above{}, mixed{};
-    std::size_t at = 0;
+    std::array<float, SIDE + 1> line;
+    std::array<float, SIDE> above{}, mixed, between;
+    float* value = &values_[0][lane];
     for (int i = 0; i <= SIDE; ++i) {
         const int y = static_cast<int>(top) + i - SIDE / 2;
         const auto* row = image.ptr<std::uint8_t>(std::clamp(y, 0, image.rows - 1));
-        float here = row[columns[0]];
-        for (std::size_t j = 0; j < SIDE; ++j) {
-            const float next = row[columns[j + 1]];
-            mixed[j] = here + across * (next - here);
-            here = next;
-        }
-        if (i > 0)
-            for (std::size_t j = 0; j < SIDE; ++j)
-                values_[at++][lane] = above[j] + down * (mixed[j] - above[j]);
+        for (std::size_t j = 0; j <= SIDE; ++j) line[j] = row[columns[j]];
+        for (std::size_t j = 0; j < SIDE; ++j)
+            mixed[j] = line[j] + across * (line[j + 1] - line[j]);
+        for (std::size_t j = 0; j < SIDE; ++j)
+            between[j] = above[j] + down * (mixed[j] - above[j]);
         above = mixed;
+        if (i == 0) continue;  // nothing is above
+        for (std::size_t j = 0; j < SIDE; ++j, value += LANES) *value = between[j];
     }
 }
 
@@ -178,35 +188,51 @@ void Refinement::normalize() {
     for (std::size_t k = 0; k < LANES; ++k) mean[k] /= AREA;
     for (std::size_t i = 0; i < AREA; ++i)
         for (std::size_t k = 0; k < LANES; ++k) {
-            const float centered = values_[i][k] - mean[k];
-            variance[k] += centered * centered;
+            values_[i][k] -= mean[k];
+            variance[k] += values_[i][k] * values_[i][k];
         }
     for (std::size_t k = 0; k < LANES; ++k)
         scale[k] = 1.0F / (std::sqrt(variance[k] / AREA) + FLAT);
     for (std::size_t i = 0; i < AREA; ++i)
-        for (std::size_t k = 0; k < LANES; ++k)
-            values_[i][k] = (values_[i][k] - mean[k]) * scale[k];
+        for (std::size_t k = 0; k < LANES; ++k) values_[i][k] *= scale[k];
 }
 
+// Computes a group of outputs for two vectors of points at once: eight sums stay in
+// registers.
 void Refinement::multiply(const Layer& layer, bool last) {
-    for (std::size_t out = 0; out < layer.outputs; out += 2) {
-        const std::size_t other = std::min(out + 1, layer.outputs - 1);
-        const float* weights0 = &layer.weights[out * layer.inputs];
-        const float* weights1 = &layer.weights[other * layer.inputs];
-        Lanes sums0, sums1;
-        sums0.fill(layer.biases[out]);
-        sums1.fill(layer.biases[other]);
-        for (std::size_t in = 0; in < layer.inputs; ++in)
-            for (std::size_t k = 0; k < LANES; ++k) {
-                sums0[k] += weights0[in] * values_[in][k];
-                sums1[k] += weights1[in] * values_[in][k];
+    constexpr std::size_t width = CV_SIMD_WIDTH / sizeof(float);
+    static_assert(LANES % (2 * width) == 0, "whole pairs of vectors");
+    const cv::v_float32 zero = cv::vx_setall_f32(0.0F);
+    for (std::size_t group = 0; group < layer.groups; ++group) {
+        const float* bias = &layer.biases[group * GROUP];
+        for (std::size_t lane = 0; lane < LANES; lane += 2 * width) {
+            cv::v_float32 a0 = cv::vx_setall_f32(bias[0]), b0 = a0,
+                          a1 = cv::vx_setall_f32(bias[1]), b1 = a1,
+                          a2 = cv::vx_setall_f32(bias[2]), b2 = a2,
+                          a3 = cv::vx_setall_f32(bias[3]), b3 = a3;
+            const float* weight = &layer.weights[group * layer.inputs * GROUP];
+            const float* value = &values_[0][lane];
+            for (std::size_t in = 0; in < layer.inputs;
+                 ++in, weight += GROUP, value += LANES) {
+                const cv::v_float32 a = cv::vx_load(value),
+                                    b = cv::vx_load(value + width);
+                const cv::v_float32 w0 = cv::vx_setall_f32(weight[0]),
+                                    w1 = cv::vx_setall_f32(weight[1]),
+                                    w2 = cv::vx_setall_f32(weight[2]),
+                                    w3 = cv::vx_setall_f32(weight[3]);
+                a0 = cv::v_muladd(a, w0, a0), b0 = cv::v_muladd(b, w0, b0);
+                a1 = cv::v_muladd(a, w1, a1), b1 = cv::v_muladd(b, w1, b1);
+                a2 = cv::v_muladd(a, w2, a2), b2 = cv::v_muladd(b, w2, b2);
+                a3 = cv::v_muladd(a, w3, a3), b3 = cv::v_muladd(b, w3, b3);
             }
-        for (std::size_t k = 0; !last && k < LANES; ++k) {
-            sums0[k] = std::max(sums0[k], 0.0F);
-            sums1[k] = std::max(sums1[k], 0.0F);
+            float* sum = &next_[group * GROUP][lane];
+            for (const auto& [first, second] :
+                 {std::pair(a0, b0), {a1, b1}, {a2, b2}, {a3, b3}}) {
+                cv::v_store(sum, last ? first : cv::v_max(first, zero));
+                cv::v_store(sum + width, last ? second : cv::v_max(second, zero));
+                sum += LANES;
+            }
         }
-        next_[out] = sums0;
-        next_[other] = sums1;
     }
     std::swap(values_, next_);
 }
