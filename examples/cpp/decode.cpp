@@ -9,12 +9,14 @@
 namespace kpextract {
 namespace {
 
-constexpr float TINY = 1e-12F;  // keeps the norm of a zero descriptor from dividing by 0
+constexpr float TINY =
+    1e-12F;  // keeps the norm of a zero descriptor from dividing by 0
 // Side of the buckets in which neighbors are looked for: slightly more than their
 // distance, so that rounding puts no two closer points two buckets apart, and at least
 // that of half a cell, since a cell has one point.
 constexpr float BUCKET_MARGIN = 1.01F, MIN_BUCKET = 4.0F;
-constexpr std::size_t CHANNELS = 32;  // sampled at once: more would not fit into the cache
+constexpr std::size_t CHANNELS =
+    32;  // sampled at once: more would not fit into the cache
 
 // Returns a number that is smaller for a better cell: higher logit, then earlier; NaN
 // comes last.
@@ -139,14 +141,14 @@ void Decoder::thin(const Maps& maps, cv::Size image) {
         };
         bool close = false;
         for (int l = std::max(line - 1, 0); l <= std::min(line + 1, lines - 1); ++l)
-            for (int c = std::max(column - 1, 0); c <= std::min(column + 1, columns - 1);
-                 ++c)
+            for (int c = std::max(column - 1, 0);
+                 c <= std::min(column + 1, columns - 1); ++c)
                 for (int j = head(l, c); j >= 0;
                      j = following_[static_cast<std::size_t>(j)]) {
                     const cv::Point2f away =
-                        point -
-                        point_of(maps, cell_of(ranked_[static_cast<std::size_t>(j)]),
-                                 image);
+                        point - point_of(maps,
+                                         cell_of(ranked_[static_cast<std::size_t>(j)]),
+                                         image);
                     close |= away.x * away.x + away.y * away.y < limit;
                 }
         if (close) continue;
@@ -171,7 +173,8 @@ void Decoder::place(const Maps& maps, cv::Size image) {
 // Finds out where in the descriptor map each keypoint lies. Keypoints are taken in the
 // order of their cells, in which neighbors read neighboring memory.
 void Decoder::locate(const Maps& maps) {
-    const auto stride = static_cast<float>(STRIDE * maps.cells.height / maps.size.height);
+    const auto stride =
+        static_cast<float>(STRIDE * maps.cells.height / maps.size.height);
     const auto width = static_cast<std::size_t>(maps.size.width);
     rows_.assign(static_cast<std::size_t>(maps.cells.area()), -1);
     for (std::size_t row = 0; row < points_.size(); ++row)
@@ -184,7 +187,8 @@ void Decoder::locate(const Maps& maps) {
                                static_cast<float>(maps.size.width - 1));
         const float v = inside((point.y + 0.5F) / stride - 0.5F,
                                static_cast<float>(maps.size.height - 1));
-        const auto left = static_cast<std::size_t>(u), top = static_cast<std::size_t>(v);
+        const auto left = static_cast<std::size_t>(u),
+                   top = static_cast<std::size_t>(v);
         const std::size_t right = std::min(left + 1, width - 1);
         const std::size_t bottom =
             std::min(top + 1, static_cast<std::size_t>(maps.size.height) - 1);

@@ -53,11 +53,11 @@ private:
     std::size_t max_keypoints_, dimension_;
     float min_score_, min_distance_;
     std::optional<Refinement> refinement_;
-    std::vector<std::uint64_t> ranked_;  // keys of cells, best first
+    std::vector<std::uint64_t> ranked_;   // keys of cells, best first
     std::vector<int> heads_, following_;  // lists of the kept keypoints in each bucket
     std::vector<cv::Point2f> points_;
     std::vector<float> scores_, descriptors_;
-    std::vector<int> rows_;  // of each cell, -1 if it has no keypoint
+    std::vector<int> rows_;         // of each cell, -1 if it has no keypoint
     std::vector<Corners> corners_;  // in the order of the cells
 };
 

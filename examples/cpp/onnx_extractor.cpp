@@ -82,9 +82,12 @@ protected:
         const auto fact = [&](const char* key, const char* missing) {
             return metadata(session_, key).value_or(missing);
         };
-        info_ = {"onnx-cpu",          "CPU",
-                 fact("precision", "float32"), fact("name", ""),
-                 fact("version", ""), fact("sha256", "")};
+        info_ = {"onnx-cpu",
+                 "CPU",
+                 fact("precision", "float32"),
+                 fact("name", ""),
+                 fact("version", ""),
+                 fact("sha256", "")};
         const Ort::TypeInfo type = session_.GetInputTypeInfo(0);
         const auto tensor = type.GetTensorTypeAndShapeInfo();
         if (tensor.GetElementType() != ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8)
@@ -120,9 +123,9 @@ protected:
 
     void bind_input(const char* name, std::vector<std::uint8_t>& data,
                     const std::vector<std::int64_t>& shape) {
-        binding_.BindInput(name, Ort::Value::CreateTensor<std::uint8_t>(
-                                     memory_, data.data(), data.size(), shape.data(),
-                                     shape.size()));
+        binding_.BindInput(
+            name, Ort::Value::CreateTensor<std::uint8_t>(
+                      memory_, data.data(), data.size(), shape.data(), shape.size()));
     }
 
     void bind_output(
@@ -209,8 +212,8 @@ public:
         constexpr int default_rows = 1024;
         layout_.decodes = false;
         layout_.takes_mask = true;
-        set_rows(layout_, options.max_keypoints.value_or(default_rows),
-                 output("descriptor_map").shape.at(1), path);
+        set_rows(layout_, default_rows, output("descriptor_map").shape.at(1), path);
+        layout_.max_keypoints = options.max_keypoints.value_or(default_rows);
         std::optional<Refinement> refinement;
         if (const auto text = metadata(session_, "refinement"))
             refinement.emplace(*text, path);
@@ -242,8 +245,8 @@ public:
     }
 
 private:
-    // Pixels between entries of the descriptor map; a graph of free size tells them only
-    // when it is run.
+    // Pixels between entries of the descriptor map; a graph of free size tells them
+    // only when it is run.
     void find_stride() {
         const cv::Size size = layout_.most.value_or(cv::Size(MIN_SIDE, MIN_SIDE));
         resize_image(size);

@@ -12,9 +12,9 @@
 namespace kpextract {
 namespace {
 
-constexpr float REACH = 2.0F;         // pixels that a point may move, each way
-constexpr float FLAT = 0.02F * 255;   // gray levels, added to the deviation of a patch
-constexpr int CHANNEL = 1;            // green
+constexpr float REACH = 2.0F;          // pixels that a point may move, each way
+constexpr float FLAT = 0.02F * 255;    // gray levels, added to the deviation of a patch
+constexpr int CHANNEL = 1;             // green
 constexpr std::size_t MOST = 1 << 16;  // units of a layer; more than any has
 
 struct Array {

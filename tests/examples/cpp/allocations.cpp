@@ -1,7 +1,8 @@
 // Counts the heap allocations of all libraries, by a malloc defined in the program.
 // Arguments: MODEL IMAGE MASK [PIXELS]; the model takes masks, PIXELS is the minimum
 // distance. Prints the number of allocations in
-// FRAMES calls, the minimum of several turns, since ONNX Runtime occasionally makes more:
+// FRAMES calls, the minimum of several turns, since ONNX Runtime occasionally makes
+// more:
 //   bare      ONNX Runtime alone, bound as the extractor binds it
 //   extract   extract(image, mask, out) after a first call with few keypoints
 //   by value  extract(image, mask), which returns new features
