@@ -16,7 +16,7 @@ from kpextract.export.graph.tidy import IMAGE
 BALANCE = 0.4
 PERCENTILE = 99.99  # of a channel's values: what its range holds
 FLOOR = 1e-3  # of the largest range: a dead channel must not amplify noise
-ACTIVATIONS = ("Relu", "LeakyRelu")  # f(s x) = s f(x) for s > 0
+ACTIVATIONS = ("Relu",)  # f(s x) = s f(x) for s > 0; LeakyRelu has two ranges
 
 
 class Reader(NamedTuple):
@@ -53,17 +53,16 @@ def equalize(
     """
     weights = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
     links = _links(model.graph, weights)
+    if not links:
+        return
     ranges = _ranges(model, [link.output for link in links], batches)
     for link in links:
-        spread = ranges[link.output]
         lossy = [
-            _column_ranges(weights[reader.node.input[1]])
+            reader
             for reader in link.readers
             if reader.node.name in quantized and not _is_depthwise(reader.node)
         ]
-        factor = spread
-        if lossy:  # one, since what is split is read by the heads' last layers
-            factor = spread**BALANCE / _floored(lossy[0]) ** (1 - BALANCE)
+        factor = _factor(ranges[link.output], lossy, weights)
         for name in link.writer.input[1:]:
             weights[name] = weights[name] / _along(factor, 0, weights[name].ndim)
         for node, start, stop in link.readers:
@@ -74,6 +73,28 @@ def equalize(
             constant.CopyFrom(
                 numpy_helper.from_array(weights[constant.name], constant.name)
             )
+
+
+def _factor(
+    ranges: np.ndarray, lossy: list[Reader], weights: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Return s_j of each channel, which leaves ranges of at most 1.
+
+    Args:
+        ranges: (N,) a_j.
+        lossy: the readers whose weights lose by it.
+    """
+    columns = np.zeros_like(ranges)
+    for node, start, stop in lossy:
+        here = slice(start, stop)
+        columns[here] = np.fmax(columns[here], _column_ranges(weights[node.input[1]]))
+    factor = ranges.copy()
+    read = columns > 0
+    if read.any():
+        factor[read] **= BALANCE
+        factor[read] /= columns[read] ** (1 - BALANCE)
+        factor[read] *= (ranges[read] / factor[read]).max()
+    return factor
 
 
 def _links(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> list[Link]:
@@ -146,7 +167,7 @@ def _column_ranges(weight: np.ndarray) -> np.ndarray:
     sizes = np.abs(weight)
     filters = _floored(sizes.max(axis=(1, 2, 3)))
     columns: np.ndarray = (sizes / _along(filters, 0, 4)).max(axis=(0, 2, 3))
-    return columns
+    return np.fmax(columns, FLOOR)
 
 
 def _floored(values: np.ndarray) -> np.ndarray:

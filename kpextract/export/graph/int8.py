@@ -23,7 +23,7 @@ STYLES = ("onnxruntime", "tensorrt")
 PREPARED = "onnx.quant.pre_process"
 # Percent of the values of an activation inside its range: a few outliers would leave
 # the others few levels.
-PERCENTILE = 99.99
+PERCENTILE = 99.999
 STEPS = 127  # of a weight of 8 bits, each way
 SMALLEST = 1e-8  # a filter of zeros needs a scale, too
 
@@ -121,11 +121,14 @@ def weight_scales(weight: np.ndarray) -> np.ndarray:
     """
     largest = np.abs(weight).max(axis=(1, 2, 3))
     if weight.shape[1] > 1:
-        pairs = weight.reshape(len(weight), -1, 2, *weight.shape[2:])
+        # Channels last, as the kernels read them; odd ones pair with the next column.
+        in_order = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+        even = np.pad(in_order, ((0, 0), (0, in_order.shape[1] % 2)))
+        pairs = even.reshape(len(weight), -1, 2)
         for sign in (1, -1):
             sums = np.maximum(sign * pairs, 0).sum(axis=2)
             # Rounding may add a half to both, so 127 steps and not 128.
-            largest = np.maximum(largest, sums.max(axis=(1, 2, 3)))
+            largest = np.maximum(largest, sums.max(axis=1))
     scales: np.ndarray = np.maximum(largest, SMALLEST) / np.float32(STEPS)
     return scales
 
