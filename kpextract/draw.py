@@ -134,7 +134,7 @@ def draw_caption(canvas: np.ndarray, text: str) -> None:
 def _circle(canvas: np.ndarray, point: np.ndarray, color: tuple[int, int, int]) -> None:
     """Draw a circle around a sub-pixel point, large enough to see in the picture."""
     cv2 = import_cv2("drawing")
-    radius = max(3, round(max(canvas.shape) / 256)) << SUBPIXEL_BITS
+    radius = max(4, round(max(canvas.shape) / 256)) << SUBPIXEL_BITS
     thickness = _thickness(canvas)
     for color_of, width in ((OUTLINE, thickness + 1), (color, thickness)):
         line = (width, cv2.LINE_AA, SUBPIXEL_BITS)

@@ -34,8 +34,8 @@ def test_a_circle_is_drawn_around_its_keypoint():
     drawn = draw_keypoints(image, features_at((40, 20)))
     pixels = changed(image, drawn)
     np.testing.assert_allclose(pixels.mean(axis=0), [20, 40], atol=0.2)
-    assert np.abs(pixels - [20, 40]).max() <= 5
-    assert (drawn == 0).all(axis=2).any()  # an outline, for any background
+    assert np.abs(pixels - [20, 40]).max() <= 6
+    assert drawn.max(axis=2).min() < 100  # an outline, for any background
     assert (drawn[20, 40] == 128).all()  # the keypoint itself stays visible
 
 
