@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features, InvalidImageError, match
-from kpextract.system.hardware import STATUS_FILE, memory_mib
+from kpextract.system.hardware import memory_mib
 from kpextract.system.timing import texture
 from training import script
 
@@ -78,22 +78,25 @@ def _half(image: np.ndarray) -> np.ndarray:
     return mask
 
 
-def look() -> Sample:
-    """Read what this process holds (Linux).
+def look(process: int | str = "self") -> Sample:
+    """Read what a process holds (Linux).
+
+    Args:
+        process: its id.
 
     Raises:
         OSError: the system does not tell.
     """
-    mib = memory_mib("VmRSS")
-    if mib is None:
-        raise OSError(f"soak needs {STATUS_FILE}, which is there on Linux only.")
-    threads = next(
-        line.split()[1]
-        for line in STATUS_FILE.read_text().splitlines()
-        if line.startswith("Threads:")
-    )
-    descriptors = len(os.listdir("/proc/self/fd"))
-    return {"mib": mib, "descriptors": descriptors, "threads": int(threads)}
+    folder = Path("/proc", str(process))
+    if not folder.exists():
+        raise OSError(f"soak needs {folder}, which is there on Linux only.")
+    lines = (folder / "status").read_text().splitlines()
+    held = {name: text.split() for name, _, text in (x.partition(":") for x in lines)}
+    return {
+        "mib": int(held["VmRSS"][0]) / 1024,
+        "descriptors": len(os.listdir(folder / "fd")),
+        "threads": int(held["Threads"][0]),
+    }
 
 
 def soak(
@@ -149,16 +152,22 @@ def judge(samples: list[Sample]) -> dict[str, Any]:
     }
 
 
-def faults(result: dict[str, Any]) -> list[str]:
-    """Return a sentence for each thing that grew or changed."""
+def growth(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each thing that grew, by what `judge` returned."""
     found = []
-    growth = result["memory"]["mib_growth"]
-    if growth > MAX_GROWTH:
-        found.append(f"memory grew by {growth} MiB, allowed are {MAX_GROWTH}.")
+    grown = result["memory"]["mib_growth"]
+    if grown > MAX_GROWTH:
+        found.append(f"memory grew by {grown} MiB, allowed are {MAX_GROWTH}.")
     for kind in ("descriptors", "threads"):
         first, last = result[kind]
         if last > first:
             found.append(f"{kind} grew from {first:.0f} to {last:.0f}.")
+    return found
+
+
+def faults(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each thing that grew or changed."""
+    found = growth(result)
     if result["rounds_that_differ"]:
         found.append(
             f"{result['rounds_that_differ']} of {result['rounds']} rounds gave other "

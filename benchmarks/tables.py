@@ -33,6 +33,7 @@ DOCUMENTS = (
     "docs/video.md",
     "docs/mapping.md",
     "docs/scale.md",
+    "examples/ros2/kpextract_ros/README.md",
 )
 BLOCK = re.compile(r"(<!-- table (.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SHOWN_HASH = 12  # digits

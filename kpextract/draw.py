@@ -9,7 +9,11 @@ from kpextract.packages import import_cv2
 INLIER = (80, 200, 60)  # BGR green
 OUTLIER = (60, 60, 220)  # BGR red
 TRACK_COLORS = 24  # distinct colors of tracks
-TEXT_HEIGHT = 16  # pixels
+TEXT_HEIGHT = 16  # pixels, of images up to `TEXT_WIDTH`
+TEXT_WIDTH = 640  # pixels; wider images get larger text
+OUTLINE = (0, 0, 0)  # around circles, which would vanish on a background of their color
+# Turbo without its dark ends, from red (best) to blue.
+BEST, LAST = 235, 30
 SUBPIXEL_BITS = 4  # fractional bits of the fixed-point coordinates OpenCV draws at
 
 
@@ -26,7 +30,7 @@ def draw_keypoints(image: np.ndarray, features: Features) -> np.ndarray:
     """
     cv2 = import_cv2("draw_keypoints")
     canvas = np.array(to_uint8_bgr(image), order="C")
-    ranks = np.linspace(255, 0, max(len(features), 1)).astype(np.uint8)
+    ranks = np.linspace(BEST, LAST, max(len(features), 1)).astype(np.uint8)
     colors = cv2.applyColorMap(ranks[:, None], cv2.COLORMAP_TURBO)[:, 0].tolist()
     for point, color in reversed(list(zip(features.keypoints, colors, strict=False))):
         _circle(canvas, point, color)
@@ -62,13 +66,18 @@ def draw_matches(
     canvas[: len(right), left.shape[1] :] = right
     shift = np.array([left.shape[1], 0], dtype=np.float32)
     order = np.argsort(inliers, kind="stable")
+    lines = []
     for index in order if outliers else order[inliers[order]]:
         first, second = pairs[index]
         start = features0.keypoints[first]
         end = features1.keypoints[second] + shift
         color = INLIER if inliers[index] else OUTLIER
-        line = (_thickness(canvas), cv2.LINE_AA, SUBPIXEL_BITS)
-        cv2.line(canvas, _fixed(start), _fixed(end), color, *line)
+        lines.append((start, end, color))
+    # Half as thick as circles, since they cover what lies between.
+    style = (max(1, _thickness(canvas) // 2), cv2.LINE_AA, SUBPIXEL_BITS)
+    for start, end, color in lines:
+        cv2.line(canvas, _fixed(start), _fixed(end), color, *style)
+    for start, end, color in lines:
         _circle(canvas, start, color)
         _circle(canvas, end, color)
     return canvas
@@ -111,11 +120,13 @@ def draw_caption(canvas: np.ndarray, text: str) -> None:
     """
     cv2 = import_cv2("draw_caption")
     width = canvas.shape[1]
-    canvas[: TEXT_HEIGHT + 8] //= 3
+    larger = max(1.0, width / TEXT_WIDTH)
+    height = round(larger * TEXT_HEIGHT)
+    canvas[: height + round(8 * larger)] //= 3
     font, thickness = cv2.FONT_HERSHEY_SIMPLEX, 1
     (needs, _), _ = cv2.getTextSize(text, font, 0.5, thickness)
-    scale = min(0.5, 0.5 * (width - 8) / needs)  # narrow images get smaller text
-    at = (4, TEXT_HEIGHT)
+    scale = 0.5 * min(larger, (width - 8) / needs)  # narrow images get smaller text
+    at = (4, height)
     white = (255, 255, 255)
     cv2.putText(canvas, text, at, font, scale, white, thickness, cv2.LINE_AA)
 
@@ -123,14 +134,16 @@ def draw_caption(canvas: np.ndarray, text: str) -> None:
 def _circle(canvas: np.ndarray, point: np.ndarray, color: tuple[int, int, int]) -> None:
     """Draw a circle around a sub-pixel point, large enough to see in the picture."""
     cv2 = import_cv2("drawing")
-    radius = max(3, round(max(canvas.shape) / 320)) << SUBPIXEL_BITS
-    line = (_thickness(canvas), cv2.LINE_AA, SUBPIXEL_BITS)
-    cv2.circle(canvas, _fixed(point), radius, color, *line)
+    radius = max(4, round(max(canvas.shape) / 256)) << SUBPIXEL_BITS
+    thickness = _thickness(canvas)
+    for color_of, width in ((OUTLINE, thickness + 1), (color, thickness)):
+        line = (width, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.circle(canvas, _fixed(point), radius, color_of, *line)
 
 
 def _thickness(canvas: np.ndarray) -> int:
     """Return the line thickness in pixels."""
-    return max(1, round(max(canvas.shape) / 1280))
+    return max(1, round(max(canvas.shape) / 640))
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:

@@ -62,9 +62,9 @@ def match(
         rows = slice(start, start + BLOCK)
         similarity = features0.descriptors[rows] @ features1.descriptors.T
         nearest1[rows] = similarity.argmax(axis=1)
-        column_best = similarity.max(axis=0)
+        column_best, column_nearest = _column_maxima(similarity)
         better = column_best > best  # a later equal one does not win, as in one block
-        nearest0[better] = start + similarity.argmax(axis=0)[better]
+        nearest0[better] = start + column_nearest[better]
         best[better] = column_best[better]
         first[rows] = similarity[np.arange(len(similarity)), nearest1[rows]]
         if max_ratio < 1:
@@ -74,6 +74,19 @@ def match(
     if max_ratio < 1:
         kept &= _distance(first) <= max_ratio * _distance(rivals)
     return np.stack((indices0[kept], nearest1[kept]), axis=1)
+
+
+def _column_maxima(similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the maximum of each column and its first row, as max and argmax do.
+
+    NumPy's argmax along columns is not vectorized: finding where a column equals its
+    maximum takes a tenth of the time.
+    """
+    best = similarity.max(axis=0)
+    rows, columns = np.divmod(np.flatnonzero(similarity == best), len(best))
+    first = np.zeros(len(best), np.intp)
+    first[columns[::-1]] = rows[::-1]  # of equal ones the first, written last, stays
+    return best, first
 
 
 def _best_rivals(

@@ -162,24 +162,35 @@ def align(path, truth):
     return scale * (path - middle) @ (u * signs @ vt).T + target
 
 
-def drift(path, truth):
-    """Return the root mean square distance from the truth, as a share of its length."""
+def errors(path, truth):
+    """Return (K,) the distances from the truth, as shares of its length."""
     length = np.linalg.norm(np.diff(truth, axis=0), axis=1).sum()
-    return np.sqrt(((path - truth) ** 2).sum(axis=1).mean()) / length
+    return np.linalg.norm(path - truth, axis=1) / length
+
+
+def drift(path, truth):
+    """Return the root mean square of the errors."""
+    return np.sqrt((errors(path, truth) ** 2).mean())
 
 
 def plot(paths, truth, out):
-    """Draw the paths from above."""
-    figure = Figure((8, 5), layout="tight")
-    axes = figure.subplots()
+    """Draw the paths from above and, if the truth is known, how far they are off."""
+    rows = 1 if truth is None else 2
+    figure = Figure((8, 3 * rows), layout="tight")
+    above, *below = figure.subplots(rows, squeeze=False)[:, 0]
     if truth is not None:
-        axes.plot(truth[:, 0], truth[:, 2], color="0.7", linewidth=6, label="truth")
-    for name, (_, centers) in paths.items():
-        axes.plot(centers[:, 0], centers[:, 2], ".-", label=name)
-    axes.set(xlabel="x (right)", ylabel="z (forward)", title="The camera from above")
-    axes.axis("equal")
-    axes.grid(alpha=0.3)
-    axes.legend()
+        above.plot(truth[:, 0], truth[:, 2], color="0.8", linewidth=8, label="truth")
+    for name, (frames, centers) in paths.items():
+        above.plot(centers[:, 0], centers[:, 2], ".-", label=name)
+        for axes in below:
+            axes.plot(frames, 100 * errors(centers, truth[frames]), ".-", label=name)
+    above.set(xlabel="x (right)", ylabel="z (forward)", title="The camera from above")
+    above.set_aspect("equal", adjustable="datalim")
+    for axes in below:
+        axes.set(xlabel="frame", ylabel="off (% of the way)", ylim=(0, None))
+    for axes in (above, *below):
+        axes.grid(alpha=0.3)
+        axes.legend()
     figure.savefig(out, dpi=150)
 
 

@@ -2,8 +2,8 @@
  * Decode the network's dense maps into keypoints, and match two sets of them.
  *
  * This is kpextract/decode.py and kpextract/matching.py in JavaScript, for one image
- * without mask, octaves, refinement or minimum distance. It depends on nothing, so it
- * runs in browsers, workers and Node alike.
+ * without mask, octaves or minimum distance. It depends on nothing, so it runs in
+ * browsers, workers and Node alike.
  */
 
 /** Pixels per cell. */
@@ -35,6 +35,8 @@ const TINY = 1e-12;
  * @property {Float32Array} keypoints [N, 2], x and y in pixels; (0, 0) is the center of
  *     the top-left pixel
  * @property {Float32Array} scores [N], in [0, 1]
+ * @property {Float32Array | null} sigma [N], expected error per axis in pixels; null for
+ *     a model without refinement
  * @property {Float32Array} descriptors [N, D], unit rows
  */
 
@@ -46,11 +48,14 @@ const TINY = 1e-12;
  *
  * @param {DenseMaps} maps
  * @param {{width: number, height: number}} size of the image before padding, in pixels
- * @param {{maxKeypoints?: number, minScore?: number}} [options]
+ * @param {{maxKeypoints?: number, minScore?: number, refine?: Refine | null}} [options]
+ *     `refine` moves the points that were kept; rank and descriptors stay
  * @returns {Features}
+ *
+ * @typedef {(keypoints: Float32Array) => {keypoints: Float32Array, sigma: Float32Array}} Refine
  */
 export function decode(maps, size, options = {}) {
-  const { maxKeypoints = MAX_KEYPOINTS, minScore = MIN_SCORE } = options;
+  const { maxKeypoints = MAX_KEYPOINTS, minScore = MIN_SCORE, refine } = options;
   const logits = maps.score_logits.data;
   const positions = maps.positions.data;
   const cells = logits.length;
@@ -71,18 +76,22 @@ export function decode(maps, size, options = {}) {
   }
   candidates.sort((a, b) => logits[b] - logits[a] || a - b);
   const kept = candidates.slice(0, maxKeypoints);
-  const keypoints = new Float32Array(2 * kept.length);
-  kept.forEach((cell, row) => {
-    keypoints[2 * row] = clip(positions[cell], size.width - 1);
-    keypoints[2 * row + 1] = clip(positions[cells + cell], size.height - 1);
-  });
+  const keypoints = clipped(Float32Array.from({ length: 2 * kept.length }, (_, i) =>
+    positions[(i % 2) * cells + kept[i >> 1]]), size);
+  const refined = refine?.(keypoints);
   return {
     count: kept.length,
     dimension: maps.descriptor_map.dims[1],
-    keypoints,
+    keypoints: refined ? clipped(refined.keypoints, size) : keypoints,
     scores: Float32Array.from(kept, (cell) => sigmoid(logits[cell])),
+    sigma: refined?.sigma ?? null,
     descriptors: sample(maps.descriptor_map, keypoints, maps.score_logits.dims[2]),
   };
+}
+
+/** Return points clipped to the image. */
+function clipped(points, { width, height }) {
+  return points.map((value, i) => clip(value, (i % 2 ? height : width) - 1));
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Run the network with onnxruntime-web: WebGPU where there is one, else WebAssembly. */
 
 import { decode, STRIDE } from './decode.js';
+import { readRefinement, refine } from './refine.js';
 
 /** Below two cells per side there is no room for a point. */
 const MIN_SIDE = 16;
@@ -44,12 +45,14 @@ export class Extractor {
           'Use models/small.onnx.',
       );
     }
-    return new Extractor(ort, session, backend, threads);
+    return new Extractor(ort, session, readRefinement(bytes), backend, threads);
   }
 
-  constructor(ort, session, backend, threads) {
+  constructor(ort, session, refinement, backend, threads) {
     this.ort = ort;
     this.session = session;
+    /** Layers of the model's refinement, or null. */
+    this.refinement = refinement;
     /** What really runs: 'webgpu' or 'wasm'. */
     this.backend = backend;
     this.threads = threads;
@@ -59,11 +62,29 @@ export class Extractor {
    * Run the network on one image.
    *
    * @param {ImageData} image at least 16 pixels per side
-   * @returns {Promise<import('./decode.js').DenseMaps>}
+   * @returns {Promise<Output>}
+   *
+   * @typedef {object} Output
+   * @property {import('./decode.js').DenseMaps} maps
+   * @property {{data: Uint8Array, dims: number[]}} input what the network saw
+   * @property {{width: number, height: number}} size of the image before padding
    */
   async infer(image) {
-    const input = new this.ort.Tensor('uint8', ...toInput(image));
-    return await this.session.run({ image: input });
+    const [data, dims] = toInput(image);
+    const maps = await this.session.run({ image: new this.ort.Tensor('uint8', data, dims) });
+    return { maps, input: { data, dims }, size: { width: image.width, height: image.height } };
+  }
+
+  /**
+   * Decode the network's output, as often as options change.
+   *
+   * @param {Output} output
+   * @param {{maxKeypoints?: number, minScore?: number}} [options]
+   * @returns {import('./decode.js').Features}
+   */
+  decode({ maps, input, size }, options) {
+    const move = this.refinement && ((keypoints) => refine(this.refinement, input, keypoints));
+    return decode(maps, size, { ...options, refine: move });
   }
 
   /**
@@ -74,7 +95,7 @@ export class Extractor {
    * @returns {Promise<import('./decode.js').Features>}
    */
   async detect(image, options) {
-    return decode(await this.infer(image), image, options);
+    return this.decode(await this.infer(image), options);
   }
 }
 

@@ -1,6 +1,6 @@
 /** Connect the page: pictures and cameras in, keypoints, matches and milliseconds out. */
 
-import { decode, match } from './decode.js';
+import { match } from './decode.js';
 import { draw } from './draw.js';
 import { Extractor } from './extractor.js';
 
@@ -21,7 +21,7 @@ globalThis.kpextract = state;
 /**
  * @typedef {object} Slot One of the two pictures.
  * @property {ImageData | null} image
- * @property {import('./decode.js').DenseMaps | null} maps output of the network for it
+ * @property {import('./extractor.js').Output | null} output of the network for it
  * @property {import('./decode.js').Features | null} features
  * @property {MediaStream | null} stream of the camera, while it runs
  */
@@ -29,7 +29,7 @@ globalThis.kpextract = state;
 /** @returns {Slot} */
 function makeSlot(root) {
   return {
-    root, image: null, maps: null, features: null, stream: null,
+    root, image: null, output: null, features: null, stream: null,
     canvas: root.querySelector('canvas'),
     video: root.querySelector('video'),
     status: root.querySelector('output'),
@@ -58,7 +58,7 @@ function take(slot, source, width, height, maxSize) {
   context.imageSmoothingQuality = 'high';
   context.drawImage(source, 0, 0, slot.canvas.width, slot.canvas.height);
   slot.image = context.getImageData(0, 0, slot.canvas.width, slot.canvas.height);
-  slot.maps = slot.features = null;
+  slot.output = slot.features = null;
   state.pairs = [];
   slot.root.classList.add('filled');
 }
@@ -150,12 +150,12 @@ async function compute() {
 async function detect(slot, chosen) {
   const { image } = slot;
   let clock = performance.now();
-  if (!slot.maps) {
-    slot.maps = await state.extractor.infer(image);
+  if (!slot.output) {
+    slot.output = await state.extractor.infer(image);
     state.times.network = performance.now() - clock;
   }
   clock = performance.now();
-  slot.features = decode(slot.maps, image, chosen);
+  slot.features = state.extractor.decode(slot.output, chosen);
   state.times.decoding = performance.now() - clock;
 }
 

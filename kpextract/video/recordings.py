@@ -213,7 +213,7 @@ def decode_raw(where: str, message: Any) -> np.ndarray:
     dtype = np.dtype((">" if message.is_bigendian else "<") + kind)
     width, height, step = message.width, message.height, message.step
     used = width * channels * dtype.itemsize
-    data = np.frombuffer(bytes(message.data), np.uint8)
+    data = np.frombuffer(message.data, np.uint8)  # shares the message's memory
     if step < used or len(data) < step * height or not used:
         raise InvalidImageError(
             f"{where}: {len(data)} bytes with a step of {step} are not an image of "
@@ -241,7 +241,7 @@ def decode_compressed(where: str, message: Any) -> np.ndarray:
     cv2 = import_cv2("decoding an image of ROS")
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     try:
-        image = cv2.imdecode(np.frombuffer(bytes(message.data), np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(message.data, np.uint8), flags)
     except cv2.error:
         image = None
     if image is None:

@@ -13,10 +13,12 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from kpextract import Extractor, match
 from kpextract.image import pad_to_stride
+from kpextract.refinement import KEY, PATCH_SIDE, Refinement
 from tests.kpextract.export.graph.test_golden import GOLDEN, SIZE, assert_golden
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +57,29 @@ def in_node():
 
 
 @pytest.fixture(scope="module")
+def refinement():
+    """Make a refinement whose moves and sigma differ from point to point."""
+    random = np.random.default_rng(4)
+    sides = [(PATCH_SIDE**2, 16), (16, 16), (16, 3)]
+    weights = [random.normal(0, 0.15, side).astype(np.float32) for side in sides]
+    biases = [random.normal(0, 0.1, side[1]).astype(np.float32) for side in sides]
+    return Refinement(tuple(weights), tuple(biases))
+
+
+@pytest.fixture(scope="module")
+def refining(refinement, tmp_path_factory):
+    """Write the bundled model with it, and one without any."""
+    folder = tmp_path_factory.mktemp("refining")
+    model = onnx.load(ROOT / "models" / "small.onnx")
+    kept = {e.key: e.value for e in model.metadata_props if e.key != KEY}
+    for name, more in (("plain", {}), ("refining", {KEY: refinement.to_text()})):
+        del model.metadata_props[:]
+        onnx.helper.set_model_props(model, kept | more)
+        onnx.save(model, folder / f"{name}.onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def packages():
     """Return the folder that holds the npm packages."""
     folder = Path(os.environ.get("KPEXTRACT_WEB", "missing"))
@@ -63,14 +88,15 @@ def packages():
 
 
 @pytest.fixture(scope="module")
-def site(packages, tmp_path_factory):
+def site(packages, refining, tmp_path_factory):
     """Make the folder that the README tells to serve."""
     folder = tmp_path_factory.mktemp("site")
     tracked = ("*.html", "*.css", "*.js")
     photos = [path for pattern in tracked for path in PAGE.glob(pattern)]
     for path in (*photos, *PHOTOS, ROOT / "models" / "small.onnx"):
         shutil.copy(path, folder)
-    shutil.copy(ROOT / "models" / "small-int8.onnx", folder)
+    for path in (ROOT / "models" / "small-int8.onnx", *refining.glob("*.onnx")):
+        shutil.copy(path, folder)
     (folder / "node_modules").symlink_to(packages / "node_modules")
     return folder
 
@@ -186,6 +212,43 @@ def test_decoding_refuses_values_that_are_not_finite(in_node):
     assert "not finite in cell 5" in found["error"]
 
 
+@pytest.fixture(scope="module")
+def refine_in_node(tmp_path_factory):
+    """Return a function that refines points of an image in Node."""
+    node = need(shutil.which("node"), "Node")
+    command = [node, HERE / "refine.mjs", PAGE / "refine.js"]
+    raw = tmp_path_factory.mktemp("raw") / "image"
+
+    def refine(model, image, points):
+        raw.write_bytes(image.tobytes())
+        request = {
+            "model": str(model),
+            "image": str(raw),
+            "dims": [1, *image.shape],
+            "keypoints": points.ravel().tolist(),
+        }
+        return run_json(command, input=json.dumps(request))
+
+    return refine
+
+
+def test_refinement_agrees_with_python(refine_in_node, refinement, refining, photo):
+    corners = [(0, 0), (639, 0), (0, 479), (639, 479), (638.75, 478.5), (6, 7)]
+    inside = np.random.default_rng(0).uniform(0, (639, 479), (200, 2))
+    points = np.concatenate([corners, inside]).astype(np.float32)
+    found = refine_in_node(refining / "refining.onnx", photo, points)
+    moved, sigma = refinement(photo, points)
+    assert np.abs(moved - points).max() > 1
+    keypoints = np.reshape(found["keypoints"], (-1, 2))
+    np.testing.assert_allclose(keypoints, moved, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found["sigma"], sigma, rtol=1e-3)
+
+
+def test_a_model_without_refinement_has_none(refine_in_node, refining, photo):
+    points = np.zeros((1, 2), np.float32)
+    assert refine_in_node(refining / "plain.onnx", photo, points) is None
+
+
 @pytest.mark.parametrize("max_ratio", [1, 0.9, 0.7])
 def test_matching_agrees_with_python(max_ratio, in_node, photo, other_photo):
     both = Extractor(max_keypoints=400).detect_batch([photo, other_photo])
@@ -246,6 +309,17 @@ def test_the_page_finds_what_python_finds(browse, photo, other_photo, tmp_path):
     picture = cv2.imread(str(screenshot))
     assert picture.shape[1] == 1280
     assert picture.std() > 20
+
+
+def test_a_model_that_refines_does_so_in_the_page(browse, refining):
+    seen = browse("?model=refining.onnx", pictures=[str(ALOE)])
+    extractor = Extractor(refining / "refining.onnx")
+    features = extractor.detect(cv2.imread(str(ALOE)))
+    nearest = assert_same_points(seen["features"][0], features)
+    sigma = seen["features"][0]["sigma"]
+    np.testing.assert_allclose(sigma, features.sigma[nearest], rtol=1e-3)
+    plain = Extractor(refining / "plain.onnx").detect(cv2.imread(str(ALOE)))
+    assert np.abs(plain.keypoints - features.keypoints).max() > 1
 
 
 def test_a_picture_that_needs_padding(browse):

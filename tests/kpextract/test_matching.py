@@ -107,6 +107,17 @@ def test_of_equal_descriptors_the_first_is_taken(monkeypatch, block):
     np.testing.assert_array_equal(match(same, same), [[0, 0]])
 
 
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_equal_cosines_are_decided_as_the_definition_does(monkeypatch, block):
+    monkeypatch.setattr("kpextract.matching.BLOCK", block)
+    generator = np.random.default_rng(3)
+    for _ in range(50):  # rows of +-1/2: cosines are exact, and most occur often
+        signs = [generator.choice([-0.5, 0.5], (count, 4)) for count in (20, 17)]
+        features0, features1 = map(features_of, signs)
+        expected = plain(features0, features1)
+        np.testing.assert_array_equal(match(features0, features1), expected)
+
+
 def test_a_double_of_the_match_is_no_rival():
     # Cosines with the one keypoint: .99 its match, .98 a double of it, .5 another.
     cosines = np.array([0.99, 0.98, 0.5])

@@ -47,6 +47,7 @@ try {
       pairs,
       features: slots.map(({ features }) => features && {
         keypoints: Array.from(features.keypoints), scores: Array.from(features.scores),
+        sigma: features.sigma && Array.from(features.sigma),
       }),
       overflow: document.documentElement.scrollWidth - innerWidth,
       unlabeled: [...document.querySelectorAll('button, input, canvas')].filter((each) =>

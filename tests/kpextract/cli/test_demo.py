@@ -67,17 +67,16 @@ def test_its_figures_are_those_of_the_library(tmp_path, capsys, photo, other_pho
     assert tuple(report) == NAMES
     extractor = Extractor(max_keypoints=1000, min_distance=3)
     both = [extractor.detect(image) for image in (photo, other_photo)]
-    pairs = match(*both)
+    pairs = match(*both, max_ratio=0.9)
     points = [f.keypoints[pairs[:, side]] for side, f in enumerate(both)]
     assert report["match"]["kpextract"] == {
         "matches": len(pairs),
         "inliers": int(estimate_geometry(*points).inliers.sum()),
     }
     orb = cv2.ORB_create(nfeatures=1000)
-    bits = [orb.detectAndCompute(image, None)[1] for image in (photo, other_photo)]
-    mutual = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(*bits)
-    # Of equally near ones, the two take different ones now and then.
-    assert report["match"]["ORB"]["matches"] == pytest.approx(len(mutual), rel=0.1)
+    by_orb = [demo._orb_features(orb, image) for image in (photo, other_photo)]
+    assert report["match"]["ORB"]["matches"] == len(match(*by_orb, max_ratio=0.9))
+    assert report["match"]["ORB"]["inliers"] < report["match"]["kpextract"]["inliers"]
     track = report["track"]
     assert 50 < track["through"] <= 250 < track["tracks"]
 
@@ -89,6 +88,15 @@ def test_descriptors_of_orb_compare_as_hamming_does(photo):
     expected = [cv2.norm(codes[0], code, cv2.NORM_HAMMING) for code in codes]
     cosine = features.descriptors @ features.descriptors[0]
     np.testing.assert_allclose(128 * (1 - cosine), expected, atol=1e-3)
+
+
+def test_orb_is_matched_as_opencv_does(photo, other_photo):
+    orb = cv2.ORB_create(nfeatures=1000)
+    bits = [orb.detectAndCompute(image, None)[1] for image in (photo, other_photo)]
+    mutual = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(*bits)
+    ours = match(*(demo._orb_features(orb, image) for image in (photo, other_photo)))
+    # Of equally near ones, the two take different ones now and then.
+    assert len(ours) == pytest.approx(len(mutual), rel=0.1)
 
 
 def test_the_photos_are_those_of_the_examples(root):
