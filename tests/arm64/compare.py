@@ -39,7 +39,9 @@ def compare(name: str, x86: Path, arm: Path) -> bool:
     of x86 without a partner on ARM; the differences after it are those of partners.
     """
     coarse = any(part in name for part in COARSE)
-    levels = level_difference(np.load(x86 / f"{name}.npy"), np.load(arm / f"{name}.npy"))
+    levels = level_difference(
+        np.load(x86 / f"{name}.npy"), np.load(arm / f"{name}.npy")
+    )
     left, right = (Features.load(side / f"{name}.npz") for side in (x86, arm))
     distances, partners = nearest(left.keypoints, right.keypoints)
     met = distances <= (COARSE_PIXELS if coarse else PIXELS)

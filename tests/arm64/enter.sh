@@ -5,15 +5,18 @@ set -euo pipefail
 root=$1 processor=$2
 shift 2
 formats=/proc/sys/fs/binfmt_misc
-mount -t binfmt_misc none $formats # from Linux 6.7 on, a namespace's own
-# Little-endian 64-bit ELF executables and shared objects for AArch64 (machine 0xb7).
-magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
-mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
-interpreter=$(command -v qemu-aarch64-static)
-# F opens the interpreter now: the new root does not have it.
-echo ":arm64:M::$magic:$mask:$interpreter:F" > $formats/register
+# Where systemd runs, the package of QEMU has registered this format for all.
+if [ ! -e $formats/qemu-aarch64 ]; then
+    mount -t binfmt_misc none $formats # a namespace has its own from Linux 6.7 on
+    # Little-endian 64-bit ELF executables and shared objects for AArch64 (machine 0xb7).
+    magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
+    mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+    interpreter=$(command -v qemu-aarch64-static)
+    # F opens the interpreter now: the new root does not have it.
+    echo ":qemu-aarch64:M::$magic:$mask:$interpreter:F" > $formats/register
+fi
 
-# QEMU before 8.2 shows this machine's own processor, on which ONNX Runtime's import crashes.
+# QEMU 7.2 shows this machine's own processor, on which ONNX Runtime's import crashes.
 simd="fp asimd evtstrm crc32 cpuid"
 case $processor in
     cortex-a72) part=0xd08 features=$simd ;;

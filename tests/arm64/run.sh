@@ -4,9 +4,9 @@
 #
 #     tests/arm64/run.sh DIR [PYTEST_ARGUMENT ...]
 #
-# DIR (about 1 GB) keeps root file system and wheels for the next run, the features and
-# the logs. The rest goes to pytest; default: the tests of the runtime that need no
-# PyTorch. Ends with 1 if a step failed, 2 if it cannot run here.
+# DIR (about 1 GB) keeps the root file system for the next run, the features and the logs.
+# The arguments are tests to run and flags of pytest (default: tests/kpextract), less the
+# files that import PyTorch or pycolmap. Ends with 1 if a step failed, 2 if it cannot run here.
 set -euo pipefail
 if [ $# -lt 1 ]; then
     echo "usage: tests/arm64/run.sh DIR [PYTEST_ARGUMENT ...]" >&2
@@ -20,9 +20,13 @@ repository=$(cd "$here/../.." && pwd)
 root=$out/root
 python=${PYTHON:-python3} # with kpextract[cpu]; pip downloads with it
 suite=${SUITE:-bookworm}
-# Raspberry Pi 4 and 5; an Orin's cores are close to the latter. The last one runs the tests.
+# Of Raspberry Pi 4 and 5; the second has float16 and int8 dot products, as Orins have.
 processors=(cortex-a72 cortex-a76)
 
+if [ "$(id -u)" != 0 ]; then
+    echo "tests/arm64/run.sh: needs root, for the root file system" >&2
+    exit 2
+fi
 for program in mmdebstrap qemu-aarch64-static unshare git "$python"; do
     if ! command -v "$program" > /dev/null; then
         echo "tests/arm64/run.sh: $program is missing; see tests/arm64/README.md" >&2
@@ -39,11 +43,11 @@ mirror() {
 # Unpack only: Python needs no maintainer script, and each would run emulated.
 make_root() {
     rm -rf "$root"
-    # libgl1 is opencv-python's; Raspberry Pi OS Lite lacks it as well.
+    # libgl1 and libglib2.0-0 are opencv-python's; a board without a desktop lacks them.
     mmdebstrap --quiet --variant=extract --architectures=arm64 \
-        --include=base-files,bash,coreutils,dash,libgl1,procps,python3,python3-venv \
+        --include=base-files,base-passwd,bash,coreutils,dash,libgl1,libglib2.0-0,python3,python3-venv \
         "$suite" "$root" "${MIRROR:-$(mirror)}"
-    cp "$root"/usr/share/base-passwd/passwd.master "$root/etc/passwd"
+    cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
     mkdir -p "$root"/{dev,proc,sys,tmp,root/wheels}
     emulate cortex-a76 python3 -m venv /root/venv
     touch "$out/root.made"
@@ -93,13 +97,27 @@ features() {
         "$python" "$here/compare.py" "$out/x86" "$root/root/features-$1"
 }
 
-# The tests that import PyTorch check the training side against the runtime.
+# PyTorch for 64-bit ARM is a CUDA build of 400 MB, and its tests are about training.
 runtime_tests() {
     local ignored=()
-    mapfile -t ignored < <(cd "$repository" && grep -rlE --include='*.py' \
-        '^(import|from) (torch|training|export)\b' tests/kpextract | sed 's/^/--ignore=/')
-    if [ $# -eq 0 ]; then set -- "${ignored[@]}" tests/kpextract; fi
-    emulate cortex-a76 python -P -m pytest -p no:cacheprovider -v "$@"
+    mapfile -t ignored < <(cd "$repository" && grep -rlE --include='test_*.py' \
+        '^(import|from) (torch|training|export|pycolmap)\b' tests/kpextract)
+    echo "not run, for want of PyTorch or pycolmap: ${ignored[*]}"
+    if [ $# -eq 0 ]; then set -- tests/kpextract; fi
+    emulate cortex-a76 python -P -m pytest -p no:cacheprovider -v \
+        "${ignored[@]/#/--ignore=}" "$@"
+}
+
+# Graphs that decode by themselves, as C++ runs them, and in float16.
+export_variants() {
+    "$python" -m kpextract export --model small -o "$1/small-sparse.onnx" &&
+        "$python" -m kpextract export --model small --kind dense --fp16 \
+            -o "$1/small-fp16.onnx"
+}
+
+x86() {
+    export_variants "$root/root/variants" &&
+        "$python" "$here/features.py" "$root/root/variants" "$out/x86"
 }
 
 [ -e "$out/root.made" ] || make_root
@@ -110,12 +128,13 @@ git -C "$repository" ls-files -z | tar -C "$repository" --null -T - -c |
     tar -C "$root/root/kpextract" -x
 
 step readme readme
-step x86 "$python" "$here/features.py" "$root/root/variants" "$out/x86"
+step x86 x86
 for processor in "${processors[@]}"; do
     step "features-$processor" features "$processor"
 done
 step tests runtime_tests "$@"
 if [ ${#failed[@]} -gt 0 ]; then
-    echo "failed: ${failed[*]}" >&2
+    echo "tests/arm64/run.sh: failed: ${failed[*]}; the logs are in $out" >&2
     exit 1
 fi
+echo "tests/arm64/run.sh: passed"
