@@ -72,7 +72,7 @@ def level_difference(image0: np.ndarray, image1: np.ndarray) -> int:
 
 
 def nearest(points0: np.ndarray, points1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return, per point of the first, distance and index of the nearest of the second."""
+    """Return distance and index of the point of the second nearest to each first."""
     distances = np.hypot(*(points0[:, None] - points1[None]).transpose(2, 0, 1))
     return distances.min(axis=1), distances.argmin(axis=1)
 
