@@ -12,6 +12,7 @@ from kpextract.bulk.dispatch import Died, Dispatcher, Done, Event, Ready
 from kpextract.bulk.work import Job, Work
 from kpextract.errors import KpextractError, WorkerError
 from kpextract.formats.store import Entry
+from kpextract.printable import quoted
 
 READY = "ready"
 STOP_SECONDS = 1.0  # for all workers to be gone after they were killed
@@ -111,9 +112,7 @@ def _serve(connection: Connection, work: Work) -> None:
     except KpextractError as error:
         connection.send(error)
     except Exception as error:
-        connection.send(
-            WorkerError(f"a worker failed: {type(error).__name__}: {error}")
-        )
+        connection.send(WorkerError(f"a worker failed: {quoted(error)}"))
 
 
 def _received(connection: Connection) -> Iterator[Job]:

@@ -33,6 +33,7 @@ from kpextract.formats.settings import check_settings
 from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_h5py
+from kpextract.printable import quoted
 
 Layout = Literal["hloc", "gluefactory"]
 KINDS = ("float32", "float16")  # hloc takes numbers as they are
@@ -217,7 +218,7 @@ class Hdf5Reader:
             return _features(self._file[name], self._layout)
         except Exception as error:  # h5py raises a dozen classes on damaged files
             raise FeatureFileError(
-                f"{self._path}: {name!r} is corrupt ({type(error).__name__}: {error}). "
+                f"{self._path}: {name!r} is corrupt ({quoted(error)}). "
                 "Extract it again."
             ) from error
 

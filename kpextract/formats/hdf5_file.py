@@ -10,6 +10,7 @@ from kpextract.formats.atomic_file import AtomicFile, journal_of, recover
 from kpextract.formats.lock import Lock, writer_of
 from kpextract.formats.settings import from_text, to_text
 from kpextract.packages import import_h5py
+from kpextract.printable import quoted
 
 SETTINGS = "kpextract"  # attribute of the file
 # What HDF5 1.8 reads as well, yet with attributes of more than 64 KiB.
@@ -40,8 +41,8 @@ def open_file(path: Path, source: Path | AtomicFile, mode: str) -> Any:
         return h5py.File(source, mode, **options)
     except Exception as error:  # OSError, RuntimeError, ValueError of damaged files
         raise StoreError(
-            f"{path} is not an HDF5 file that can be read ({error}). Give another "
-            "output, or remove it."
+            f"{path} is not an HDF5 file that can be read ({quoted(error)}). Give "
+            "another output, or remove it."
         ) from error
 
 
@@ -78,6 +79,5 @@ def finish_commit(path: Path) -> None:
 def corrupt(path: Path, error: Exception) -> StoreError:
     """Return the error of a damaged file, which h5py reports by a dozen classes."""
     return StoreError(
-        f"{path} is corrupt ({type(error).__name__}: {error}). Remove it and run the "
-        "command again."
+        f"{path} is corrupt ({quoted(error)}). Remove it and run the command again."
     )
