@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
@@ -57,7 +57,8 @@ class Processes:
             name=f"kpextract-{worker}",
             daemon=True,
         )
-        process.start()
+        with _without_interrupt():
+            process.start()
         theirs.close()
         self._members[worker] = _Member(process, ours)
 
@@ -97,6 +98,23 @@ def run_on_processes(
     """Yield one entry per job, in order, from processes of this machine."""
     with Processes(work, workers) as crew:
         yield from Dispatcher(crew, jobs).entries()
+
+
+@contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """Block SIGINT in the processes that the block starts, from their first moment.
+
+    A Ctrl-C goes to them as well, and would end them with a traceback while they still
+    import what they need. One that comes meanwhile is delivered here afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: Connection, work: Work) -> None:

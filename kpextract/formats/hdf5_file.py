@@ -1,6 +1,7 @@
 """Open HDF5 files that hold what a run has written so far: features or matches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,53 @@ def open_file(path: Path, source: Path | AtomicFile, mode: str) -> Any:
             f"{path} is not an HDF5 file that can be read ({quoted(error)}). Give "
             "another output, or remove it."
         ) from error
+
+
+class Changes:
+    """An HDF5 file open for changes, which reach the disk together or not at all.
+
+    file: of h5py.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._whole = path, True
+        self._pages = AtomicFile(path)
+        self.file = open_file(path, self._pages, "r+")
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make the changes of a block last when it ends.
+
+        Raises:
+            OSError: they cannot be written, for example because the disk is full.
+            StoreError: the file is corrupt. One that the block raises means that it
+                changed nothing.
+        """
+        self._whole = False
+        try:
+            yield
+            self.file.flush()
+        except StoreError:
+            self._whole = True
+            raise
+        except Exception as error:  # a damaged file makes h5py raise a dozen classes
+            raise self._pages.failure or corrupt(self._path, error) from error
+        self._pages.commit()
+        self._whole = True
+
+    def close(self) -> None:
+        """Close the file, without changes that could not be written."""
+        if not self.file:
+            return
+        try:
+            self.file.close()
+            if self._whole:
+                self._pages.commit()
+        except (OSError, RuntimeError):  # of what h5py still has to write
+            if self._whole:
+                raise
+        finally:
+            self._pages.close()
 
 
 def read_settings(path: Path, file: Any) -> dict[str, str]:
