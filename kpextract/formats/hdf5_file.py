@@ -87,7 +87,7 @@ class Changes:
             self.file.close()
             if self._whole:
                 self._pages.commit()
-        except (OSError, RuntimeError):  # of what h5py still has to write
+        except Exception:  # h5py's dozen classes, of what it still has to write
             if self._whole:
                 raise
         finally:
