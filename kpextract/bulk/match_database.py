@@ -7,7 +7,11 @@ import numpy as np
 from kpextract.bulk.pairs import Pair
 from kpextract.errors import StoreError, UsageError
 from kpextract.files import replacing
-from kpextract.formats.colmap_database import read_keypoints, write_features
+from kpextract.formats.colmap_database import (
+    open_database,
+    read_keypoints,
+    write_features,
+)
 from kpextract.formats.lock import Lock
 from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import StoreReader
@@ -79,6 +83,24 @@ class MatchDatabase:
         """Close the database and let other processes open it."""
         self._database.close()
         self._lock.release()
+
+
+def count_matches(path: Path) -> list[tuple[Pair, int]]:
+    """Return the pairs of a database with their numbers of matches, before `verify`.
+
+    Raises:
+        StoreError: the file is missing or not a COLMAP database.
+        MissingPackageError: pycolmap is not installed.
+    """
+    pycolmap = import_pycolmap("reading COLMAP's database")
+    with open_database(path) as database:
+        names = {image.image_id: image.name for image in database.read_all_images()}
+        pairs, counts = database.read_num_matches()
+    numbered = map(pycolmap.pair_id_to_image_pair, pairs)
+    return [
+        ((names[first], names[second]), count)
+        for (first, second), count in zip(numbered, counts, strict=True)
+    ]
 
 
 def _check_keypoints(path: Path, reader: StoreReader) -> None:
