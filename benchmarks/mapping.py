@@ -204,7 +204,8 @@ def _with(rows: list[dict[str, Any]], settings: Settings) -> dict[str, Any]:
 
 
 def _name(row: dict[str, Any]) -> str:
-    return f"`{row['photos']}`, {'held out' if row['held_out'] else 'chosen on'}"
+    held_out = row.get("held_out", False)  # missing in older results
+    return f"`{row['photos']}`, {'held out' if held_out else 'chosen on'}"
 
 
 def _registered(figures: dict[str, Any] | None) -> str:

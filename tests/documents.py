@@ -171,8 +171,11 @@ def _anchors(text):
 @script.command
 def main(arguments=None):
     """Run the command line; see the module's docstring."""
-    script.parser("tests.documents", __doc__).parse_args(arguments)
-    for path in sorted(DOCS.glob("*.md")):
+    parser = script.parser("tests.documents", __doc__)
+    help_text = "documents (default: all of docs/)"
+    parser.add_argument("documents", nargs="*", type=Path, help=help_text)
+    named = parser.parse_args(arguments).documents
+    for path in [each.resolve() for each in named] or sorted(DOCS.glob("*.md")):
         before = path.read_text()
         if not OUTPUT.search(before):
             continue
