@@ -89,7 +89,11 @@ def table(result: dict[str, Any]) -> str:
                 f"{row['bytes'] / 1000:.0f}" if "bytes" in row else "",
             ]
         )
-    return markdown.table([*head, "kB per image"], rows)
+    count, turn_count = result["images"], len(result["rows"][0]["rates"])
+    shown = markdown.table([*head, "kB per image"], rows)
+    kilobytes = result.get("photo_bytes", 0) / 1000  # missing in older results
+    of = f" of {kilobytes:.0f} kB" if kilobytes else ""
+    return f"{shown}\n\n{count} photos{of}, {turn_count} turns."
 
 
 @script.command
@@ -97,7 +101,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module's docstring."""
     parser = script.parser("benchmarks.extraction", __doc__)
     add = parser.add_argument
-    add("photos", type=Path, help="folder of photos")
+    add("photos", type=Path, help="folder of photos, several hundred for steady rates")
+    help_text = "the first photos only (default: all)"
+    add("--limit", type=int, metavar="N", help=help_text)
     help_text = "processes of the cases with several (default: %(default)s)"
     add("--workers", type=int, default=max(2, usable_cpus()), help=help_text)
     help_text = "turns of each case (default: %(default)s)"
@@ -106,12 +112,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.workers < 2 or options.turns < 1:
         raise UsageError("--workers must be at least 2, --turns at least 1.")
+    limit = [] if options.limit is None else ["--limit", options.limit]
     asked = cases(options.workers)
     found: dict[Case, list[Any]] = {case: [] for case in asked}
     with tqdm(total=options.turns * len(asked), unit="run") as bar:
         for _ in range(options.turns):
             for case in asked:
-                words = (options.photos, *case.words)
+                words = (options.photos, *limit, *case.words)
                 text = process.output("benchmarks.extraction_point", *words)
                 found[case].append(json.loads(text))
                 bar.update()
@@ -119,6 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [summarize(case, own, found[LOOP]) for case, own in found.items()]
     result = {
         "images": first["images"],
+        "photo_bytes": first["photo_bytes"],
         "models": {first["model"]: first["sha256"]},
         "rows": rows,
     }

@@ -105,6 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = script.parser("benchmarks.extraction_point", __doc__)
     add = parser.add_argument
     add("photos", help="folder of photos")
+    help_text = "the first photos only (default: all)"
+    add("--limit", type=int, metavar="N", help=help_text)
     add("--format", choices=TABLE, help="format (default: none, the bare loop)")
     help_text = "type of the descriptors (default: %(default)s)"
     add(
@@ -116,9 +118,15 @@ def main(arguments: list[str] | None = None) -> None:
     help_text = "processes; 1 is this one (default: %(default)s)"
     add("--workers", type=int, default=1, help=help_text)
     options = parser.parse_args(arguments)
-    inputs, extractor = find_inputs([options.photos]), Extractor(**OPTIONS)
+    inputs = find_inputs([options.photos])[: options.limit]
+    extractor = Extractor(**OPTIONS)
     info = extractor.info
-    facts = {"model": f"{info.model} {info.version}", "sha256": info.sha256}
+    photos = sum(Path(each.path).stat().st_size for each in inputs)
+    facts = {
+        "model": f"{info.model} {info.version}",
+        "sha256": info.sha256,
+        "photo_bytes": round(photos / len(inputs)),
+    }
     if options.format is None:
         print(json.dumps(facts | measure(partial(loop, inputs, extractor))))
         return

@@ -154,7 +154,13 @@ def table(result: dict[str, Any]) -> str:
             ("stream", "`stream`", span),
         )
     ]
-    return markdown.table(head, rows)
+    memory = result["memory"]
+    watched = (
+        f"Memory was {memory['mib_after_warm_up']:.1f} MiB after the warm-up and "
+        f"{memory['mib_at_end']:.1f} MiB after {memory['minutes']:g} minutes of "
+        f"`stream`, {memory['frames']:,} frames."
+    )
+    return f"{markdown.table(head, rows)}\n\n{watched}"
 
 
 @script.command

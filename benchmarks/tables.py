@@ -28,6 +28,7 @@ DOCUMENTS = (
     "training/experiments/README.md",
     "benchmarks/README.md",
     "export/README.md",
+    "docs/faq.md",
     "docs/formats.md",
     "docs/other-runtimes.md",
     "docs/video.md",

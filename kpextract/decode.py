@@ -132,7 +132,8 @@ def decode(
         min_distance: minimum distance of keypoints in pixels of the engine's input
             (`kpextract.selection.apart`); applied before the budget is spent, to what
             `mask` and `min_score` leave, and before refinement.
-        refinement: moves the kept points by what `pixels` show.
+        refinement: moves the kept points by what `pixels` show; a point that it would
+            move off the mask stays where it was.
         pixels: (H, W, 3) uint8, the engine's input; needed for a refinement.
     """
     return decode_octaves(
@@ -198,8 +199,11 @@ def decode_octaves(
     kept = candidates[order]
     points, sigma = cells.points(kept), None
     if refinement is not None:
-        points, sigma = cells.refined(kept, refinement)
-        sigma = frame.lengths_to_caller(sigma)
+        refined, sigma = cells.refined(kept, refinement)
+        if mask is not None:
+            free = _allowed(mask, frame.to_caller(refined))[:, None]
+            refined = np.where(free, refined, points)
+        points, sigma = refined, frame.lengths_to_caller(sigma)
     return Features(
         keypoints=frame.to_caller(points),
         scores=_never_rising(sigmoid(cells.logits[kept])),

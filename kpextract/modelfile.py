@@ -19,7 +19,7 @@ ENGINE = ".engine"  # suffix of a TensorRT engine
 BUNDLED = {
     "base": "9ed4b1390599385701d8f3f1c58522f46065d7babe7ba9cd948c723c89f6bba1",
     "small": "2ef9a4ebd62926b46e3bc8e2c528ea50867f8235a47e9bc9faaa264b859280ce",
-    "small-int8": "40c0dc606095c9692c2d4b30cccce5b01c0e6cd824bea11f3d45684dbcd552f0",
+    "small-int8": "7550dd7d30124a7e2b41e2f5f51be8f9f0ce94d871cb54bed666bdbf58f4d3db",
 }
 
 

@@ -20,7 +20,18 @@ import pytest
 
 from kpextract import __all__ as public_names
 from kpextract import __version__, cli
-from tests.documents import broken_links, links, run_bash, run_python, snippets
+from tests.documents import (
+    MACHINE,
+    OUTPUT,
+    broken_links,
+    figures_left_out,
+    links,
+    run_document,
+    run_python,
+    show,
+    snippets,
+    this_machine,
+)
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DOCUMENTS = sorted(DOCS.glob("*.md"))
@@ -33,13 +44,31 @@ def name(path):
 
 
 @pytest.mark.parametrize("path", RUN, ids=name)
-def test_snippets_run(path, checkout, tmp_path, capsys):
-    namespace = {}
-    for snippet in snippets(path.read_text(), "python", "bash"):
-        if snippet.language == "python":
-            run_python(snippet, path, namespace)
-        else:
-            run_bash(snippet, checkout, tmp_path)
+def test_snippets_run_and_print_what_is_shown(path, checkout, tmp_path):
+    text = path.read_text()
+    outputs = run_document(path, checkout, tmp_path)
+    if not outputs:
+        return
+    ((_, shown, _),) = MACHINE.findall(text)
+    here = this_machine()
+    made = show(text, outputs, shown)
+    if without_date(shown) != without_date(here):  # other machines, other figures
+        text, made = figures_left_out(text), figures_left_out(made)
+    assert text == made, "run python -m tests.documents"
+
+
+def without_date(machine):
+    return machine.rpartition(";")[0]
+
+
+@pytest.mark.parametrize("path", RUN, ids=name)
+def test_outputs_are_those_of_the_bundled_models(path):
+    """The models come first, so that a new one calls for new outputs."""
+    text = path.read_text()
+    shown = [machine for _, machine, _ in MACHINE.findall(text)]
+    models = this_machine().split(";")[:2]
+    assert [machine.split(";")[:2] for machine in shown] == [models] * len(shown)
+    assert bool(shown) == bool(OUTPUT.search(text))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)

@@ -62,6 +62,7 @@ void Decoder::reserve(int cells) {
     rows_.reserve(most);
     following_.reserve(rows);
     points_.reserve(rows);
+    regressed_.reserve(rows);
     scores_.reserve(rows);
     corners_.reserve(rows);
     descriptors_.reserve(rows * dimension_);
@@ -75,14 +76,23 @@ Rows Decoder::decode(const Maps& maps, const cv::Mat& pixels, cv::Size image,
     locate(maps);
     sample(maps);
     normalize();
-    if (refinement_) {
-        (*refinement_)(pixels, points_);
-        for (cv::Point2f& point : points_)
-            point = {inside(point.x, static_cast<float>(image.width - 1)),
-                     inside(point.y, static_cast<float>(image.height - 1))};
-    }
+    if (refinement_) refine(pixels, image, mask);
     return {points_.empty() ? nullptr : &points_[0].x, scores_.data(),
             descriptors_.data(), static_cast<int>(points_.size())};
+}
+
+// Moves the points inside the image; one that would leave the mask stays.
+void Decoder::refine(const cv::Mat& pixels, cv::Size image, const cv::Mat& mask) {
+    regressed_ = points_;
+    (*refinement_)(pixels, points_);
+    for (std::size_t row = 0; row < points_.size(); ++row) {
+        cv::Point2f& point = points_[row];
+        point = {inside(point.x, static_cast<float>(image.width - 1)),
+                 inside(point.y, static_cast<float>(image.height - 1))};
+        if (!mask.empty() &&
+            !mask.at<std::uint8_t>(cvRound(point.y), cvRound(point.x)))
+            point = regressed_[row];
+    }
 }
 
 // Ranks the cells whose points lie inside the image and the mask.

@@ -49,13 +49,14 @@ private:
     void locate(const Maps& maps);
     void sample(const Maps& maps);
     void normalize();
+    void refine(const cv::Mat& pixels, cv::Size image, const cv::Mat& mask);
 
     std::size_t max_keypoints_, dimension_;
     float min_score_, min_distance_;
     std::optional<Refinement> refinement_;
     std::vector<std::uint64_t> ranked_;   // keys of cells, best first
     std::vector<int> heads_, following_;  // lists of the kept keypoints in each bucket
-    std::vector<cv::Point2f> points_;
+    std::vector<cv::Point2f> points_, regressed_;  // regressed: before refinement
     std::vector<float> scores_, descriptors_;
     std::vector<int> rows_;         // of each cell, -1 if it has no keypoint
     std::vector<Corners> corners_;  // in the order of the cells

@@ -33,8 +33,9 @@ class Frames(NamedTuple):
     """A video or recording, which is read by the process that gives out the jobs.
 
     Frames of a video are named by their number, those of a recording by their topic and
-    time in nanoseconds. What cannot be opened, or is damaged, is one more entry of the
-    name of the file, with an error.
+    time in nanoseconds. What cannot be opened, or is damaged, is one more entry with an
+    error, of the name of the file, or of file and topic if one was asked for: another
+    topic of the file may be sound.
     """
 
     name: str
@@ -45,8 +46,8 @@ class Frames(NamedTuple):
     def jobs(self, done: dict[str, Stamp]) -> Iterator[Job]:
         """Yield every N-th frame; those that `done` holds may come without pixels."""
         stamp = stamp_of(self.path)
-        whole = Job(self.name, stamp, self.path)
-        if done.get(self.name) == stamp:
+        whole = Job(self._name_of_topic(self.topic), stamp, self.path)
+        if done.get(whole.name) == stamp:
             yield whole  # it failed in an earlier run
             return
         finished = {name for name, known in done.items() if known == stamp}
@@ -83,6 +84,11 @@ class Frames(NamedTuple):
     def _number(self, index: int) -> str:
         return f"{self.name}/{index:0{DIGITS}}"
 
+    def _name_of_topic(self, topic: str | None) -> str:
+        if topic is None or not is_recording(self.path):
+            return self.name
+        return Path(self.name, topic.strip("/")).as_posix()
+
     def _recorded(self, whole: Job, finished: set[str]) -> Iterator[Job]:
         """Yield images of a recording.
 
@@ -90,7 +96,7 @@ class Frames(NamedTuple):
             SourceError: it cannot be opened or is damaged.
         """
         recording = Recording(self.path, self.topic)
-        folder = Path(self.name, recording.topic.strip("/")).as_posix()
+        folder = self._name_of_topic(recording.topic)
         seen: dict[int, int] = {}  # images by time
         try:
             for index in count():

@@ -7,11 +7,11 @@ from typing import NamedTuple, Protocol
 
 from kpextract.bulk.frames import Frames, stamp_of
 from kpextract.bulk.work import Job
-from kpextract.errors import UsageError
+from kpextract.errors import SourceError, UsageError
 from kpextract.formats.store import Stamp
 from kpextract.photos import expand
 from kpextract.video.address import without_password
-from kpextract.video.recordings import is_recording
+from kpextract.video.recordings import image_topics, is_recording
 from kpextract.video.sources import VIDEO_FILES
 
 LIST = ".txt"
@@ -63,8 +63,8 @@ def find_inputs(
         topic: of a recording's images; None if it has one only.
 
     Raises:
-        UsageError: an argument names nothing, two inputs have one name, or an option
-            does not apply to any input.
+        UsageError: an argument names nothing, two inputs have one name, an option does
+            not apply to any input, or a recording has several topics and none is given.
     """
     found: dict[str, str] = {}  # path by name
     for argument in arguments:
@@ -88,10 +88,26 @@ def _input(name: str, path: str, every: int | None, topic: str | None) -> Input:
 
 def _check_options(inputs: list[Input], every: int | None, topic: str | None) -> None:
     moving = [each for each in inputs if isinstance(each, Frames)]
+    recordings = [each for each in moving if is_recording(each.path)]
     if every is not None and not moving:
         raise UsageError("--every applies to videos and recordings; none is given.")
-    if topic is not None and not any(is_recording(each.path) for each in moving):
+    if topic is not None and not recordings:
         raise UsageError("--topic applies to recordings; none is given.")
+    for each in recordings if topic is None else ():
+        _check_one_topic(each.path)
+
+
+def _check_one_topic(recording: str) -> None:
+    """Raise UsageError if a recording has several topics of images."""
+    try:
+        topics = image_topics(recording)
+    except SourceError:
+        return  # the run says so, and goes on with the other inputs
+    if len(topics) > 1:
+        raise UsageError(
+            f"{recording} has several topics of images. Choose one, as in --topic "
+            f"{topics[0]} (there are {', '.join(topics)})."
+        )
 
 
 def _named(argument: str) -> Iterator[tuple[str, str]]:

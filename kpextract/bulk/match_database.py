@@ -8,6 +8,7 @@ from kpextract.bulk.pairs import Pair
 from kpextract.errors import StoreError, UsageError
 from kpextract.formats.colmap_database import (
     errors_of_writing,
+    open_database,
     read_keypoints,
     write_new,
 )
@@ -86,6 +87,24 @@ class MatchDatabase:
                 self._database.close()
         finally:
             self._lock.release()
+
+
+def count_matches(path: Path) -> list[tuple[Pair, int]]:
+    """Return the pairs of a database with their numbers of matches, before `verify`.
+
+    Raises:
+        StoreError: the file is missing or not a COLMAP database.
+        MissingPackageError: pycolmap is not installed.
+    """
+    pycolmap = import_pycolmap("reading COLMAP's database")
+    with open_database(path) as database:
+        names = {image.image_id: image.name for image in database.read_all_images()}
+        pairs, counts = database.read_num_matches()
+    numbered = map(pycolmap.pair_id_to_image_pair, pairs)
+    return [
+        ((names[first], names[second]), count)
+        for (first, second), count in zip(numbered, counts, strict=True)
+    ]
 
 
 def _check_keypoints(path: Path, reader: StoreReader) -> None:

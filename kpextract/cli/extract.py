@@ -14,11 +14,11 @@ from kpextract.bulk.run import Engine, Summary, extract, settings_of
 from kpextract.bulk.work import Detection, Extraction
 from kpextract.cli.arguments import add_command, add_extractor_options
 from kpextract.cli.exit_codes import INTERRUPTED, SKIPPED
-from kpextract.cli.extract_report import Progress, report_of, sentence_of
+from kpextract.cli.extract_report import Progress, report_of, sentence_of, warn_of
 from kpextract.cli.match_store import match_extracted, sentence
 from kpextract.cli.outputs import print_written, say
 from kpextract.cpus import check_threads, usable_cpus
-from kpextract.errors import UsageError
+from kpextract.errors import FeatureFileError, UsageError
 from kpextract.extractor import Extractor
 from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.compact import KINDS
@@ -79,6 +79,13 @@ def _add_format_options(command: argparse.ArgumentParser) -> None:
         "--descriptors",
         choices=KINDS,
         help="type of the descriptors in HDF5 and Parquet (default: float32)",
+    )
+    add(
+        "--half",
+        action="store_const",
+        const="float16",
+        dest="descriptors",
+        help="short for --descriptors float16; keypoints stay float32",
     )
     add(
         "--layout",
@@ -219,9 +226,10 @@ def _finish(
 ) -> int:
     """Report what was extracted, and match it if asked; return the exit code."""
     before = _failed_before(out, format, summary)
-    report = report_of(summary, before, extractor)
+    report = report_of(summary, list(before), extractor)
     if not as_json:
-        say(sentence_of(summary, before, extractor))
+        warn_of(before)
+        say(sentence_of(summary, len(before), extractor))
     if match is not None and not summary.interrupted:
         failed = [*before, *(name for name, _ in summary.failed)]
         done = match_extracted(out, Path(inputs[0]), match, failed, as_json, threads)
@@ -264,16 +272,23 @@ def _images_for(out: str, format: str | None, inputs: list[str]) -> str | None:
     return inputs[0] if asked and len(inputs) == 1 else None
 
 
-def _failed_before(out: str, format: str | None, summary: Summary) -> list[str]:
-    """Return what was skipped because it failed in an earlier run."""
+def _failed_before(out: str, format: str | None, summary: Summary) -> dict[str, str]:
+    """Return what was skipped because it failed in an earlier run, and why it did."""
     if not summary.skipped:
-        return []
+        return {}
+    failed = {}
     reader = open_reader(out, format)
     try:
         whole = set(reader.names())
+        for name in summary.skipped:
+            if name not in whole:
+                try:
+                    reader.read(name)
+                except FeatureFileError as error:
+                    failed[name] = str(error)
     finally:
         reader.close()
-    return [name for name in summary.skipped if name not in whole]
+    return failed
 
 
 def _on_this_machine(

@@ -1,11 +1,13 @@
 """Say how far a run of `kpextract extract` is, and what it did."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from kpextract.bulk.inputs import Input, Photo
 from kpextract.bulk.run import Summary
+from kpextract.cli.outputs import plural
 from kpextract.extractor import Extractor
 from kpextract.formats.store import Entry
 from kpextract.printable import printable
@@ -59,16 +61,29 @@ def report_of(
     }
 
 
-def sentence_of(
-    summary: Summary, failed_before: list[str], extractor: Extractor
-) -> str:
-    """Return what a run did in one line."""
+def warn_of(failed_before: Mapping[str, str]) -> None:
+    """Print a line per image that failed in an earlier run.
+
+    Args:
+        failed_before: errors by name.
+    """
+    for error in failed_before.values():
+        print(printable(f"kpextract: failed before: {error}"), file=sys.stderr)
+
+
+def sentence_of(summary: Summary, failed_before: int, extractor: Extractor) -> str:
+    """Return what a run did in one line.
+
+    Args:
+        failed_before: images that were skipped because they failed in an earlier run.
+    """
     info, apart = extractor.info, extractor.pipeline.min_distance
     distance = f" at least {apart:g} px apart" if apart else ""
-    earlier = f" (of which {len(failed_before)} failed)" if failed_before else ""
+    earlier = f" (of which {failed_before} failed)" if failed_before else ""
     begin = "interrupted: " if summary.interrupted else ""
     return (
-        f"{begin}{summary.images} images: {summary.keypoints} keypoints{distance}, "
+        f"{begin}{plural(summary.images, 'image')}: "
+        f"{plural(summary.keypoints, 'keypoint')}{distance}, "
         f"{len(summary.skipped)} skipped as done{earlier}, {len(summary.failed)} "
         f"failed, {summary.images_per_second:.1f} images per second, "
         f"{info.model} {info.version} on {info.backend}"

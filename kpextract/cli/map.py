@@ -49,13 +49,16 @@ def map_photos(
     from tqdm import tqdm
 
     import_matplotlib("kpextract map")  # before the work, not after it
-    with tqdm(unit="photo", disable=as_json) as bar:
+    with tqdm(
+        desc="verifying matches", unit="photo", disable=True if as_json else None
+    ) as bar:
+
+        def watch() -> None:
+            bar.set_description("mapping")
+            bar.update()
+
         models = mapping.reconstruct(
-            database,
-            photos,
-            out,
-            num_threads=num_threads,
-            progress=lambda: bar.update() and None,
+            database, photos, out, num_threads=num_threads, progress=watch
         )
     summary = mapping.summarize(models, mapping.count_images(database))
     line = describe(summary)

@@ -10,7 +10,7 @@ from kpextract.bulk.match_hdf5 import MatchFile
 from kpextract.bulk.matching import Matched, MatchOutput, match_store
 from kpextract.bulk.pairs import CHOICES, Pair, choose_pairs
 from kpextract.cli.arguments import MATCH_OPTIONS, take
-from kpextract.cli.outputs import check_outputs, print_written, say
+from kpextract.cli.outputs import check_outputs, plural, print_written, say
 from kpextract.cpus import check_threads
 from kpextract.errors import UsageError
 from kpextract.formats.colmap_database import CAMERA_MODES
@@ -114,7 +114,7 @@ def match_extracted(
 def sentence(done: Matched) -> str:
     """Return what was matched in one line."""
     again = f", {done.skipped} were done" if done.skipped else ""
-    return f"{done.pairs} pairs matched{again}: {done.matches} matches"
+    return f"{plural(done.pairs, 'pair')} matched{again}: {done.matches} matches"
 
 
 def _match(
@@ -129,7 +129,7 @@ def _match(
     from tqdm import tqdm
 
     def watch(left: Iterable[Pair]) -> Iterable[Pair]:
-        return tqdm(left, unit="pair", disable=quiet)
+        return tqdm(left, unit="pair", disable=True if quiet else None)
 
     try:
         return match_store(

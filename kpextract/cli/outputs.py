@@ -75,6 +75,11 @@ def check_outputs(outputs: list[Path | None], inputs: list[Path]) -> None:
             raise UsageError(f"{given} is an input; it would be lost.")
 
 
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 image, 2 images."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def say(text: str) -> None:
     """Print one line; see `printable`."""
     print(printable(text))

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kpextract.bulk.match_hdf5 import count_matches
+from kpextract.bulk import match_database, match_hdf5
+from kpextract.bulk.pairs import Pair
 from kpextract.bulk.report import ImageFacts, StoreFacts, collect
 from kpextract.cli.arguments import add_command
 from kpextract.cli.outputs import check_outputs, print_written, say
@@ -14,7 +15,7 @@ from kpextract.errors import InvalidImageError, UsageError
 from kpextract.features import Features
 from kpextract.files import replacing
 from kpextract.formats.store import StoreReader
-from kpextract.formats.table import open_reader
+from kpextract.formats.table import TABLE, open_reader
 from kpextract.image import to_uint8_bgr
 from kpextract.photos import read_photo
 
@@ -43,7 +44,11 @@ def add_parser(commands: Any) -> None:
         type=Path,
         help="folder of the photos, for thumbnails (default: gray thumbnails)",
     )
-    add("--matches", type=Path, help="output of kpextract match (default: none)")
+    add(
+        "--matches",
+        type=Path,
+        help="output of kpextract match (default: those of a .db, else none)",
+    )
     add(
         "--max-images",
         type=int,
@@ -71,7 +76,7 @@ def report(
         raise UsageError(f"--photos {photos} is not a directory.")
     reader = open_reader(str(features))
     try:
-        facts = collect(reader, count_matches(matches) if matches else None)
+        facts = collect(reader, _matches(features, matches))
         pictures = Thumbnails(reader, photos)
         title = f"Features of {features.name}"
         from kpextract.bulk.report_page import write_page
@@ -83,6 +88,15 @@ def report(
         reader.close()
     _say(facts, min(max_images, len(facts.images)), out, as_json)
     return 0
+
+
+def _matches(features: Path, matches: Path | None) -> list[tuple[Pair, int]] | None:
+    """Return the pairs of a matches file, or of features that are in a database."""
+    path = matches or features
+    if path.suffix.lower() in TABLE["colmap"].suffixes:
+        found = match_database.count_matches(path)
+        return found or (None if matches is None else found)
+    return None if matches is None else match_hdf5.count_matches(matches)
 
 
 class Thumbnails:

@@ -74,6 +74,12 @@ class ColmapStore:
         self._lock = Lock(self._path)
         try:
             self._features = Hdf5Store(os.fspath(companion(path)), settings)
+        except StoreError as error:
+            self._lock.release()
+            raise StoreError(
+                f"{path} keeps its features in {companion(path).name} beside it. "
+                f"{error}"
+            ) from error
         except BaseException:
             self._lock.release()
             raise
@@ -269,14 +275,20 @@ def read_keypoints(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarr
     Raises:
         StoreError: the file is not a COLMAP database.
     """
-    pycolmap = import_pycolmap("reading COLMAP's database")
-    with _open(pycolmap, path) as database:
+    with open_database(path) as database:
         for image in database.read_all_images():
             keypoints = np.asarray(database.read_keypoints(image.image_id))
             yield image.name, keypoints[:, :2].astype(np.float32) - CORNER
 
 
-def _open(pycolmap: Any, path: str | os.PathLike[str]) -> Any:
+def open_database(path: str | os.PathLike[str]) -> Any:
+    """Open an existing database with pycolmap; a context manager closes it.
+
+    Raises:
+        StoreError: it is missing or not a COLMAP database.
+        MissingPackageError: pycolmap is not installed.
+    """
+    pycolmap = import_pycolmap("reading COLMAP's database")
     if not os.path.isfile(path):
         raise StoreError(f"{path}: no such file.")
     try:

@@ -55,6 +55,26 @@ def is_recording(path: str | os.PathLike[str]) -> bool:
     return found.suffix.lower() in RECORDINGS and found.is_file()
 
 
+def image_topics(path: str) -> list[str]:
+    """Return the topics of images of a recording, sorted.
+
+    Raises:
+        MissingPackageError: rosbags is not installed.
+        SourceError: it cannot be read.
+    """
+    reader = _open(path)
+    try:
+        return sorted(_images_by_topic(reader))
+    finally:
+        reader.close()
+
+
+def _images_by_topic(reader: Any) -> dict[str, Any]:
+    """Return a connection of each topic of images."""
+    connections = reader.connections
+    return {c.topic: c for c in connections if c.msgtype in (RAW, COMPRESSED)}
+
+
 class Recording:
     """Read one topic of images, as a `kpextract.video.sources.Source`.
 
@@ -101,15 +121,12 @@ class Recording:
         Raises:
             SourceError: there is none, or the choice is not clear.
         """
-        images = {
-            each.topic: each
-            for each in self._reader.connections
-            if each.msgtype in (RAW, COMPRESSED)
-        }
+        images = _images_by_topic(self._reader)
         if topic is None and len(images) == 1:
             return next(iter(images.values()))
-        if topic in images:
-            return images[topic]
+        for name in (topic, f"/{topic}"):  # the slash may be left out
+            if name in images:
+                return images[name]
         listed = ", ".join(sorted(images))
         if not images:
             raise SourceError(f"{self.name} has no topic of images.")

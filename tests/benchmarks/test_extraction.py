@@ -14,9 +14,18 @@ def test_each_case_is_measured(root, tmp_path, capsys):
     photos.mkdir()
     for name in ("street-left.jpg", "blocks.jpg"):
         shutil.copy(root / "examples" / name, photos)
-    assert main([str(photos), "--turns", "1", "--out", str(out)]) == 0
+    for name in ("x.jpg", "y.jpg"):
+        shutil.copy(root / "examples" / "street-right.jpg", photos / name)
+    words = ["--turns", "1", "--limit", "2", "--out", str(out)]
+    assert main([str(photos), *words]) == 0
     result = json.loads(out.read_text())
     assert result["images"] == 2
+    sizes = [
+        (photos / name).stat().st_size for name in ("blocks.jpg", "street-left.jpg")
+    ]
+    assert result["photo_bytes"] == round(sum(sizes) / 2)
+    kilobytes = f"{result['photo_bytes'] / 1000:.0f}"
+    assert table(result).endswith(f"\n\n2 photos of {kilobytes} kB, 1 turns.")
     assert table(result) in capsys.readouterr().out
     loop, *others = result["rows"]
     assert (loop["format"], loop["rate"]) == (None, 1)

@@ -92,7 +92,7 @@ ROWS = """
     chosen = Max (capped, zero)
 """
 KEYPOINTS = """
-    keypoints = Transpose <perm = [0, 2, 1]> (chosen)
+    keypoints = Transpose <perm = [0, 2, 1]> ({points})
 """
 CONSTANTS = f"""
     int64[2] last_two = {{3, 2}}, int64 stride_int = {{{STRIDE}}},
@@ -191,8 +191,12 @@ def _program(
         *(f"int64[1] k{turn} = {{{size}}}" for turn, size in enumerate(sizes)),
     ]
     signature = _signature(dense, max_keypoints, mask, float16, refinement)
-    finish = refinement_steps(refinement) if refinement else KEYPOINTS
-    body = "".join([*steps, turns, rows, sampling_steps(float16), finish])
+    steps += [turns, rows, sampling_steps(float16)]
+    place = "chosen"
+    if refinement:
+        steps.append(refinement_steps(refinement, mask))
+        place = "settled" if mask else "refined"
+    body = "".join([*steps, KEYPOINTS.format(points=place)])
     return f"decode {signature} <{', '.join(constants)}> {{{body}}}"
 
 

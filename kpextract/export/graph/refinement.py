@@ -6,7 +6,7 @@ from onnx import numpy_helper
 
 from kpextract.refinement import CHANNEL, FLAT, PATCH_SIDE, REACH, WHITE, Refinement
 
-# From `chosen` (B, 2, K) to `keypoints` (B, K, 2), in pixels of `image` (B, H, W, 3).
+# From `chosen` (B, 2, K) to `refined` (B, 2, K), in pixels of `image` (B, H, W, 3).
 # As in NumPy: whole pixels, one row and column more than a patch has, mixed across and
 # down. Points come last, so that each operator works on long rows. On a CPU, GridSample
 # and means along any axis but the last take ten times as long. The planes of the image
@@ -69,15 +69,31 @@ LAST = """
     moved = Add (chosen, move)
     moved_below = Min (moved, last)
     refined = Max (moved_below, zero)
-    keypoints = Transpose <perm = [0, 2, 1]> (refined)
+"""
+# A point that would leave the mask stays; `mask_row` and `width` are those of `MASK`.
+STAY = """
+    refined_nearest = Round (refined)
+    refined_ints = Cast <to = 7> (refined_nearest)
+    refined_x, refined_y = Split <axis = 1> (refined_ints)
+    refined_line = Mul (refined_y, width)
+    refined_under = Add (refined_line, refined_x)
+    refined_row = Reshape (refined_under, as_row)
+    refined_pixels = GatherElements <axis = 1> (mask_row, refined_row)
+    refined_free = Greater (refined_pixels, zero)
+    refined_allowed = Unsqueeze (refined_free, axis_1)
+    settled = Where (refined_allowed, refined, chosen)
 """
 
 
-def refinement_steps(refinement: Refinement) -> str:
-    """Return the steps in the text format of ONNX."""
+def refinement_steps(refinement: Refinement, mask: bool) -> str:
+    """Return the steps in the text format of ONNX.
+
+    They end in `refined` (B, 2, K); with a mask, in `settled`.
+    """
     final = len(refinement.weights) - 1
     layers = [LAYER.format(layer=layer, next=layer + 1) for layer in range(final)]
-    return "".join([STEPS, *layers, LAST.format(layer=final)])
+    last = LAST.format(layer=final)
+    return "".join([STEPS, *layers, last, STAY if mask else ""])
 
 
 def refinement_constants() -> list[str]:

@@ -99,7 +99,7 @@ def test_images_of_a_recording_are_named_by_topic_and_time(tape):
     jobs = list(Frames("drive.bag", tape, 1, "/cam/image_raw").jobs({}))
     folder = "drive.bag/cam/image_raw"
     expected = [f"{folder}/{time}" for time in ("5", "6", "6-2", "7", "8")]
-    assert names(jobs) == [*expected, "drive.bag"]
+    assert names(jobs) == [*expected, folder]
     assert [job.error for job in jobs] == [None] * 3 + [
         "no image.",
         None,

@@ -97,6 +97,12 @@ def test_failures_cost_a_line_each_and_exit_code_1(photos, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert (report["images"], report["skipped"]) == (0, COUNT)
     assert set(report["failed_before"]) == set(BROKEN)
+    assert run(photos, "-o", tmp_path / "out", "--workers", 1) == 1
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert all(line.startswith("kpextract: failed before: ") for line in lines)
+    assert all(f"'{name}' has no features: " in captured.err for name in BROKEN)
+    assert f"{COUNT} skipped as done (of which 3 failed), 0 failed" in captured.out
 
 
 @pytest.mark.parametrize("out", ["out", "out.h5", "out.parquet"])
@@ -155,12 +161,12 @@ def test_passwords_are_shown_and_stored_nowhere(photos, tmp_path, capsys):
     assert b"s3cret" not in (tmp_path / "out.h5").read_bytes()
 
 
-def test_the_summary_is_one_line(photos, tmp_path, capsys):
+def test_the_summary_is_one_line(photos, tmp_path, capsys, small):
     out = tmp_path / "out"
     assert run(photos / "a" / "00.jpg", "-o", out, "--max-keypoints", 50) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("1 images: 50 keypoints, 0 skipped as done, 0 failed, ")
-    assert first.endswith("images per second, small 3 on onnx-cpu")
+    assert first.startswith("1 image: 50 keypoints, 0 skipped as done, 0 failed, ")
+    assert first.endswith(f"images per second, {small} on onnx-cpu")
     assert second == f"wrote {out}"
 
 
@@ -272,6 +278,8 @@ def test_hdf5_is_in_the_frame_of_the_stored_pixels_only(turned, tmp_path, capsys
     assert (
         "needs keypoints in the frame of the stored pixels" in capsys.readouterr().err
     )
+    assert run(turned, "-o", tmp_path / "a.h5", "--half", "--layout=gluefactory") == 0
+    # The same by its long name.
     options = ("--descriptors", "float16", "--layout", "gluefactory")
     assert run(turned, "-o", tmp_path / "a.h5", *options) == 0
     assert load(tmp_path / "a.h5")["turned.jpg"].image_size == (640, 480)
@@ -291,6 +299,12 @@ def test_a_colmap_database_is_of_one_folder(photos, tmp_path, capsys):
     np.testing.assert_array_equal(keypoints[:, :2], expected)
     assert run(photos / "a" / "00.jpg", "-o", tmp_path / "b.db") == 2
     assert "needs images, the folder that names" in capsys.readouterr().err
+    # Features of another run are where those of a database go.
+    assert run(photos / "a" / "00.jpg", "-o", tmp_path / "c.h5") == 0
+    assert run(photos, "-o", tmp_path / "c.db") == 2
+    said = capsys.readouterr().err
+    assert "c.db keeps its features in c.h5 beside it." in said
+    assert "min_distance is 0.0 there and 3.0 now" in said
 
 
 def test_keypoints_for_colmap_are_three_pixels_apart(photos, tmp_path, capsys):

@@ -40,6 +40,21 @@ def test_the_report_has_every_image_and_the_matches(outputs, capsys):
     assert "3 images, 0 unreadable; the worst 3 are shown" in said
 
 
+def test_a_database_brings_its_own_matches(outputs, capsys):
+    pytest.importorskip("pycolmap")
+    for name in ("a.png", "b.png", "x/c.png"):
+        (outputs / "photos" / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(outputs / "photos" / name), np.zeros((96, 96, 3), np.uint8))
+    words = ["--photos", str(outputs / "photos"), "--pairs", "sequential:1", "--json"]
+    database, out = outputs / "features.db", outputs / "report.html"
+    given = str(outputs / "features.h5")
+    assert main(["match", given, "-o", str(database), *words]) == 0
+    assert main(["report", str(database), "-o", str(out)]) == 0  # features.h5 beside
+    text = out.read_text()
+    assert "1 of 1 pairs have matches" in text  # COLMAP keeps no pair without one
+    assert "20 matches" in text
+
+
 def test_it_works_without_photos_and_matches(outputs, capsys):
     capsys.readouterr()
     out = outputs / "report.html"

@@ -109,9 +109,11 @@ def test_a_changed_graph_is_an_export_error(tmp_path, damage):
 
 
 def test_flipped_bytes_are_errors_of_ours():
-    """Outside of the weights, where any value is a number."""
-    content = PATH.read_bytes()
-    weights = [t.raw_data for t in onnx.load(PATH).graph.initializer]
+    """Outside of the weights, where any value is a number, and of the refinement."""
+    content, model = PATH.read_bytes(), onnx.load(PATH)
+    weights = [t.raw_data for t in model.graph.initializer]
+    texts = {entry.key: entry.value for entry in model.metadata_props}
+    weights.append(texts["kpextract.refinement"].encode())
     place = np.ones(len(content), bool)
     for data in weights:
         at = content.index(data)

@@ -20,6 +20,7 @@ from kpextract.export.engine.build import build
 from kpextract.export.engine.plan import BuildOptions
 from kpextract.export.engine.profiles import Sizes
 from kpextract.export.errors import ExportError
+from kpextract.export.graph.metadata import read_metadata
 from kpextract.export.variant import Variant
 from kpextract.export.variant import build as make_variant
 from kpextract.modelfile import find_model
@@ -111,7 +112,7 @@ def test_the_sidecar_says_what_was_built(path, tmp_path):
         "descriptor_dim": 64,
         "max_keypoints": None,
         "mask": False,
-        "refinement": None,
+        "refinement": read_metadata(onnx.load(path))["kpextract.refinement"],
         "inputs": {
             "image": {
                 "dtype": "uint8",

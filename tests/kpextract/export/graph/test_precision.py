@@ -83,7 +83,7 @@ def test_float16_passes_the_gate_with_each_layer_rounded(
 
 @pytest.mark.parametrize(
     ("style", "bounds"),
-    [("onnxruntime", (0.95, 0.7, 0.995)), ("tensorrt", (0.9, 1, 0.99))],
+    [("onnxruntime", (0.94, 0.7, 0.995)), ("tensorrt", (0.9, 1, 0.99))],
 )
 def test_int8_changes_no_more_than_was_measured(
     style, bounds, write, tmp_path, photo, other_photo
