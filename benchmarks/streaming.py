@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
+from kpextract.cpus import usable_cpus
 from kpextract.system.hardware import memory_mib
 from kpextract.video.meter import percentiles
 from kpextract.video.reader import open_video
@@ -65,7 +66,11 @@ def seconds_per_frame(run: Run, video: Path) -> float:
 
 
 def compare(extractor: Extractor, video: Path, rounds: int) -> dict[str, Any]:
-    """Measure both ways in turns; ratios are of adjacent runs."""
+    """Measure both ways in turns; ratios are of adjacent runs.
+
+    The ratio is bounded by the CPU time of a streamed frame, spread over all cores: two
+    threads that share a frame in the loop hardly wait for each other.
+    """
     runs: dict[str, Run] = {
         "loop": lambda frames: map(extractor.detect, frames),
         "stream": extractor.stream,
@@ -73,12 +78,22 @@ def compare(extractor: Extractor, video: Path, rounds: int) -> dict[str, Any]:
     for run in runs.values():
         list(run(itertools.islice(images(video), WARM_UP)))
     times: dict[str, list[float]] = {name: [] for name in runs}
+    busy: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
+            cpu, wall = time.process_time(), time.perf_counter()
             times[name].append(seconds_per_frame(run, video))
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            busy[name].append(times[name][-1] * cpu / wall)
     ratios = np.divide(times["loop"], times["stream"])
+    # Where every core works all the time on frames that share nothing.
+    bounds = np.divide(times["loop"], busy["stream"]) * usable_cpus()
     return {
         "milliseconds_per_frame": {n: _spread(1000 * np.array(times[n])) for n in runs},
+        "cpu_milliseconds_per_frame": {
+            n: _spread(1000 * np.array(busy[n])) for n in runs
+        },
+        "bound_of_the_ratio": _spread(bounds),
         "frames_per_second": {n: _spread(1 / np.array(times[n])) for n in runs},
         "stream_over_loop": _spread(ratios),
         "equal_features": _digests(runs["loop"], video)
@@ -142,16 +157,21 @@ def table(result: dict[str, Any]) -> str:
     ratio = result["stream_over_loop"]
     span = f"{ratio['p50']:.2f} ({ratio['p10']:.2f} to {ratio['p90']:.2f})"
     head = ["", "ms per frame", "frames per second", "ratio (p10 to p90 of the rounds)"]
+    cpu, bound = result.get("cpu_milliseconds_per_frame"), ""
+    if cpu:  # missing in older results
+        head += ["CPU ms per frame", "bound of the ratio"]
+        bound = f"{result['bound_of_the_ratio']['p50']:.2f}"
     rows = [
         [
             shown,
             f"{result['milliseconds_per_frame'][way]['p50']:.1f}",
             f"{result['frames_per_second'][way]['p50']:.1f}",
             times,
+            *([f"{cpu[way]['p50']:.1f}", most] if cpu else []),
         ]
-        for way, shown, times in (
-            ("loop", "`detect` in a loop", "1"),
-            ("stream", "`stream`", span),
+        for way, shown, times, most in (
+            ("loop", "`detect` in a loop", "1", ""),
+            ("stream", "`stream`", span, bound),
         )
     ]
     memory = result["memory"]

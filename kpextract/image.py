@@ -1,12 +1,13 @@
 """Conversion of the caller's image to the network's input, and of points back."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kpextract.errors import InvalidImageError, InvalidOptionError
-from kpextract.intensity import IntensityRange, to_eight_bits
+from kpextract.intensity import CHUNK, IntensityRange, to_eight_bits
 from kpextract.options import is_whole
 from kpextract.packages import import_cv2
 
@@ -134,7 +135,12 @@ def _to_uint8(image: np.ndarray, intensity_range: IntensityRange) -> np.ndarray:
             "a float image must lie in [0, 1] without NaN, got values from "
             f"{low!r} to {high!r}. Scale or clip it, or pass uint8 or uint16."
         )
-    return np.rint(image * 255).astype(np.uint8)
+    converted = np.empty(image.shape, np.uint8)
+    rows = max(1, CHUNK // math.prod(image.shape[1:]))
+    for start in range(0, len(image), rows):
+        part = slice(start, start + rows)
+        np.rint(image[part] * 255, out=converted[part], casting="unsafe")
+    return converted
 
 
 def fit_within(image: np.ndarray, max_size: int | None) -> np.ndarray:

@@ -25,6 +25,8 @@ FLAT = 0.02
 # Channel of the patches: green, which a camera samples most densely, and which is read
 # without converting the whole image.
 CHANNEL = 1
+# Columns of a product at once: OpenBLAS takes one thread for up to 2^18 multiply-adds.
+BLOCK = 16
 LOG_SIGMA = (-3.0, 1.5)  # range of log sigma: 0.05 px to 4.5 px
 
 
@@ -50,7 +52,7 @@ class Refinement:
         """
         values = normalize_patches(sample_patches(image, points))
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            values = weight.T @ values
+            values = _product(weight, values)
             values += bias[:, None]
             np.maximum(values, 0, out=values)
         values = self.weights[-1].T @ values + self.biases[-1][:, None]
@@ -120,6 +122,26 @@ class Refinement:
             raise ValueError(f"the last layer has {widths[-1]} outputs, not 3")
         if not all(np.isfinite(a).all() for a in (*self.weights, *self.biases)):
             raise ValueError("a weight is not finite")
+
+
+def _product(weight: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return weight.T @ values, in blocks of columns too small for threads.
+
+    A BLAS that takes several threads waits for each of them. Next to ONNX Runtime's,
+    which spin for a while after each call, that is up to forty times the product.
+
+    Args:
+        weight: (K, M).
+        values: (K, N).
+    """
+    (inner, outer), count = weight.shape, values.shape[1]
+    blocks, rest = divmod(count, BLOCK)
+    whole = values[:, : count - rest].reshape(inner, blocks, BLOCK).transpose(1, 0, 2)
+    result = np.empty((outer, count), values.dtype)
+    parts = result[:, : count - rest].reshape(outer, blocks, BLOCK).transpose(1, 0, 2)
+    np.matmul(weight.T, whole, out=parts)
+    np.matmul(weight.T, values[:, count - rest :], out=result[:, count - rest :])
+    return result
 
 
 def sample_patches(image: np.ndarray, points: np.ndarray) -> np.ndarray:

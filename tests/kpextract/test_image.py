@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -194,3 +196,15 @@ def test_an_image_whose_half_is_too_small_is_refused():
     assert len(octaves_of(np.zeros((32, 40, 3), np.uint8), 2)) == 2
     with pytest.raises(InvalidImageError, match=r"40x31 halved .* is 20x15, below 16"):
         octaves_of(np.zeros((31, 40, 3), np.uint8), 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+def test_a_large_image_is_copied_once_in_8_bits(dtype):
+    image = np.ones((1000, 1000, 3), dtype)
+    tracemalloc.start()
+    try:
+        converted = to_uint8_bgr(image)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1.5 * converted.nbytes
