@@ -185,7 +185,6 @@ void Decoder::place(const Maps& maps, cv::Size image) {
 void Decoder::locate(const Maps& maps) {
     const auto stride =
         static_cast<float>(STRIDE * maps.cells.height / maps.size.height);
-    const auto width = static_cast<std::size_t>(maps.size.width);
     rows_.assign(static_cast<std::size_t>(maps.cells.area()), -1);
     for (std::size_t row = 0; row < points_.size(); ++row)
         rows_[cell_of(ranked_[row])] = static_cast<int>(row);
@@ -197,16 +196,14 @@ void Decoder::locate(const Maps& maps) {
                                static_cast<float>(maps.size.width - 1));
         const float v = inside((point.y + 0.5F) / stride - 0.5F,
                                static_cast<float>(maps.size.height - 1));
-        const auto left = static_cast<std::size_t>(u),
-                   top = static_cast<std::size_t>(v);
-        const std::size_t right = std::min(left + 1, width - 1);
-        const std::size_t bottom =
-            std::min(top + 1, static_cast<std::size_t>(maps.size.height) - 1);
+        // At the right and lower border the second of two entries has the whole share,
+        // so that there always is a second one.
+        const int left = std::min(static_cast<int>(u), maps.size.width - 2);
+        const int top = std::min(static_cast<int>(v), maps.size.height - 2);
         const float across = u - static_cast<float>(left);
         const float down = v - static_cast<float>(top);
-        corners_.push_back({static_cast<std::size_t>(row),
-                            {top * width + left, top * width + right,
-                             bottom * width + left, bottom * width + right},
+        corners_.push_back({static_cast<std::uint32_t>(row),
+                            static_cast<std::uint32_t>(top * maps.size.width + left),
                             {(1 - across) * (1 - down), across * (1 - down),
                              (1 - across) * down, across * down}});
     }
@@ -215,17 +212,18 @@ void Decoder::locate(const Maps& maps) {
 // Interpolates the descriptors.
 void Decoder::sample(const Maps& maps) {
     const auto area = static_cast<std::size_t>(maps.size.area());
+    const auto width = static_cast<std::size_t>(maps.size.width);
     descriptors_.resize(points_.size() * dimension_);
     for (std::size_t first = 0; first < dimension_; first += CHANNELS) {
         const std::size_t count = std::min(CHANNELS, dimension_ - first);
         for (const Corners& corners : corners_) {
-            const float* channel = maps.descriptors + first * area;
+            const float* upper = maps.descriptors + first * area + corners.at;
             float* value = &descriptors_[corners.row * dimension_ + first];
-            for (std::size_t i = 0; i < count; ++i, channel += area)
-                value[i] = corners.share[0] * channel[corners.at[0]] +
-                           corners.share[1] * channel[corners.at[1]] +
-                           corners.share[2] * channel[corners.at[2]] +
-                           corners.share[3] * channel[corners.at[3]];
+            for (std::size_t i = 0; i < count; ++i, upper += area) {
+                const float* lower = upper + width;
+                value[i] = corners.share[0] * upper[0] + corners.share[1] * upper[1] +
+                           corners.share[2] * lower[0] + corners.share[3] * lower[1];
+            }
         }
     }
 }

@@ -35,11 +35,11 @@ public:
                 const cv::Mat& mask);
 
 private:
-    // Where a keypoint reads the descriptor map: four entries of a channel, and their
-    // shares.
+    // Where a keypoint reads the descriptor map: the top left one of four entries of a
+    // channel, and the shares of the four.
     struct Corners {
-        std::size_t row;  // of the descriptors
-        std::size_t at[4];
+        std::uint32_t row;  // of the descriptors
+        std::uint32_t at;
         float share[4];
     };
 

@@ -255,6 +255,11 @@ private:
         const std::vector<std::int64_t> shape =
             binding_.GetOutputValues().at(0).GetTensorTypeAndShapeInfo().GetShape();
         map_stride_ = size.height / static_cast<int>(shape.at(2));
+        if (map_stride_ > STRIDE || map_stride_ * shape.at(2) != size.height)
+            throw ModelError(path_ + " gives a descriptor map of " +
+                             std::to_string(shape.at(2)) + " rows for an image of " +
+                             std::to_string(size.height) +
+                             ". Give a model written by kpextract export.");
         binding_.ClearBoundOutputs();
     }
 

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
-
-#include <opencv2/core/hal/intrin.hpp>
 
 #include "kpextract.hpp"
 
@@ -102,6 +101,77 @@ private:
     std::size_t at_ = 0;
 };
 
+// Computes a group of outputs of a layer, each at least `least`, for all points.
+using Product = void (*)(const float* weights, const float* biases, std::size_t inputs,
+                         const float* values, float least, float* sums);
+
+#ifdef __GNUC__  // GCC and Clang have vectors for every processor
+#define KPEXTRACT_INLINE inline __attribute__((always_inline))
+typedef float Four __attribute__((vector_size(16)));
+typedef float Eight __attribute__((vector_size(32)));
+#else
+#define KPEXTRACT_INLINE inline
+using Four = float;
+#endif
+
+// Two vectors of points at once: the eight sums stay in registers.
+template <class Vector>
+KPEXTRACT_INLINE void multiply_by(const float* weight, const float* biases,
+                                  std::size_t inputs, const float* values, float least,
+                                  float* sums) {
+    constexpr std::size_t width = sizeof(Vector) / sizeof(float);
+    constexpr std::size_t lanes = Refinement::LANES;
+    static_assert(lanes % (2 * width) == 0 && Refinement::GROUP == 4, "whole pairs");
+    const float* const first = weight;
+    for (std::size_t lane = 0; lane < lanes; lane += 2 * width) {
+        Vector a0 = Vector{} + biases[0], b0 = a0, a1 = Vector{} + biases[1], b1 = a1;
+        Vector a2 = Vector{} + biases[2], b2 = a2, a3 = Vector{} + biases[3], b3 = a3;
+        const float* value = values + lane;
+        weight = first;
+        for (std::size_t in = 0; in < inputs; ++in) {
+            Vector a, b;
+            std::memcpy(&a, value, sizeof a);
+            std::memcpy(&b, value + width, sizeof b);
+            a0 += weight[0] * a, b0 += weight[0] * b;
+            a1 += weight[1] * a, b1 += weight[1] * b;
+            a2 += weight[2] * a, b2 += weight[2] * b;
+            a3 += weight[3] * a, b3 += weight[3] * b;
+            value += lanes;
+            weight += Refinement::GROUP;
+        }
+        const Vector all[] = {a0, b0, a1, b1, a2, b2, a3, b3};
+        float found[Refinement::GROUP][2 * width];
+        std::memcpy(found, all, sizeof all);
+        for (std::size_t i = 0; i < Refinement::GROUP; ++i)
+            for (std::size_t k = 0; k < 2 * width; ++k)
+                sums[i * lanes + lane + k] = std::max(found[i][k], least);
+    }
+}
+
+void multiply_by_four(const float* weights, const float* biases, std::size_t inputs,
+                      const float* values, float least, float* sums) {
+    multiply_by<Four>(weights, biases, inputs, values, least, sums);
+}
+
+#if defined(__GNUC__) && defined(__x86_64__)
+__attribute__((target("avx2,fma"))) void multiply_by_eight(const float* weights,
+                                                           const float* biases,
+                                                           std::size_t inputs,
+                                                           const float* values,
+                                                           float least, float* sums) {
+    multiply_by<Eight>(weights, biases, inputs, values, least, sums);
+}
+
+// A program for every x86 processor may not use AVX2 unasked.
+Product fastest_product() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
+               ? multiply_by_eight
+               : multiply_by_four;
+}
+#else
+Product fastest_product() { return multiply_by_four; }
+#endif
+
 }  // namespace
 
 Refinement::Refinement(const std::string& text, const std::string& path) {
@@ -197,43 +267,13 @@ void Refinement::normalize() {
         for (std::size_t k = 0; k < LANES; ++k) values_[i][k] *= scale[k];
 }
 
-// Computes a group of outputs for two vectors of points at once: eight sums stay in
-// registers.
 void Refinement::multiply(const Layer& layer, bool last) {
-    constexpr std::size_t width = CV_SIMD_WIDTH / sizeof(float);
-    static_assert(LANES % (2 * width) == 0, "whole pairs of vectors");
-    const cv::v_float32 zero = cv::vx_setall_f32(0.0F);
-    for (std::size_t group = 0; group < layer.groups; ++group) {
-        const float* bias = &layer.biases[group * GROUP];
-        for (std::size_t lane = 0; lane < LANES; lane += 2 * width) {
-            cv::v_float32 a0 = cv::vx_setall_f32(bias[0]), b0 = a0,
-                          a1 = cv::vx_setall_f32(bias[1]), b1 = a1,
-                          a2 = cv::vx_setall_f32(bias[2]), b2 = a2,
-                          a3 = cv::vx_setall_f32(bias[3]), b3 = a3;
-            const float* weight = &layer.weights[group * layer.inputs * GROUP];
-            const float* value = &values_[0][lane];
-            for (std::size_t in = 0; in < layer.inputs;
-                 ++in, weight += GROUP, value += LANES) {
-                const cv::v_float32 a = cv::vx_load(value),
-                                    b = cv::vx_load(value + width);
-                const cv::v_float32 w0 = cv::vx_setall_f32(weight[0]),
-                                    w1 = cv::vx_setall_f32(weight[1]),
-                                    w2 = cv::vx_setall_f32(weight[2]),
-                                    w3 = cv::vx_setall_f32(weight[3]);
-                a0 = cv::v_muladd(a, w0, a0), b0 = cv::v_muladd(b, w0, b0);
-                a1 = cv::v_muladd(a, w1, a1), b1 = cv::v_muladd(b, w1, b1);
-                a2 = cv::v_muladd(a, w2, a2), b2 = cv::v_muladd(b, w2, b2);
-                a3 = cv::v_muladd(a, w3, a3), b3 = cv::v_muladd(b, w3, b3);
-            }
-            float* sum = &next_[group * GROUP][lane];
-            for (const auto& [first, second] :
-                 {std::pair(a0, b0), {a1, b1}, {a2, b2}, {a3, b3}}) {
-                cv::v_store(sum, last ? first : cv::v_max(first, zero));
-                cv::v_store(sum + width, last ? second : cv::v_max(second, zero));
-                sum += LANES;
-            }
-        }
-    }
+    static const Product product = fastest_product();
+    const float least = last ? -std::numeric_limits<float>::infinity() : 0.0F;
+    for (std::size_t group = 0; group < layer.groups; ++group)
+        product(&layer.weights[group * layer.inputs * GROUP],
+                &layer.biases[group * GROUP], layer.inputs, values_[0].data(), least,
+                next_[group * GROUP].data());
     std::swap(values_, next_);
 }
 

@@ -13,6 +13,10 @@ namespace kpextract {
 // A small network that reads the patch around a point and moves it by at most 2 px.
 class Refinement {
 public:
+    // Points that go through the layers together: each weight is read once for all.
+    static constexpr std::size_t LANES = 32;
+    static constexpr std::size_t GROUP = 4;  // outputs that are computed at once
+
     // Decodes the entry kpextract.refinement of a dense model's metadata. Throws
     // ModelError, which names the file `path`.
     Refinement(const std::string& text, const std::string& path);
@@ -23,10 +27,7 @@ public:
 private:
     static constexpr int SIDE = 13;  // pixels of a patch
     static constexpr int AREA = SIDE * SIDE;
-    // Points that go through the layers together: each weight is read once for all.
-    static constexpr int LANES = 32;
     using Lanes = std::array<float, LANES>;  // one value of each point
-    static constexpr std::size_t GROUP = 4;  // outputs that are computed at once
 
     struct Layer {
         std::size_t inputs, groups;
