@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import cv2
 import onnxruntime
 import pytest
 
@@ -65,7 +66,8 @@ def test_the_library_is_built_on_debian_12(checkout, release):
     packages.symlink_to(Path(onnxruntime.__file__).parents[1])
     run(BUILD_ON_DEBIAN_12, [])
     command = ["build-12/detect", "small.onnx", "examples/blocks.jpg"]
-    assert run(shlex.join(command), []).count("\n") == 710  # above the default score
+    features = Extractor().detect(cv2.imread(command[-1]))
+    assert run(shlex.join(command), []).count("\n") == len(features) > 400
 
 
 def test_the_build_command_runs(checkout, release):
