@@ -10,8 +10,9 @@ import cv2
 import onnxruntime
 import pytest
 
-from kpextract import Extractor
+from kpextract import Extractor, match
 from kpextract.cli import main
+from kpextract.geometry import estimate_geometry
 from tests import documents
 from tests.examples.building import GUIDE, HERE, snippets
 
@@ -79,8 +80,14 @@ def test_the_build_command_runs(checkout, release):
     assert (checkout / "out.png").stat().st_size > 10_000
 
 
-def test_the_matching_program_of_this_build_runs(checkout, release):
-    assert re.match(r"336 matches, 15\d agree on\n\[", run(MATCH, [release]))
+def test_the_matching_program_of_this_build_runs(checkout, release, photo, other_photo):
+    found = re.match(r"(\d+) matches, (\d+) agree on\n\[", run(MATCH, [release]))
+    both = Extractor().detect_batch([photo, other_photo])
+    pairs = match(*both)
+    assert int(found[1]) == pytest.approx(len(pairs), abs=2)  # near ties
+    points = [f.keypoints[pairs[:, side]] for side, f in enumerate(both)]
+    inliers = estimate_geometry(*points).inliers.sum()
+    assert int(found[2]) == pytest.approx(inliers, abs=10)  # of another OpenCV
     assert (checkout / "matches.png").stat().st_size > 10_000
 
 
