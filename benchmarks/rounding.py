@@ -46,6 +46,7 @@ def unsaturated(int8: onnx.ModelProto) -> onnx.ModelProto:
     model = onnx.ModelProto.FromString(int8.SerializeToString())
     graph, nodes = model.graph, []
     constants = {w.name: numpy_helper.to_array(w) for w in graph.initializer}
+    steps_of = _quantized(graph)
 
     def constant(name: str, value: np.ndarray) -> str:
         graph.initializer.append(numpy_helper.from_array(value, name))
@@ -56,8 +57,15 @@ def unsaturated(int8: onnx.ModelProto) -> onnx.ModelProto:
         source = next(iter(node.input), "")  # a constant has none
         if node.op_type == "DequantizeLinear" and source in constants:
             constant(result, _stands_for(node, constants))
-        elif node.op_type == "DequantizeLinear":
+        elif node.op_type == "DequantizeLinear" and source in steps_of:
             nodes.append(helper.make_node("Mul", [source, node.input[1]], [result]))
+        elif node.op_type == "DequantizeLinear":  # of the image's own bytes
+            zero = constant(f"{result}_zero", np.float32(constants[node.input[2]]))
+            level, shifted = f"{result}_level", f"{result}_shifted"
+            to = TensorProto.FLOAT
+            nodes.append(helper.make_node("Cast", [source], [level], to=to))
+            nodes.append(helper.make_node("Sub", [level, zero], [shifted]))
+            nodes.append(helper.make_node("Mul", [shifted, node.input[1]], [result]))
         elif node.op_type == "QuantizeLinear":
             zero = constants[node.input[2]]
             limits = np.iinfo(zero.dtype)
@@ -75,6 +83,16 @@ def unsaturated(int8: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.extend(nodes)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _quantized(graph: onnx.GraphProto) -> set[str]:
+    """Return the tensors that come from QuantizeLinear, moved or not."""
+    found: set[str] = set()
+    for node in graph.node:
+        moved = node.op_type == "Split" and node.input[0] in found
+        if node.op_type == "QuantizeLinear" or moved:
+            found.update(node.output)
+    return found
 
 
 def _stands_for(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> np.ndarray:

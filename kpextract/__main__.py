@@ -1,7 +1,5 @@
 """Entry point of `python -m kpextract`."""
 
-import sys
+from kpextract.cli import run
 
-from kpextract.cli import main
-
-sys.exit(main())
+run()

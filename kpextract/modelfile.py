@@ -18,8 +18,8 @@ ENGINE = ".engine"  # suffix of a TensorRT engine
 # SHA-256 of each bundled model: a sidecar beside it could be replaced together with it.
 BUNDLED = {
     "base": "9ed4b1390599385701d8f3f1c58522f46065d7babe7ba9cd948c723c89f6bba1",
-    "small": "e869c8ea1c908649d1b0bf8f6ba3af9e55b35c7f0ee51fef97f3b8e9c2b3034d",
-    "small-int8": "28d26fb7a2966a5f90ef12b36e163ee0abd9a4e1e87a7222fdfe81c15def1c4f",
+    "small": "2ef9a4ebd62926b46e3bc8e2c528ea50867f8235a47e9bc9faaa264b859280ce",
+    "small-int8": "40c0dc606095c9692c2d4b30cccce5b01c0e6cd824bea11f3d45684dbcd552f0",
 }
 
 

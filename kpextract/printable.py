@@ -17,6 +17,11 @@ def printable(text: str) -> str:
     )
 
 
+def quoted(error: BaseException) -> str:
+    """Return the class and text of another library's error as one printable line."""
+    return printable(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
 def some_of(names: Sequence[str]) -> str:
     """Return the first names of a list for a message, and how many more there are."""
     shown = ", ".join(map(printable, names[:MAX_NAMES]))

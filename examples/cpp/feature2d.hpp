@@ -16,7 +16,7 @@ namespace kpextract {
 // Descriptors are float: match them with defaultNorm(), cv::NORM_L2.
 class KpextractFeature2D : public cv::Feature2D {
 public:
-    // Loads a sparse .onnx file, or an engine by create<TrtExtractor>; throws as they do.
+    // Loads an .onnx file, or an engine by create<TrtExtractor>; throws as they do.
     template <class From = Extractor>
     static cv::Ptr<KpextractFeature2D> create(const std::string& model_path,
                                               const Options& options = {}) {

@@ -2,6 +2,7 @@
 #include "kpextract.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -102,6 +103,14 @@ Extractor::Extractor(std::unique_ptr<Engine> engine, const Options& options)
     if (!(options.min_score >= 0.0F && options.min_score <= 1.0F))  // NaN as well
         throw InvalidOptionError("min_score must be in [0, 1], got " +
                                  std::to_string(options.min_score) + ".");
+    if (!(options.min_distance >= 0.0F && std::isfinite(options.min_distance)))
+        throw InvalidOptionError(
+            "min_distance must be a finite number of pixels of at least 0, got " +
+            std::to_string(options.min_distance) + ". 0 keeps every point.");
+    if (options.min_distance > 0.0F && engine_->layout().decodes)
+        throw InvalidOptionError(
+            "min_distance needs a dense model: a sparse one has spent its budget before. "
+            "Export it with kpextract export --min-distance, or load a dense model.");
 }
 
 Features Extractor::extract(const cv::Mat& image, const cv::Mat& mask) {
@@ -131,7 +140,7 @@ void Extractor::extract(const cv::Mat& image, const cv::Mat& mask, Features& out
                 std::memcpy(row, mask.ptr<std::uint8_t>(y), columns);
         }
     }
-    take(engine_->run(), image.size(), out);
+    take(engine_->run(image.size(), mask), image.size(), out);
 }
 
 void Extractor::resize(cv::Size padded) {
@@ -163,13 +172,15 @@ void Extractor::take(const Rows& rows, cv::Size image, Features& out) const {
     while (ranked < most && rows.scores[ranked] >= options_.min_score) ++ranked;
 
     // Reserve all rows, so that a frame with more keypoints allocates nothing.
-    const auto room = static_cast<std::size_t>(layout.max_keypoints);
+    const auto room = static_cast<std::size_t>(
+        std::min(layout.max_keypoints, padded_.area() / (STRIDE * STRIDE)));
     out.keypoints.reserve(room);
     out.keypoints.clear();
     cv::Mat& descriptors = out.descriptors;
     if (descriptors.dims != 2 || descriptors.type() != CV_32F ||
         descriptors.cols != layout.descriptor_dim || descriptors.isSubmatrix())
-        descriptors = cv::Mat(layout.max_keypoints, layout.descriptor_dim, CV_32F);
+        descriptors =
+            cv::Mat(static_cast<int>(room), layout.descriptor_dim, CV_32F);
     descriptors.reserve(room);
     descriptors.resize(static_cast<std::size_t>(ranked));
     if (ranked > 0)

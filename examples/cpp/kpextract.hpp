@@ -1,6 +1,6 @@
-// Learned keypoints and descriptors (UnsuperPoint) in C++, with a sparse model from
-// `kpextract export`. Needs opencv_core, and ONNX Runtime (onnx_extractor.cpp) or
-// TensorRT (trt_extractor.hpp).
+// Learned keypoints and descriptors (UnsuperPoint) in C++, with a model of kpextract.
+// Needs opencv_core, and ONNX Runtime (onnx_extractor.cpp) or TensorRT
+// (trt_extractor.hpp).
 #pragma once
 
 #include <cstdint>
@@ -37,9 +37,10 @@ struct BackendUnavailableError : Error {
 };
 
 struct Options {
-    std::optional<int> max_keypoints;  // none: those of the model's export
+    std::optional<int> max_keypoints;  // none: 1024, or those of a sparse export
     float min_score = 0.35F;           // in [0, 1]; 0 also keeps points on black or sky
     std::optional<int> num_threads;    // CPU threads; none: the runtime's choice
+    float min_distance = 0.0F;         // pixels; dense models only
 };
 
 // Keypoints of one image, best score first.
@@ -62,8 +63,9 @@ struct Info {
 
 // Sizes and types of a loaded graph.
 struct Layout {
+    bool decodes = true;  // by itself, before the extractor's options are known
     bool takes_mask = false;
-    int max_keypoints = 0;           // K, rows per image
+    int max_keypoints = 0;           // K, at most, of an image
     int descriptor_dim = 0;          // D
     int descriptor_depth = CV_32F;   // or CV_16F
     cv::Size least{STRIDE, STRIDE};  // smallest padded image
@@ -78,10 +80,10 @@ void set_rows(Layout& layout, std::int64_t rows, std::int64_t length,
 // Input memory for one image of H x W padded pixels.
 struct Inputs {
     std::uint8_t* image = nullptr;  // H * W * 3, BGR
-    std::uint8_t* mask = nullptr;   // H * W; null if the model takes no mask
+    std::uint8_t* mask = nullptr;   // H * W; null if the graph takes no mask
 };
 
-// Output of a graph: K rows, padding from row `count` on.
+// Keypoints of an image; the memory may hold more rows than `count`.
 struct Rows {
     const float* keypoints;  // K * 2, x and y in pixels
     const float* scores;     // K, best first
@@ -97,8 +99,10 @@ public:
     virtual const Info& info() const = 0;
     // Allocates for another padded size, and invalidates earlier memory.
     virtual Inputs resize(cv::Size padded) = 0;
-    // Runs on the contents of the inputs; the rows are valid until the next call.
-    virtual Rows run() = 0;
+    // Runs on the contents of the inputs; the rows are valid until the next call. Not
+    // every graph knows which part of its input is the `image`, the rest being padding,
+    // or sees the caller's `mask`, which is empty or of that size.
+    virtual Rows run(cv::Size image, const cv::Mat& mask) = 0;
 };
 
 // Extracts features from images. The same image gives the same bits each time. Safe to
@@ -106,7 +110,8 @@ public:
 // thread its own extractor.
 class Extractor {
 public:
-    // Loads a sparse .onnx file (onnx_extractor.cpp).
+    // Loads an .onnx file of kpextract (onnx_extractor.cpp). Maps of a dense one are
+    // decoded here; a sparse graph decodes by itself.
     // Throws ModelError, InvalidOptionError or BackendUnavailableError.
     explicit Extractor(const std::string& model_path, const Options& options = {});
     Extractor(std::unique_ptr<Engine> engine, const Options& options);

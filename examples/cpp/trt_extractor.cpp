@@ -132,7 +132,7 @@ public:
         return {image, buffers_.at("mask").as<std::uint8_t>()};
     }
 
-    Rows run() override {
+    Rows run(cv::Size, const cv::Mat&) override {
         const OnDevice on(device_);
         copy_in("image", 3 * area_);
         if (layout_.takes_mask) copy_in("mask", area_);

@@ -59,7 +59,7 @@ def provide(folder: Path, precision: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     engine = engine_path(folder, precision)
     export, build = commands(engine, precision)
-    _run(export, folder)
+    run(export, folder)
     if engine.exists():
         try:
             load(engine)
@@ -69,7 +69,7 @@ def provide(folder: Path, precision: str) -> Path:
             print(f"{engine.name} exists and fits")
             return engine
     print(f"building {engine.name}; this can take minutes")
-    print(_run(build, folder), end="")
+    print(run(build, folder), end="")
     return engine
 
 
@@ -89,23 +89,25 @@ def bench(engine: Path, precision: str) -> Latency:
     Raises:
         StoppedError: bench failed, or ran something other than this engine.
     """
-    return read_bench(_run(bench_command(engine), engine.parent), precision)
+    return read_bench(
+        run(bench_command(engine, BACKEND), engine.parent), precision, BACKEND
+    )
 
 
-def bench_command(engine: Path) -> list[str]:
-    """Return the kpextract arguments that measure an engine."""
-    run = ["bench", str(PHOTO), "--model", str(engine), "--backend", BACKEND, "--json"]
+def bench_command(model: Path | str, backend: str) -> list[str]:
+    """Return the kpextract arguments that measure an engine or a bundled model."""
+    what = ["bench", str(PHOTO), "--model", str(model), "--backend", backend, "--json"]
     measured = ["--size", SIZE, "--max-keypoints", str(MAX_KEYPOINTS)]
-    return [*run, *measured, "--calls", str(CALLS)]
+    return [*what, *measured, "--calls", str(CALLS)]
 
 
-def read_bench(text: str, precision: str) -> Latency:
+def read_bench(text: str, precision: str, backend: str) -> Latency:
     """Parse the output of `kpextract bench --json`, and check what it measured."""
     result = json.loads(text)
     ran = (result["extractor"]["backend"], result["extractor"]["precision"])
-    if ran != (BACKEND, precision):
+    if ran != (backend, precision):
         raise StoppedError(
-            f"kpextract bench ran on {' in '.join(ran)}, not on {BACKEND} in "
+            f"kpextract bench ran on {' in '.join(ran)}, not on {backend} in "
             f"{precision}. kpextract doctor says what works here."
         )
     (row,) = result["rows"]
@@ -128,7 +130,7 @@ def keep_busy(engine: Path, seconds: float) -> float:
         raise StoppedError(str(error)) from error
 
 
-def _run(arguments: list[str], folder: Path) -> str:
+def run(arguments: list[str], folder: Path) -> str:
     """Run a kpextract command and return its output; progress and errors are shown.
 
     It runs in `folder`, since Python imports from the working directory first, and the

@@ -6,8 +6,11 @@ import numpy as np
 
 from kpextract.bulk.pairs import Pair
 from kpextract.errors import StoreError, UsageError
-from kpextract.files import replacing
-from kpextract.formats.colmap_database import read_keypoints, write_features
+from kpextract.formats.colmap_database import (
+    errors_of_writing,
+    read_keypoints,
+    write_new,
+)
 from kpextract.formats.lock import Lock
 from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import StoreReader
@@ -46,14 +49,14 @@ class MatchDatabase:
                 f"{path}: a COLMAP database needs the photos for its cameras. Give the "
                 "folder that was extracted, as in --photos photos/."
             )
-        self._lock = Lock(path)
+        self._path, self._lock = path, Lock(path)
         try:
             if path.exists():
                 _check_keypoints(path, reader)
             else:
-                with replacing(path) as temporary:
-                    write_features(temporary, reader, photos, camera_mode)
-            self._database = pycolmap.Database.open(path)
+                write_new(path, reader, photos, camera_mode)
+            with errors_of_writing(path):
+                self._database = pycolmap.Database.open(path)
         except BaseException:
             self._lock.release()
             raise
@@ -71,14 +74,18 @@ class MatchDatabase:
     def add(self, matches: PairMatches) -> None:
         """Write the matches of a pair."""
         first, second = self._numbers[matches.name0], self._numbers[matches.name1]
-        if not self._database.exists_matches(first, second):
-            indices = matches.indices.astype(np.uint32)
-            self._database.write_matches(first, second, indices)
+        indices = matches.indices.astype(np.uint32)
+        with errors_of_writing(self._path):
+            if not self._database.exists_matches(first, second):
+                self._database.write_matches(first, second, indices)
 
     def close(self) -> None:
         """Close the database and let other processes open it."""
-        self._database.close()
-        self._lock.release()
+        try:
+            with errors_of_writing(self._path):
+                self._database.close()
+        finally:
+            self._lock.release()
 
 
 def _check_keypoints(path: Path, reader: StoreReader) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kpextract.bulk.pairs import Pair
-from kpextract.formats.atomic_file import AtomicFile
 from kpextract.formats.hdf5_file import (
+    Changes,
     corrupt,
     create,
     finish_commit,
-    open_file,
     read_settings,
 )
 from kpextract.formats.hdf5_inside import members
@@ -44,10 +43,10 @@ class MatchFile:
         try:
             if not path.exists():
                 create(path, settings)
-            self._pages = AtomicFile(path)
-            self._file = open_file(path, self._pages, "r+")
-            check_settings(path, read_settings(path, self._file), settings)
-            self._done = _pairs(path, self._file)
+            self._changes = Changes(path)
+            file = self._changes.file
+            check_settings(path, read_settings(path, file), settings)
+            self._done = _pairs(path, file)
         except BaseException:
             self._lock.release()
             raise
@@ -59,18 +58,16 @@ class MatchFile:
     def add(self, matches: PairMatches) -> None:
         """Write the matches of a pair."""
         pair = matches.name0, matches.name1
-        add_pair(self._path, self._file, matches)
-        self._file.flush()
-        self._pages.commit()
+        with self._changes.together():
+            add_pair(self._path, self._changes.file, matches)
         self._done.add(pair)
 
     def close(self) -> None:
         """Finish the file and let other processes open it."""
-        if self._file:
-            self._file.close()
-            self._pages.commit()
-            self._pages.close()
-        self._lock.release()
+        try:
+            self._changes.close()
+        finally:
+            self._lock.release()
 
 
 def count_matches(path: Path) -> list[tuple[Pair, int]]:

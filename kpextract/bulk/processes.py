@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from kpextract.bulk.dispatch import Died, Dispatcher, Done, Event, Ready
 from kpextract.bulk.work import Job, Work
 from kpextract.errors import KpextractError, WorkerError
 from kpextract.formats.store import Entry
+from kpextract.printable import quoted
 
 READY = "ready"
 STOP_SECONDS = 1.0  # for all workers to be gone after they were killed
@@ -56,7 +57,8 @@ class Processes:
             name=f"kpextract-{worker}",
             daemon=True,
         )
-        process.start()
+        with _without_interrupt():
+            process.start()
         theirs.close()
         self._members[worker] = _Member(process, ours)
 
@@ -98,6 +100,23 @@ def run_on_processes(
         yield from Dispatcher(crew, jobs).entries()
 
 
+@contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """Block SIGINT in the processes that the block starts, from their first moment.
+
+    A Ctrl-C goes to them as well, and would end them with a traceback while they still
+    import what they need. One that comes meanwhile is delivered here afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(connection: Connection, work: Work) -> None:
     """Work on what arrives until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
@@ -111,9 +130,7 @@ def _serve(connection: Connection, work: Work) -> None:
     except KpextractError as error:
         connection.send(error)
     except Exception as error:
-        connection.send(
-            WorkerError(f"a worker failed: {type(error).__name__}: {error}")
-        )
+        connection.send(WorkerError(f"a worker failed: {quoted(error)}"))
 
 
 def _received(connection: Connection) -> Iterator[Job]:

@@ -1,12 +1,8 @@
 """Extract features from many inputs into one output."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from types import FrameType
 
 from kpextract.bulk.inputs import Input
 from kpextract.bulk.work import Job
@@ -14,6 +10,7 @@ from kpextract.errors import EntryError
 from kpextract.extractor import Extractor
 from kpextract.formats.store import Entry, Stamp, Store
 from kpextract.printable import printable
+from kpextract.stopping import stopped_by_signals
 
 Engine = Callable[[Iterator[Job]], Generator[Entry, None, None]]
 
@@ -61,10 +58,10 @@ def extract(
     """Write an entry for each image that the store does not hold yet.
 
     Entries are written in the order of the inputs, so that two runs with the same
-    result write the same. SIGINT and SIGTERM end the run with what is written kept; a
-    second signal has its usual effect. (In a thread other than the main one, signals
-    have their usual effect.) An entry that the store cannot hold, such as one of a bad
-    name, counts as failed and is not written.
+    result write the same. SIGINT, SIGTERM and SIGHUP end the run with what is written
+    kept, and change nothing once all is written; see `kpextract.stopping`. An entry
+    that the store cannot hold, such as one of a bad name, counts as failed and is not
+    written.
 
     Args:
         store: it stays open.
@@ -76,17 +73,19 @@ def extract(
     """
     summary, started = Summary(), time.monotonic()
     entries = engine(_pending(inputs, store.done(), summary))
-    try:
-        with _stopped_by_signals() as shield:
+    shield = _Shield()
+    with stopped_by_signals(shield.stop):
+        try:
             for entry in entries:
                 with shield:  # an entry is written whole or not at all
                     entry = _written(store, entry)
                     summary.count(entry)
                     show(entry, summary)
-    except KeyboardInterrupt:
-        summary.interrupted = True
-    finally:
-        entries.close()
+        except KeyboardInterrupt:
+            summary.interrupted = True
+        finally:
+            shield.finish()
+            entries.close()
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -138,13 +137,17 @@ class _Shield:
     """Put off KeyboardInterrupt to the end of a block."""
 
     def __init__(self) -> None:
-        self._inside = self._stopped = False
+        self._inside = self._stopped = self._finished = False
 
     def stop(self) -> None:
         """Raise now, or at the end of the block."""
         self._stopped = True
-        if not self._inside:
+        if not (self._inside or self._finished):
             raise KeyboardInterrupt
+
+    def finish(self) -> None:
+        """Put it off for ever: there is nothing left to stop."""
+        self._finished = True
 
     def __enter__(self) -> None:
         self._inside = True
@@ -153,30 +156,3 @@ class _Shield:
         self._inside = False
         if self._stopped and kind is None:
             raise KeyboardInterrupt
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[_Shield]:
-    """Raise KeyboardInterrupt at SIGINT or SIGTERM, though not in a shielded block.
-
-    It comes at the end of the block. A second signal has its usual effect.
-    """
-    shield = _Shield()
-
-    def stop(number: int, _: FrameType | None) -> None:
-        restore()
-        shield.stop()
-
-    is_main = threading.current_thread() is threading.main_thread()
-    # Python lets no other thread handle signals.
-    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    before = {number: signal.signal(number, stop) for number in numbers}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    try:
-        yield shield
-    finally:
-        restore()

@@ -4,10 +4,11 @@ Exit code 0: done; 1: a gate was missed; 2: bad use or input.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from kpextract import __version__
 from kpextract.cli.commands import COMMANDS
@@ -15,7 +16,35 @@ from kpextract.cli.exit_codes import FAILED, INTERRUPTED, PIPE_CLOSED
 from kpextract.cli.parser import CommandParser
 from kpextract.errors import KpextractError
 from kpextract.printable import printable
+from kpextract.stopping import ENDING
 from kpextract.video.address import without_password
+
+
+def run() -> NoReturn:
+    """Run the command of this process, and exit.
+
+    What is printed arrives before the exit code is chosen. From then on a signal ends
+    the process sooner, with that code: the work is done.
+    """
+    try:
+        code = main()
+    except SystemExit as stopped:  # of argparse, which has printed why
+        code = stopped.code if isinstance(stopped.code, int) else FAILED
+    except BrokenPipeError:  # of standard error
+        code = PIPE_CLOSED
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `kpextract track ... --json | head`
+        code = PIPE_CLOSED
+    except OSError as error:
+        print(f"kpextract: cannot print: {error.strerror}.", file=sys.stderr)
+        code = FAILED
+    if code in (PIPE_CLOSED, FAILED):
+        _discard_output()  # or Python would try again at its end, and complain
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(code))
+    sys.exit(code)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,8 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     command, debug = options.pop("command"), options.pop("debug")
     try:
         return int(command(**options))
-    except BrokenPipeError:  # as in `kpextract track ... --json | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _discard_output()
         return PIPE_CLOSED
     except (KpextractError, OSError) as error:
         if debug:
@@ -47,6 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_closed_streams() -> None:

@@ -23,8 +23,10 @@ from kpextract.extractor import Extractor
 from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.compact import KINDS
 from kpextract.formats.hdf5 import LAYOUTS
+from kpextract.formats.store import Store
 from kpextract.formats.table import TABLE, format_of, open_reader, open_store
 from kpextract.packages import import_cv2
+from kpextract.stopping import stopped_by_signals
 
 ON_CPU = ("onnx-cpu", "openvino")  # backends whose workers share the CPUs
 ENGINES = ("local", "ray")
@@ -182,19 +184,46 @@ def extract_all(
         settings = settings_of(extractor, frame)
         given = {name: value for name, value in of_format.items() if value is not None}
         store = open_store(out, settings, format, **given)
-        stack.callback(store.close)
+        stack.callback(_close, store)
         run = (_on_ray if engine == "ray" else _on_this_machine)(
             extractor, frame == "upright", workers, options
         )
         with Progress(found, quiet=as_json) as progress:
             summary = extract(found, store, run, progress.show)
+    finish = partial(_finish, inputs, out, format, match, summary, extractor, as_json)
+    threads = options.get("num_threads")
+    if match is not None and not summary.interrupted:
+        return finish(threads)
+    with stopped_by_signals(_go_on):
+        return finish(threads)
+
+
+def _go_on() -> None:
+    """Do nothing at a signal that comes when everything is written."""
+
+
+def _close(store: Store) -> None:
+    with stopped_by_signals(_go_on):
+        store.close()
+
+
+def _finish(
+    inputs: list[str],
+    out: str,
+    format: str | None,
+    match: str | None,
+    summary: Summary,
+    extractor: Extractor,
+    as_json: bool,
+    threads: int | None,
+) -> int:
+    """Report what was extracted, and match it if asked; return the exit code."""
     before = _failed_before(out, format, summary)
     report = report_of(summary, before, extractor)
     if not as_json:
         say(sentence_of(summary, before, extractor))
     if match is not None and not summary.interrupted:
         failed = [*before, *(name for name, _ in summary.failed)]
-        threads = options.get("num_threads")
         done = match_extracted(out, Path(inputs[0]), match, failed, as_json, threads)
         report["match"] = done._asdict()
         if not as_json:

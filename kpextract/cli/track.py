@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import signal
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -29,6 +27,7 @@ from kpextract.errors import InvalidOptionError, KpextractError
 from kpextract.extractor import Extractor
 from kpextract.features import Features
 from kpextract.photos import read_mask
+from kpextract.stopping import stopped_by_signals
 from kpextract.video.feed import VideoFrame
 from kpextract.video.meter import PERCENTILES, Meter
 from kpextract.video.reader import TIMEOUT, Video, open_video
@@ -131,7 +130,8 @@ def track(
 ) -> int:
     """Track keypoints through a source; print, write a video or show it on request.
 
-    Ctrl-C and SIGTERM end the run like the end of the source: the video is complete.
+    Ctrl-C, SIGTERM and SIGHUP end the run like the end of the source: the video is
+    complete.
     """
     if out:
         check_outputs([out], [Path(source), *([mask] if mask else [])])
@@ -143,7 +143,7 @@ def track(
     with ExitStack() as stack:
         window = stack.enter_context(Window()) if show else None
         video = stack.enter_context(open_video(source, **to_video))
-        stopped = stack.enter_context(_stopped_by_signals(video))
+        stopped = stack.enter_context(stopped_by_signals(video.stop))
         file = stack.enter_context(VideoFile(out, video.fps or FPS)) if out else None
         try:
             run.follow(video, file, window, as_json)
@@ -265,31 +265,3 @@ def _facts(frame: VideoFrame, features: Features, tracks: Tracks) -> dict[str, A
 def _rounded(seconds: float | None) -> float | None:
     """Round to microseconds, the precision of a double that counts from 1970."""
     return None if seconds is None else round(seconds, 6)
-
-
-@contextmanager
-def _stopped_by_signals(video: Video) -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM stop the video; yield a list of those that came.
-
-    A second signal has its usual effect.
-    """
-    stopped: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        stopped.append(number)
-        restore()
-        video.stop()
-
-    before = {
-        number: signal.signal(number, stop)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    try:
-        yield stopped
-    finally:
-        restore()

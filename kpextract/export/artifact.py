@@ -24,10 +24,12 @@ def refuse_existing(paths: list[Path], force: bool) -> None:
 def write_model(path: Path, content: bytes, card: ModelCard | EngineCard) -> None:
     """Write a model and the JSON beside it, each whole or not at all.
 
-    The sidecar goes first and holds the hash of the model. A stop between the two
-    leaves a sidecar alone or one that does not fit the older model beside it, which
-    the loader refuses; never a model without a sidecar, which it would believe.
+    The model is on the disk before either gets its name: a disk that is full keeps the
+    older pair. The sidecar is renamed first and holds the hash of the model. A stop
+    between the two leaves a sidecar alone or one that does not fit the older model
+    beside it, which the loader refuses; never a model without a sidecar, which it would
+    believe.
     """
-    card.write(sidecar_path(path))
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+        card.write(sidecar_path(path))

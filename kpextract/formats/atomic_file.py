@@ -93,7 +93,11 @@ class AtomicFile(io.RawIOBase):
         pages = sorted(self._pages.items())
         content = b"".join(INDEX.pack(index) + page for index, page in pages)
         head = HEAD.pack(MAGIC, len(pages), self._size, zlib.crc32(content))
-        journal.write_bytes(head + content)
+        try:
+            journal.write_bytes(head + content)
+        except OSError:  # a full disk is fuller with the part that was written
+            journal.unlink(missing_ok=True)
+            raise
         recover(self._path)
         self._committed = os.fstat(self._file.fileno()).st_size
         self._pages.clear()

@@ -11,12 +11,13 @@ way into the database, here and nowhere else, and lose it on the way out.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kpextract.errors import StoreError, did_you_mean
+from kpextract.errors import KpextractError, StoreError, did_you_mean
 from kpextract.features import Features
 from kpextract.files import replacing
 from kpextract.formats.hdf5 import Hdf5Reader, Hdf5Store
@@ -24,10 +25,11 @@ from kpextract.formats.lock import Lock
 from kpextract.formats.pair_matches import PairMatches
 from kpextract.formats.store import Entry, Stamp, StoreReader
 from kpextract.packages import import_pycolmap
-from kpextract.printable import some_of
+from kpextract.printable import quoted, some_of
 
 CORNER = np.float32(0.5)  # from COLMAP's origin to the center of the first pixel
 CAMERA_MODES = ("auto", "single", "per_folder", "per_image")
+BESIDE = ("-wal", "-shm", "-journal")  # what SQLite calls its files beside a database
 SQLITE = b"SQLite format 3\0"  # how a database begins
 
 
@@ -101,8 +103,7 @@ class ColmapStore:
     def _write(self) -> None:
         reader = ColmapReader(os.fspath(self._path))
         try:
-            with replacing(self._path) as temporary:
-                write_features(temporary, reader, self._images, self._mode)
+            write_new(self._path, reader, self._images, self._mode)
         finally:
             reader.close()
 
@@ -136,6 +137,25 @@ class ColmapReader(Hdf5Reader):
         super().__init__(os.fspath(companion(path)))
 
 
+def write_new(
+    path: Path,
+    reader: StoreReader,
+    images: str | os.PathLike[str],
+    camera_mode: str | None = None,
+) -> None:
+    """Write images, cameras and keypoints to a database, whole or not at all.
+
+    It takes the place of one that is there. For arguments and errors, see
+    `write_features`.
+    """
+    with replacing(path) as temporary:
+        try:
+            write_features(temporary, reader, images, camera_mode)
+        finally:
+            for suffix in BESIDE:  # of a database that could not be closed
+                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+
+
 def write_features(
     path: str | os.PathLike[str],
     reader: StoreReader,
@@ -152,8 +172,19 @@ def write_features(
         StoreError: COLMAP cannot read an image, or reads it in another size than its
             features have, for example because EXIF turned it.
     """
-    pycolmap = import_pycolmap("writing COLMAP's database")
     mode, names = _camera_mode(camera_mode or _mode_for(reader)), reader.names()
+    with errors_of_writing(path):
+        _write_features(path, reader, images, mode, names)
+
+
+def _write_features(
+    path: str | os.PathLike[str],
+    reader: StoreReader,
+    images: str | os.PathLike[str],
+    mode: Any,
+    names: list[str],
+) -> None:
+    pycolmap = import_pycolmap("writing COLMAP's database")
     pycolmap.Database.open(path).close()  # makes the file
     if not names:  # an empty list would mean every file of the folder
         return
@@ -174,6 +205,19 @@ def write_features(
             database.write_keypoints(image.image_id, features.keypoints + CORNER)
 
 
+@contextmanager
+def errors_of_writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what pycolmap raises when it cannot write a database into a StoreError."""
+    try:
+        yield
+    except KpextractError:
+        raise
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise StoreError(
+            f"{path} cannot be written ({quoted(error)}). Is the disk full?"
+        ) from error
+
+
 def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) -> None:
     """Add matches between images of a database; those of a pair are replaced.
 
@@ -183,7 +227,7 @@ def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) 
         StoreError: a name is not in the database.
     """
     pycolmap = import_pycolmap("writing COLMAP's database")
-    with pycolmap.Database.open(path) as database:
+    with errors_of_writing(path), pycolmap.Database.open(path) as database:
         ids = {image.name: image.image_id for image in database.read_all_images()}
         for pair in matches:
             missing = [name for name in pair[:2] if name not in ids]

@@ -16,10 +16,10 @@ import numpy as np
 
 from kpextract.errors import EntryError, FeatureFileError, StoreError
 from kpextract.features import Features, ModelId
-from kpextract.formats.atomic_file import AtomicFile
 from kpextract.formats.checks import checked, real_numbers
 from kpextract.formats.compact import check_kind, pack, unpack
 from kpextract.formats.hdf5_file import (
+    Changes,
     corrupt,
     create,
     finish_commit,
@@ -33,6 +33,7 @@ from kpextract.formats.settings import check_settings
 from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_h5py
+from kpextract.printable import quoted
 
 Layout = Literal["hloc", "gluefactory"]
 KINDS = ("float32", "float16")  # hloc takes numbers as they are
@@ -56,7 +57,7 @@ LAYOUTS = {
 class Hdf5Store:
     """A file open for writing; follows `kpextract.formats.store.Store`.
 
-    Each entry is committed by itself (see `atomic_file`). The space of a
+    Each entry is committed by itself (see `Changes`). The space of a
     replaced entry stays unused.
 
     Args:
@@ -84,11 +85,10 @@ class Hdf5Store:
         try:
             if not self._path.exists():
                 create(self._path, written)
-            self._pages = AtomicFile(self._path)
-            self._file = open_file(self._path, self._pages, "r+")
+            self._changes = Changes(self._path)
+            self._file = self._changes.file
             check_settings(self._path, read_settings(self._path, self._file), written)
             self._done = _stamps(self._path, self._file)
-            self._whole = True
         except BaseException:
             self._lock.release()
             raise
@@ -102,14 +102,8 @@ class Hdf5Store:
         check_name(entry.name)
         if entry.features is not None:
             self._check_place(entry.name)
-        self._whole = False
-        try:
+        with self._changes.together():
             self._replace(entry)
-            self._file.flush()
-        except Exception as error:  # a damaged file makes h5py raise a dozen classes
-            raise self._pages.failure or corrupt(self._path, error) from error
-        self._pages.commit()
-        self._whole = True
         self._done[entry.name] = entry.stamp
 
     def _replace(self, entry: Entry) -> None:
@@ -123,22 +117,9 @@ class Hdf5Store:
     def close(self) -> None:
         """Finish the output and let other processes open it."""
         try:
-            if self._file:
-                self._finish()
+            self._changes.close()
         finally:
             self._lock.release()
-
-    def _finish(self) -> None:
-        """Close the file, without an entry that could not be written."""
-        try:
-            self._file.close()
-            if self._whole:
-                self._pages.commit()
-        except (OSError, RuntimeError):  # of what h5py still has to write
-            if self._whole:
-                raise
-        finally:
-            self._pages.close()
 
     def _remove(self, name: str) -> None:
         if name in self._done:
@@ -217,7 +198,7 @@ class Hdf5Reader:
             return _features(self._file[name], self._layout)
         except Exception as error:  # h5py raises a dozen classes on damaged files
             raise FeatureFileError(
-                f"{self._path}: {name!r} is corrupt ({type(error).__name__}: {error}). "
+                f"{self._path}: {name!r} is corrupt ({quoted(error)}). "
                 "Extract it again."
             ) from error
 

@@ -21,6 +21,7 @@ from kpextract.formats.hdf5_inside import array, members
 from kpextract.formats.names import check_name
 from kpextract.formats.pair_matches import PairMatches
 from kpextract.packages import import_h5py
+from kpextract.printable import quoted
 
 
 def write_matches(path: str | os.PathLike[str], matches: Iterable[PairMatches]) -> None:
@@ -110,9 +111,7 @@ class _Reading:
             raise self._corrupt(error) from error
 
     def _corrupt(self, error: Exception) -> StoreError:
-        return StoreError(
-            f"{self._path} is not a file of matches ({type(error).__name__}: {error})."
-        )
+        return StoreError(f"{self._path} is not a file of matches ({quoted(error)}).")
 
 
 def _key(name0: str, name1: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from kpextract.errors import StoreError
 from kpextract.formats.settings import check_settings, from_text
 from kpextract.formats.store import Stamp
+from kpextract.printable import quoted
 
 VERSION = 1
 
@@ -104,7 +105,7 @@ def _settings(path: Path, content: bytes) -> dict[str, str]:
         return from_text(json.dumps(record["settings"]), path)
     except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise StoreError(
-            f"{path} is not a journal of kpextract ({type(error).__name__}: {error}). "
+            f"{path} is not a journal of kpextract ({quoted(error)}). "
             "Give another output."
         ) from error
 
@@ -122,6 +123,6 @@ def _line(path: Path, number: int, content: bytes) -> Line:
         )
     except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         raise StoreError(
-            f"{path}: line {number} is corrupt ({type(error).__name__}: {error}). "
+            f"{path}: line {number} is corrupt ({quoted(error)}). "
             "Remove the line: its image is then extracted again."
         ) from error

@@ -12,6 +12,7 @@ from kpextract.errors import FeatureFileError
 from kpextract.features import Features, ModelId
 from kpextract.files import replacing
 from kpextract.formats.checks import checked
+from kpextract.printable import quoted
 
 MAX_BYTES = 1 << 32  # unpacked; a small archive may claim any size
 
@@ -47,7 +48,7 @@ def load(path: str | os.PathLike[str]) -> Features:
     except Exception as error:
         raise FeatureFileError(
             f"Features.load: {os.fspath(path)!r} is not a features file "
-            f"({type(error).__name__}: {error}). "
+            f"({quoted(error)}). "
             "Write one with Features.save or `kpextract detect --out`."
         ) from error
 

@@ -26,6 +26,7 @@ from kpextract.formats.settings import check_settings, from_text, to_text
 from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
 from kpextract.packages import import_pyarrow
+from kpextract.printable import quoted
 
 SETTINGS = "_kpextract.json"  # readers of Parquet folders skip names with an underscore
 MAX_ROWS = 256  # per file
@@ -152,7 +153,7 @@ class ParquetReader:
             return to_features(self._table(row.path), row.index)
         except Exception as error:  # pyarrow raises many classes on damaged files
             raise FeatureFileError(
-                f"{row.path}: {name!r} is corrupt ({type(error).__name__}: {error}). "
+                f"{row.path}: {name!r} is corrupt ({quoted(error)}). "
                 "Remove the file and extract again."
             ) from error
 
@@ -206,7 +207,7 @@ def _checked(read: Callable[[], Any], path: Path) -> Any:
         return read()
     except Exception as error:  # pyarrow raises many classes on damaged files
         raise StoreError(
-            f"{path} is corrupt ({type(error).__name__}: {error}). Remove it: its "
+            f"{path} is corrupt ({quoted(error)}). Remove it: its "
             "images are then extracted again."
         ) from error
 

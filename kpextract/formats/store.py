@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from kpextract.errors import FeatureFileError
 from kpextract.features import Features
+from kpextract.printable import printable
 
 
 class Stamp(NamedTuple):
@@ -106,5 +107,5 @@ def no_features(path: Path, name: str, error: str | None) -> FeatureFileError:
     Args:
         error: of its entry; None if there is no such entry.
     """
-    why = "is not in it" if error is None else f"has no features: {error}"
+    why = "is not in it" if error is None else f"has no features: {printable(error)}"
     return FeatureFileError(f"{path}: {name!r} {why}.")

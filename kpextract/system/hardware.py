@@ -49,7 +49,8 @@ def parse_cpu(text: str) -> dict[str, Any]:
     """Parse /proc/cpuinfo into `cpu`, current `cpu_mhz` and `instructions`."""
     lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     pairs = [(key.strip(), value.strip()) for key, value in lines]
-    models = [value for key, value in pairs if key == "model name"]
+    # x86 names the processor, a Raspberry Pi its board; most ARM boards name nothing.
+    models = [value for key, value in pairs if key in ("model name", "Model")]
     flags = {
         flag
         for key, value in pairs
@@ -57,7 +58,7 @@ def parse_cpu(text: str) -> dict[str, Any]:
         for flag in value.split()
     }
     return {
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
         "cpu_mhz": [round(float(v)) for key, v in pairs if key == "cpu MHz"] or None,
         "instructions": sorted(INSTRUCTIONS & flags),
     }

@@ -7,6 +7,7 @@ import numpy as np
 
 from kpextract.errors import SourceError
 from kpextract.packages import import_cv2
+from kpextract.printable import quoted
 from kpextract.video.address import without_password
 from kpextract.video.frozen import FrameWatch
 
@@ -15,6 +16,7 @@ from kpextract.video.frozen import FrameWatch
 COUNTED = {".mp4", ".m4v", ".mov", ".avi", ".3gp"}
 # Codecs (FOURCC) without a decoder in most builds of OpenCV.
 UNDECODED = {"av01", "webp", "vvc1", "avs3"}
+MAX_EMPTY = 100  # frames without pixels in a row, after which a source has ended
 MAX_CAMERA = 99  # OpenCV takes 100 and more for the number of one of its backends
 
 
@@ -64,15 +66,33 @@ class Capture:
 
     def read(self) -> np.ndarray | None:
         """Return the next frame as in `Source.read`."""
-        done, image = self._capture.read()
-        if not done:
+        image = self._next()
+        if image is None:
             self._watch.end()
             if not self._watch.count and not self.live:
                 raise SourceError(self._why_empty())
             return None
         self.time = self._timestamp()
         self._watch.see(image)
-        return np.asarray(image)
+        return image
+
+    def _next(self) -> np.ndarray | None:
+        """Return the next frame with pixels; None at the end.
+
+        Drivers of cameras report frames without any, mostly before the first picture.
+        """
+        for _ in range(MAX_EMPTY):
+            try:
+                done, image = self._capture.read()
+            except self._cv2.error as error:
+                raise SourceError(
+                    f"{self.name}: OpenCV cannot read a frame ({quoted(error)})."
+                ) from error
+            if not done:
+                return None
+            if image is not None and image.size:
+                return np.asarray(image)
+        return None
 
     def _timestamp(self) -> float | None:
         """Return the time of the newest frame in seconds; None if unknown.

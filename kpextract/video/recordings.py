@@ -10,6 +10,7 @@ import numpy as np
 
 from kpextract.errors import InvalidImageError, SourceError
 from kpextract.packages import import_cv2, import_rosbags
+from kpextract.printable import quoted
 
 logger = logging.getLogger(__name__)
 RECORDINGS = (".bag", ".mcap", ".db3")
@@ -147,8 +148,7 @@ class Recording:
             self._message = self._reader.deserialize(data, connection.msgtype)
         except Exception as error:  # rosbags lets those of zlib, struct, lz4 through
             raise SourceError(
-                f"{self.name} is damaged after {self.stamp_ns} ns "
-                f"({type(error).__name__}: {error})."
+                f"{self.name} is damaged after {self.stamp_ns} ns ({quoted(error)})."
             ) from error
         stamp = self._message.header.stamp
         self.stamp_ns = stamp.sec * NANOSECONDS + stamp.nanosec or recorded_ns
@@ -187,8 +187,7 @@ def _open(path: str) -> Any:
         reader.open()
     except Exception as error:  # rosbags lets those of yaml, sqlite, struct through
         raise SourceError(
-            f"{path} is not a recording that rosbags can read "
-            f"({type(error).__name__}: {error})."
+            f"{path} is not a recording that rosbags can read ({quoted(error)})."
         ) from error
     return reader
 

@@ -66,6 +66,10 @@ def files(photo, tmp_path):
         ("{photo} --max 0", "InvalidOptionError: max_keypoints must be .* 1, got 0"),
         ("{photo} --min 1.5", "InvalidOptionError: min_score must be .* got 1.5"),
         ("{photo} --min nan", "InvalidOptionError: min_score must be .* got nan"),
+        ("{photo} --distance -1", "InvalidOptionError: min_distance must be .* got -1"),
+        ("{photo} --distance nan", "InvalidOptionError: min_distance must .* got nan"),
+        ("{photo} --distance inf", "InvalidOptionError: min_distance must .* got inf"),
+        ("{photo} --distance 3", "InvalidOptionError: min_distance needs a dense mod"),
         ("{photo} --threads 0", "InvalidOptionError: num_threads must be .* 1, got 0"),
         ("{photo} --mask {photo}", "InvalidImageError: .* no mask input.* --mask"),
     ],
@@ -100,8 +104,8 @@ def test_models_that_are_refused(files, model, sanitized, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     broken = said(tmp_path / "broken.onnx")
     assert re.match("ModelError: .*broken.onnx: ONNX Runtime cannot load it as", broken)
-    dense = said(ROOT / "models" / "small.onnx")
-    assert re.match("ModelError: .* is a dense model: only a sparse one .* -o ", dense)
+    floats = said(model("floats", kind="dense", input="float32", size=(640, 480)))
+    assert re.match("ModelError: .* was exported with --input float32, for", floats)
     batches = said(model("batch-2", batch=2))
     assert re.match("ModelError: .* takes 2 images a call. Export it with", batches)
     fixed = said(model("fixed", size=(320, 240), batch=1))

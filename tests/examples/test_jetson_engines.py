@@ -21,7 +21,7 @@ def test_kpextract_accepts_the_commands(tmp_path):
         assert export["out"] == Path(build["model"])
         assert build["out"] == engine
         assert build["package"] == "tensorrt"
-        bench = _options(engines.bench_command(engine))
+        bench = _options(engines.bench_command(engine, "tensorrt"))
         assert bench["photo"].is_file()
         assert (bench["model"], bench["backend"]) == (str(engine), "tensorrt")
         assert (bench["size"], bench["batch"]) == ([(640, 480)], [1])
@@ -45,12 +45,12 @@ def test_loading_an_engine_is_not_running_it(tmp_path, monkeypatch):
 
 
 def test_latency_of_anything_but_the_engine_is_refused():
-    read = engines.read_bench
-    assert read(bench_result("float16"), "float16") == (2.5, 2.61, 3.014)
+    read, wanted = engines.read_bench, "tensorrt"
+    assert read(bench_result("float16"), "float16", wanted) == (2.5, 2.61, 3.014)
     with pytest.raises(engines.StoppedError, match="ran on tensorrt in float32, not"):
-        read(bench_result("float32"), "float16")
+        read(bench_result("float32"), "float16", wanted)
     with pytest.raises(engines.StoppedError, match="ran on onnx-cpu in float32, not"):
-        read(bench_result("float32", "onnx-cpu"), "float32")
+        read(bench_result("float32", "onnx-cpu"), "float32", wanted)
 
 
 def test_what_kpextract_itself_prints_is_read(monkeypatch):

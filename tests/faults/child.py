@@ -5,6 +5,7 @@ is: so a signal can be sent at each of these moments, and not only at random tim
 """
 
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -40,8 +41,26 @@ if spare:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 sys.exit(main(sys.argv[5:]))
 """
+# Several commands one after the other: their words on standard input, the exit code and
+# errors of each on standard output, both as JSON.
+SEVERAL = """
+import contextlib, io, json, sys
+from kpextract.cli import main
+exec(sys.argv[1])
+answers = []
+for words in json.load(sys.stdin):
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            code = main(words)
+        except Exception as error:
+            code = repr(error)
+    answers.append([code, errors.getvalue()])
+json.dump(answers, sys.stdout)
+"""
 SECONDS = 120  # after which a run counts as hung
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # linux/prctl.h, linux/capability.h
+PR_CAPBSET_DROP = 24  # linux/prctl.h
+CAP_DAC = (1, 2)  # linux/capability.h: to write and to read whatever permissions say
 
 
 def run(words, folder, *, moment=0, sent=signal.SIGKILL, prepare=None, spare=0):
@@ -71,11 +90,34 @@ def fill_disk_at(size):
 
 
 def obey_permissions():
-    """Take from root the right to write where permissions do not allow it."""
+    """Take from root the right to read and write where permissions do not allow it."""
     if os.geteuid() == 0:
         libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "prctl")
+        for capability in CAP_DAC:
+            if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "prctl")
+
+
+def run_several(commands, *, prepare=None, setup=""):
+    """Run commands in one new process; return exit code and errors of each.
+
+    Args:
+        commands: words of each.
+        prepare: called in the new process first.
+        setup: Python that it runs before the commands.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL, setup],
+        input=json.dumps([list(map(str, words)) for words in commands]),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=prepare,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def assert_one_line(done):

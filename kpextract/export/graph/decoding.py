@@ -14,6 +14,7 @@ from kpextract.export.graph.refinement import (
     refinement_steps,
     refinement_weights,
 )
+from kpextract.export.graph.sampling import sampling_constants, sampling_steps
 from kpextract.export.graph.suppression import Suppression, suppression
 from kpextract.image import STRIDE
 from kpextract.refinement import Refinement
@@ -28,29 +29,36 @@ CELLS = """
     sides = Gather <axis = 0> (shape, last_two)
     cells = Cast <to = 1> (sides)
     size = Mul (cells, stride)
-    last = Sub (size, one)
-    logits = Reshape (score_logits, as_row)
-    rows = Reshape (positions, as_rows)
-    anywhere = Transpose <perm = [0, 2, 1]> (rows)
-    bounded = Min (anywhere, last)
-    points = Max (bounded, zero)
-    before = Greater (minus_half, anywhere)
-    edge = Sub (size, half)
-    short_of = Greater (edge, anywhere)
+    corner = Reshape (size, as_plane)
+    last_map = Sub (corner, one)
+    edge = Sub (corner, half)
+    before = Greater (minus_half, positions)
+    short_of = Greater (edge, positions)
     before_float = Cast <to = 1> (before)
     short_of_float = Cast <to = 1> (short_of)
     beyond_float = Sub (one, short_of_float)
     crossings = Max (before_float, beyond_float)
-    crosses = ReduceMax <axes = [2], keepdims = 0> (crossings)
+    crosses_x, crosses_y = Split <axis = 1> (crossings)
+    crosses = Max (crosses_x, crosses_y)
     stays = Greater (one, crosses)
-    inside = Where (stays, logits, barred)
+    inside_map = Where (stays, score_logits, barred)
+    inside = Reshape (inside_map, as_row)
+    points = Reshape (positions, as_rows)
 """
 MASK = """
     mask_float = Cast <to = 1> (mask)
-    nearest = Round (points)
-    columns_rows = Cast <to = 7> (nearest)
-    rows_columns = Gather <axis = 2> (columns_rows, swapped)
-    pixels = GatherND <batch_dims = 1> (mask_float, rows_columns)
+    mask_capped = Min (positions, last_map)
+    mask_points = Max (mask_capped, zero)
+    nearest = Round (mask_points)
+    nearest_ints = Cast <to = 7> (nearest)
+    nearest_x, nearest_y = Split <axis = 1> (nearest_ints)
+    columns = Gather <axis = 0> (sides, axis_0)
+    width = Mul (columns, stride_int)
+    line = Mul (nearest_y, width)
+    under = Add (line, nearest_x)
+    under_row = Reshape (under, as_row)
+    mask_row = Reshape (mask_float, as_row)
+    pixels = GatherElements <axis = 1> (mask_row, under_row)
     free = Greater (pixels, zero)
     allowed = Where (free, inside, barred)
 """
@@ -76,28 +84,23 @@ ROWS = """
     real_float = Cast <to = 1> (real)
     sum = ReduceSum <keepdims = 0> (real_float, axis_1)
     count = Cast <to = 6> (sum)
-    index_column = Unsqueeze (index, axis_2)
-    {chosen} = GatherND <batch_dims = 1> ({points}, index_column)
-    doubled = Mul ({chosen}, two)
-    shifted = Add (doubled, one)
-    scaled = Div (shifted, size)
-    grid_row = Sub (scaled, one)
-    grid = Unsqueeze (grid_row, axis_2)
-    sampled = GridSample <align_corners = 0, mode = "bilinear",
-        padding_mode = "border"> (descriptor_map, grid)
-    sampled_columns = Squeeze (sampled, axis_3)
-    sampled_rows = Transpose <perm = [0, 2, 1]> (sampled_columns)
-    norms = ReduceL2 <axes = [2]> (sampled_rows)
-    safe_norms = Max (norms, tiny)
-    unit = Div (sampled_rows, safe_norms)
-    descriptors = Cast <to = {descriptor_type}> (unit)
+    index_row = Unsqueeze (index, axis_1)
+    index_rows = Concat <axis = 1> (index_row, index_row)
+    anywhere = GatherElements <axis = 2> ({points}, index_rows)
+    last = Reshape (last_map, as_column)
+    capped = Min (anywhere, last)
+    chosen = Max (capped, zero)
+"""
+KEYPOINTS = """
+    keypoints = Transpose <perm = [0, 2, 1]> (chosen)
 """
 CONSTANTS = f"""
-    int64[2] last_two = {{3, 2}}, int64[2] swapped = {{1, 0}},
+    int64[2] last_two = {{3, 2}}, int64 stride_int = {{{STRIDE}}},
     int64[2] as_row = {{0, -1}}, int64[3] as_rows = {{0, 2, -1}},
-    int64[1] axis_1 = {{1}}, int64[1] axis_2 = {{2}}, int64[1] axis_3 = {{3}},
+    int64[4] as_plane = {{1, 2, 1, 1}}, int64[3] as_column = {{1, 2, 1}},
+    int64[1] axis_0 = {{0}}, int64[1] axis_1 = {{1}}, int64[1] axis_2 = {{2}},
     float half = {{0.5}}, float minus_half = {{-0.5}},
-    float zero = {{0.0}}, float one = {{1.0}}, float two = {{2.0}},
+    float zero = {{0.0}}, float one = {{1.0}},
     float stride = {{{STRIDE:.1f}}}, float tiny = {{{TINY}}},
     float barred = {{{BARRED}}}, float taken = {{{TAKEN}}}
 """
@@ -177,20 +180,19 @@ def _program(
         bests=", ".join(f"best{turn}" for turn in range(len(sizes))),
         indices=", ".join(f"index{turn}" for turn in range(len(sizes))),
         points=points,
-        descriptor_type=onnx.TensorProto.FLOAT16 if float16 else onnx.TensorProto.FLOAT,
-        chosen="chosen" if refinement else "keypoints",
     )
     constants = [
         CONSTANTS,
         *(thinning.constants if thinning else []),
+        *sampling_constants(_dimension(dense)),
         *(refinement_constants() if refinement else []),
         f"int64[4] fill_logits = {{0, 0, 0, {max_keypoints}}}",
-        f"int64[6] fill_points = {{0, 0, 0, 0, {max_keypoints}, 0}}",
+        f"int64[6] fill_points = {{0, 0, 0, 0, 0, {max_keypoints}}}",
         *(f"int64[1] k{turn} = {{{size}}}" for turn, size in enumerate(sizes)),
     ]
     signature = _signature(dense, max_keypoints, mask, float16, refinement)
-    refining = refinement_steps(refinement) if refinement else ""
-    body = "".join([*steps, turns, rows, refining])
+    finish = refinement_steps(refinement) if refinement else KEYPOINTS
+    body = "".join([*steps, turns, rows, sampling_steps(float16), finish])
     return f"decode {signature} <{', '.join(constants)}> {{{body}}}"
 
 
@@ -213,10 +215,16 @@ def _signature(
         f"float[{batch}, {k}, 2] keypoints",
         f"float[{batch}, {k}] scores",
         f"{'float16' if float16 else 'float'}[{batch}, {k}, "
-        f"{maps['descriptor_map'][1]}] descriptors",
+        f"{_dimension(dense)}] descriptors",
         f"int32[{batch}] count",
     ]
     return f"({', '.join(inputs)}) => ({', '.join(outputs)})"
+
+
+def _dimension(dense: onnx.GraphProto) -> int:
+    """Return the length of a descriptor."""
+    (value,) = (value for value in dense.output if value.name == "descriptor_map")
+    return value.type.tensor_type.shape.dim[1].dim_value
 
 
 def _turns(max_keypoints: int, logits: str) -> tuple[str, list[int]]:

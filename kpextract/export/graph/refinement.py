@@ -1,45 +1,75 @@
 """The learned refinement appended to a sparse graph; see `kpextract.refinement`."""
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from kpextract.refinement import CHANNEL, FLAT, PATCH_SIDE, REACH, WHITE, Refinement
 
-# From `chosen` (B, K, 2) to `keypoints` (B, K, 2), in pixels of `image` (B, H, W, 3).
+# From `chosen` (B, 2, K) to `keypoints` (B, K, 2), in pixels of `image` (B, H, W, 3).
+# As in NumPy: whole pixels, one row and column more than a patch has, mixed across and
+# down. Points come last, so that each operator works on long rows. On a CPU, GridSample
+# and means along any axis but the last take ten times as long. The planes of the image
+# are those that the network begins with, and runtimes compute them once.
 STEPS = """
-    green_bytes = Gather <axis = 3> (image, channel)
-    green_rows = Cast <to = 1> (green_bytes)
-    green = Transpose <perm = [0, 3, 1, 2]> (green_rows)
-    spread = Unsqueeze (chosen, axis_2)
-    pixels_around = Add (spread, offsets)
-    doubled_around = Mul (pixels_around, two)
-    shifted_around = Add (doubled_around, one)
-    scaled_around = Div (shifted_around, size)
-    grid_around = Sub (scaled_around, one)
-    sampled_around = GridSample <align_corners = 0, mode = "bilinear",
-        padding_mode = "border"> (green, grid_around)
-    patches = Squeeze (sampled_around, axis_1)
-    mean = ReduceMean <axes = [2]> (patches)
+    pixels_float = Cast <to = 1> (image)
+    planes = Transpose <perm = [0, 3, 1, 2]> (pixels_float)
+    planes_row = Reshape (planes, as_row)
+    corner_pixels = Floor (chosen)
+    fractions = Sub (chosen, corner_pixels)
+    fractions_map = Unsqueeze (fractions, axis_2)
+    across, down = Split <axis = 1> (fractions_map)
+    corner_ints = Cast <to = 6> (corner_pixels)
+    corner_map = Unsqueeze (corner_ints, axis_2)
+    reached = Add (corner_map, steps_around)
+    last_ints = Cast <to = 6> (last_map)
+    below_border = Min (reached, last_ints)
+    inside_border = Max (below_border, zero_int32)
+    columns_around, lines_around = Split <axis = 1> (inside_border)
+    last_column, last_line = Split <axis = 1> (last_ints)
+    width_ints = Add (last_column, one_int32)
+    height_ints = Add (last_line, one_int32)
+    lines_before = Mul (height_ints, plane)
+    lines_down = Add (lines_around, lines_before)
+    line_starts = Mul (lines_down, width_ints)
+    lines_first = Transpose <perm = [0, 2, 1, 3]> (line_starts)
+    picks = Add (lines_first, columns_around)
+    picks_row = Reshape (picks, as_row)
+    picked_row = GatherElements <axis = 1> (planes_row, picks_row)
+    picked = Reshape (picked_row, as_picked)
+    left_of = Slice (picked, from_first, to_last, axis_2)
+    right_of = Slice (picked, from_second, to_end, axis_2)
+    change_across = Sub (right_of, left_of)
+    share_across = Mul (change_across, across)
+    mixed_across = Add (share_across, left_of)
+    above = Slice (mixed_across, from_first, to_last, axis_1)
+    below = Slice (mixed_across, from_second, to_end, axis_1)
+    change_down = Sub (below, above)
+    share_down = Mul (change_down, down)
+    mixed = Add (share_down, above)
+    patches = Reshape (mixed, as_patches)
+    mean = MatMul (averaging, patches)
     centered = Sub (patches, mean)
     squares = Mul (centered, centered)
-    variance = ReduceMean <axes = [2]> (squares)
+    variance = MatMul (averaging, squares)
     deviation = Sqrt (variance)
     safe_deviation = Add (deviation, flat)
     hidden0 = Div (centered, safe_deviation)
 """
 LAYER = """
-    product{layer} = MatMul (hidden{layer}, weight{layer})
+    product{layer} = MatMul (weight{layer}, hidden{layer})
     sum{layer} = Add (product{layer}, bias{layer})
     hidden{next} = Relu (sum{layer})
 """
 LAST = """
-    product{layer} = MatMul (hidden{layer}, weight{layer})
+    product{layer} = MatMul (weight{layer}, hidden{layer})
     sum{layer} = Add (product{layer}, bias{layer})
     bent = Tanh (sum{layer})
     move = Mul (bent, reach)
     moved = Add (chosen, move)
-    below = Min (moved, last)
-    keypoints = Max (below, zero)
+    moved_below = Min (moved, last)
+    refined = Max (moved_below, zero)
+    keypoints = Transpose <perm = [0, 2, 1]> (refined)
 """
 
 
@@ -52,12 +82,18 @@ def refinement_steps(refinement: Refinement) -> str:
 
 def refinement_constants() -> list[str]:
     """Return the scalars and offsets that the steps name, in the text format."""
-    half = PATCH_SIDE // 2
-    side = range(-half, half + 1)
-    offsets = ", ".join(f"{float(x)}, {float(y)}" for y in side for x in side)
+    half, size = PATCH_SIDE // 2, PATCH_SIDE**2
+    steps = ", ".join(map(str, range(-half, half + 2)))
+    shares = ", ".join([str(1 / size)] * size)
     return [
-        f"int64[1] channel = {{{CHANNEL}}}",
-        f"float[{PATCH_SIDE**2}, 2] offsets = {{{offsets}}}",
+        f"int32[{PATCH_SIDE + 1}, 1] steps_around = {{{steps}}}",
+        f"int32 plane = {{{CHANNEL}}}",
+        "int32 zero_int32 = {0}, int32 one_int32 = {1}",
+        f"int64[4] as_picked = {{0, {PATCH_SIDE + 1}, {PATCH_SIDE + 1}, -1}}",
+        f"int64[3] as_patches = {{0, {size}, -1}}",
+        "int64[1] from_first = {0}, int64[1] to_last = {-1}",
+        f"int64[1] from_second = {{1}}, int64[1] to_end = {{{PATCH_SIDE + 1}}}",
+        f"float[1, {size}] averaging = {{{shares}}}",
         f"float flat = {{{FLAT * WHITE}}}",
         f"float reach = {{{REACH}}}",
     ]
@@ -71,7 +107,8 @@ def refinement_weights(refinement: Refinement) -> list[onnx.TensorProto]:
         zip(refinement.weights, refinement.biases, strict=True)
     ):
         if layer == final:
-            weight, bias = weight[:, :2].copy(), bias[:2].copy()
-        tensors.append(numpy_helper.from_array(weight, f"weight{layer}"))
-        tensors.append(numpy_helper.from_array(bias, f"bias{layer}"))
+            weight, bias = weight[:, :2], bias[:2]
+        columns = np.ascontiguousarray(weight.T)
+        tensors.append(numpy_helper.from_array(columns, f"weight{layer}"))
+        tensors.append(numpy_helper.from_array(bias[:, None], f"bias{layer}"))
     return tensors

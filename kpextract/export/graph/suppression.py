@@ -24,9 +24,8 @@ ROUNDING = 0.01  # pixels; more than that of a position in float32
 SMALLEST = 1e-30  # no two logits differ by less
 
 STEPS = """
-    corner = Reshape (last, as_plane)
-    capped = Min (positions, corner)
-    bounded_map = Max (capped, zero)
+    capped_map = Min (positions, last_map)
+    bounded_map = Max (capped_map, zero)
     ranked = Reshape ({logits}, shape)
     free_cells = Greater (ranked, barred)
     round0 = Cast <to = 1> (free_cells)
@@ -34,11 +33,11 @@ STEPS = """
     own = Unsqueeze (values, axis_1)
     bordered = Pad (own, border, far)
     {slices}
-    around = Concat <axis = 1> ({neighbors})
-    away = Sub (around, own)
+    surroundings = Concat <axis = 1> ({neighbors})
+    away = Sub (surroundings, own)
     steps, rises = Split <axis = 2> (away, two_one)
-    squares = Mul (steps, steps)
-    distances = ReduceSum <keepdims = 0> (squares, axis_2)
+    steps_squared = Mul (steps, steps)
+    distances = ReduceSum <keepdims = 0> (steps_squared, axis_2)
     near = Greater (limit, distances)
     near_float = Cast <to = 1> (near)
     rise = Squeeze (rises, axis_2)
@@ -124,7 +123,6 @@ def _constants(
     # Counted from the end, since the size may be free.
     ends = [[d - r or 2**31, e - r or 2**31] for d, e in offsets]
     return [
-        "int64[4] as_plane = {1, 2, 1, 1}",
         f"int64[10] border = {_braced([0, 0, 0, r, r] * 2)}",
         "int64[2] two_one = {2, 1}",
         "int64[2] axes_3_4 = {3, 4}",

@@ -1,6 +1,8 @@
 // Counts the heap allocations of all libraries, by a malloc defined in the program.
-// Arguments: MODEL IMAGE MASK; the model takes masks. Prints the number of allocations in
-// FRAMES calls, the minimum of several turns, since ONNX Runtime occasionally makes more:
+// Arguments: MODEL IMAGE MASK [PIXELS]; the model takes masks, PIXELS is the minimum
+// distance. Prints the number of allocations in
+// FRAMES calls, the minimum of several turns, since ONNX Runtime occasionally makes
+// more:
 //   bare      ONNX Runtime alone, bound as the extractor binds it
 //   extract   extract(image, mask, out) after a first call with few keypoints
 //   by value  extract(image, mask), which returns new features
@@ -48,30 +50,32 @@ void run_bare(const char* model, const cv::Mat& image, const cv::Mat& mask) {
     const auto memory =
         Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     const auto bind = [&](const char* name, const cv::Mat& data,
-                          ONNXTensorElementDataType type,
                           const std::vector<std::int64_t>& shape) {
-        Ort::Value value =
-            Ort::Value::CreateTensor(memory, data.data, data.total() * data.elemSize(),
-                                     shape.data(), shape.size(), type);
-        if (std::string(name) == "image" || std::string(name) == "mask")
-            binding.BindInput(name, value);
-        else
-            binding.BindOutput(name, value);
+        binding.BindInput(name, Ort::Value::CreateTensor<std::uint8_t>(
+                                    memory, data.data, data.total() * data.elemSize(),
+                                    shape.data(), shape.size()));
     };
-    const auto rows =
-        session.GetOutputTypeInfo(2).GetTensorTypeAndShapeInfo().GetShape();
-    const int k = static_cast<int>(rows[1]), d = static_cast<int>(rows[2]);
-    const cv::Mat keypoints(k, 2, CV_32F), scores(k, 1, CV_32F),
-        descriptors(k, d, CV_32F);
-    const cv::Mat count(1, 1, CV_32S);
-    bind("image", image, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
-         {1, image.rows, image.cols, 3});
-    bind("mask", mask, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
-         {1, image.rows, image.cols});
-    bind("keypoints", keypoints, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {1, k, 2});
-    bind("scores", scores, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {1, k});
-    bind("descriptors", descriptors, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {1, k, d});
-    bind("count", count, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {1});
+    bind("image", image, {1, image.rows, image.cols, 3});
+    if (session.GetInputCount() > 1) bind("mask", mask, {1, image.rows, image.cols});
+    Ort::AllocatorWithDefaultOptions allocator;
+    std::vector<std::vector<float>> outputs(session.GetOutputCount());
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+        const Ort::TypeInfo type = session.GetOutputTypeInfo(i);
+        const auto tensor = type.GetTensorTypeAndShapeInfo();
+        std::vector<std::int64_t> shape = tensor.GetShape();
+        // What is free is the batch, and height and width of dense maps.
+        const std::int64_t free[] = {1, 0, image.rows / 8, image.cols / 8};
+        std::size_t size = 1;
+        for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+            if (shape[axis] < 0) shape[axis] = free[axis];
+            size *= static_cast<std::size_t>(shape[axis]);
+        }
+        outputs[i].resize(size);  // of 4 bytes each, floats or integers
+        binding.BindOutput(
+            session.GetOutputNameAllocated(i, allocator).get(),
+            Ort::Value::CreateTensor(memory, outputs[i].data(), 4 * size, shape.data(),
+                                     shape.size(), tensor.GetElementType()));
+    }
     const auto run = [&](int) { session.Run(Ort::RunOptions{nullptr}, binding); };
     report("bare", [&] { run(0); }, run);
 }
@@ -102,13 +106,14 @@ int posix_memalign(void** made, std::size_t alignment, std::size_t size) {
 }
 }
 
-int main(int, char** argv) {
+int main(int argc, char** argv) {
     const cv::Mat image = cv::imread(argv[2]);
     const cv::Mat mask = cv::imread(argv[3], cv::IMREAD_GRAYSCALE);
     run_bare(argv[1], image, mask);
 
     kpextract::Options options;
     options.num_threads = 1;
+    if (argc > 4) options.min_distance = std::stof(argv[4]);
     kpextract::Extractor extractor(argv[1], options);
     kpextract::Features out;
     std::size_t fewest = SIZE_MAX, most = 0;

@@ -1,7 +1,7 @@
 // Runs an extractor for test_cpp.py.
 //   driver extract MODEL OUT IMAGE [--mask IMAGE] [--roi X Y W H] [--max K] [--min
 //   SCORE]
-//                  [--threads N] [--feature2d] [--describe-given]
+//                  [--distance PIXELS] [--threads N] [--feature2d] [--describe-given]
 //   driver share MODEL IMAGE IMAGE     two threads with one extractor
 //   driver reuse MODEL IMAGE IMAGE     one Features for images of two sizes
 //   driver leak                        leaks memory, which a sanitizer must detect
@@ -90,6 +90,8 @@ void extract(const Words& words) {
     kpextract::Options options;
     if (given.count("--max")) options.max_keypoints = std::stoi(given["--max"][0]);
     if (given.count("--min")) options.min_score = std::stof(given["--min"][0]);
+    if (given.count("--distance"))
+        options.min_distance = std::stof(given["--distance"][0]);
     if (given.count("--threads"))
         options.num_threads = std::stoi(given["--threads"][0]);
     cv::Mat image = read(given[""][0]);

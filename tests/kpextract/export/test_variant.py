@@ -16,9 +16,15 @@ from kpextract import Extractor, InvalidImageError, InvalidOptionError
 from kpextract.cli import main
 from kpextract.decode import SparseRows
 from kpextract.export.errors import ExportError
-from kpextract.export.graph import decoding
-from kpextract.export.graph.metadata import load_graph
+from kpextract.export.graph import sampling
+from kpextract.export.graph.metadata import (
+    REFINEMENT,
+    load_graph,
+    read_metadata,
+    write_metadata,
+)
 from kpextract.export.variant import Variant, export_variant
+from kpextract.refinement import Refinement
 
 MAX_POSITION_ERROR = 1e-3  # pixels; both are the contract's bounds
 MAX_DESCRIPTOR_ERROR = 1e-4
@@ -27,9 +33,9 @@ HALF_STEP = 2**-12  # of a float16 between 0.25 and 0.5, rounded to nearest
 OPERATORS = {
     *("Add", "Cast", "Concat", "Conv", "Gather", "Mul", "Range", "Relu", "Shape"),
     *("Split", "Sub", "Tanh", "Transpose", "Unsqueeze"),
-    *("Div", "GatherND", "Greater", "GridSample", "Max", "Min", "Pad", "ReduceL2"),
-    *("ReduceMax", "ReduceSum", "Reshape", "Round", "ScatterElements", "Sigmoid"),
-    *("Slice", "Squeeze"),
+    *("Div", "Floor", "GatherElements", "GatherND", "Greater", "MatMul", "Max", "Min"),
+    *("Pad", "ReduceMax", "ReduceSum", "Reshape", "Round", "ScatterElements"),
+    *("Sigmoid", "Slice", "Sqrt", "Squeeze"),
     *("TopK", "Where"),
 }
 SPARSE = {
@@ -44,6 +50,12 @@ SPARSE = {
     "8 px apart, one size, mask": Variant(
         size=(640, 480), mask=True, min_distance=8.0, max_keypoints=4800
     ),
+}
+REFINED = {
+    "any size": Variant(),
+    "one size": Variant(size=(640, 480), batch=1),
+    "more than cells": Variant(max_keypoints=6000),
+    "mask, 3 px apart": Variant(mask=True, min_distance=3.0, max_keypoints=300),
 }
 
 
@@ -155,15 +167,56 @@ def test_a_dense_variant_has_the_same_features(write, photo, size):
     )
 
 
+@pytest.fixture(scope="module")
+def refined(root, tmp_path_factory):
+    """Write the bundled model with a refinement of random weights; return its path."""
+    path = tmp_path_factory.mktemp("refined") / "small.onnx"
+    graph = load_graph(root / "models" / "small.onnx")
+    random = np.random.default_rng(0)
+    widths = [(169, 8), (8, 8), (8, 3)]
+    layers = Refinement(
+        tuple(random.normal(0, 0.3, w).astype(np.float32) for w in widths),
+        tuple(random.normal(0, 0.1, w[1]).astype(np.float32) for w in widths),
+    )
+    write_metadata(graph, read_metadata(graph) | {REFINEMENT: layers.to_text()})
+    onnx.save(graph, path)
+    return path
+
+
+@pytest.mark.parametrize("name", REFINED)
+def test_keypoints_are_refined_as_those_of_the_dense_model(
+    name, refined, photo, other_photo, tmp_path
+):
+    variant = REFINED[name]
+    export_variant(refined, tmp_path / "sparse.onnx", variant)
+    options = {"max_keypoints": variant.rows, "min_distance": variant.min_distance}
+    dense = Extractor(refined, **options)
+    sparse = Extractor(tmp_path / "sparse.onnx", max_keypoints=None)
+    images = [photo, other_photo]
+    moved = Extractor(**options).detect(photo).keypoints - dense.detect(photo).keypoints
+    assert np.abs(moved).max() > 1.9  # the reach is 2 px
+    if variant.batch == 1:
+        found = [sparse.detect(image) for image in images]
+    else:
+        found = sparse.detect_batch(images)
+    for ours, image in zip(found, images, strict=True):
+        assert_same(ours, dense.detect(image))
+    if variant.mask:
+        mask = np.zeros(photo.shape[:2], np.uint8)
+        mask[:57, 301:] = mask[440:] = 1
+        assert_same(sparse.detect(photo, mask), dense.detect(photo, mask))
+    assert_only_known_operators(load_graph(tmp_path / "sparse.onnx"))
+
+
 @pytest.mark.parametrize("name", SPARSE)
 def test_only_operators_that_every_tensorrt_reads(name, write):
-    model = load_graph(write(SPARSE[name]))
+    assert_only_known_operators(load_graph(write(SPARSE[name])))
+
+
+def assert_only_known_operators(model):
     assert {node.op_type for node in model.graph.node} <= OPERATORS
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
     assert model.ir_version == 8
-    (sampling,) = (n for n in model.graph.node if n.op_type == "GridSample")
-    modes = {a.name: onnx.helper.get_attribute_value(a) for a in sampling.attribute}
-    assert modes["mode"] == b"bilinear"
     for node in model.graph.node:
         if node.op_type == "TopK":
             (rows,) = (w for w in model.graph.initializer if w.name == node.input[1])
@@ -267,8 +320,8 @@ def test_a_model_of_another_opset_is_refused(root, tmp_path):
 
 
 def test_a_variant_that_decodes_otherwise_is_not_written(tmp_path, monkeypatch):
-    wrong = decoding.ROWS.replace("align_corners = 0", "align_corners = 1")
-    monkeypatch.setattr(decoding, "ROWS", wrong)
+    wrong = sampling.STEPS.replace("Sub (from_edge, half)", "Sub (from_edge, zero)")
+    monkeypatch.setattr(sampling, "STEPS", wrong)
     with pytest.raises(ExportError, match="differs from the runtime's"):
         export_variant("small", tmp_path / "x.onnx", Variant())
     assert not list(tmp_path.iterdir())

@@ -32,6 +32,18 @@ def test_a_processor_without_model_or_clock(monkeypatch):
     assert hardware.parse_cpu(ARM) == expected
 
 
+def test_a_processor_that_nothing_names_is_its_machine(monkeypatch):
+    monkeypatch.setattr("platform.processor", lambda: "")  # as on Debian
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert hardware.parse_cpu(ARM)["cpu"] == "aarch64"
+
+
+def test_a_raspberry_pi_names_its_board():
+    board = "Raspberry Pi 5 Model B Rev 1.0"
+    text = f"{ARM}\nRevision\t: d04170\nModel\t\t: {board}\n"
+    assert hardware.parse_cpu(text)["cpu"] == board
+
+
 def test_clocks_are_read_and_missing_ones_are_none():
     first, second = gpu.parse_gpus(SMI_CLOCKS, gpu.CLOCKS)
     assert first == {

@@ -14,7 +14,7 @@ from export.trace import trace
 from kpextract import Extractor
 from kpextract.decode import DenseMaps
 from kpextract.export.dense_agreement import open_session
-from kpextract.export.graph.int8 import STYLES
+from kpextract.export.graph.int8 import STYLES, weight_scales
 from kpextract.export.graph.metadata import KEYS, load_graph, read_metadata
 from kpextract.export.variant import Variant, build
 from kpextract.export.variant_check import check_variant
@@ -81,7 +81,6 @@ def test_float16_passes_the_gate_with_each_layer_rounded(
     assert drifts[1] > drifts[0]
 
 
-# Measured: .973, .53 px and .9973; with heads in int8 too .939, .65 px and .9930.
 @pytest.mark.parametrize(
     ("style", "bounds"),
     [("onnxruntime", (0.95, 0.7, 0.995)), ("tensorrt", (0.9, 1, 0.99))],
@@ -99,14 +98,17 @@ def test_int8_changes_no_more_than_was_measured(
     assert cosine >= least_cosine
 
 
-@pytest.mark.parametrize("style", ["onnxruntime", "tensorrt"])
-def test_int8_leaves_the_heads_and_all_behind_them_in_float(style, write, layers):
-    """For TensorRT only their last layers."""
+@pytest.mark.parametrize(
+    ("style", "heads"),
+    [
+        ("onnxruntime", {"score", "position", "descriptor"}),
+        ("tensorrt", {"score", "position"}),
+    ],
+)
+def test_int8_leaves_the_last_layers_and_all_behind_them_in_float(style, heads, write):
     model = load_graph(write(Variant(int8=style)))
-    last = {f"network.heads.{head}.weight" for head in ("score", "position")}
-    heads = {name for name in layers if ".heads." in name}
-    assert heads > last
-    assert set(types_of_weights(model)) == (last if style == "tensorrt" else heads)
+    last = {f"network.heads.{head}.weight" for head in heads}
+    assert set(types_of_weights(model)) == last
     operators = {node.op_type for node in model.graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators
     assert model.ir_version == 8
@@ -148,15 +150,24 @@ def moved(maps0, maps1):
 
 
 def test_int8_for_onnx_runtime_cannot_overflow(write, photo, layers):
-    """Two products of 8 and 7 bits fit into the 16 that it adds in without VNNI."""
+    """Two products with neighboring weights fit into the 16 bits that it adds in."""
     model = load_graph(write(Variant(kind="dense", int8="onnxruntime")))
     weights = [numpy_helper.to_array(w) for w in model.graph.initializer]
-    quantized = [w for w in weights if w.dtype == np.int8 and w.ndim == 4]
-    assert len(quantized) == len([name for name in layers if ".heads." not in name])
-    assert max(np.abs(w.astype(int)).max() for w in quantized) <= 64
-    # What is left is an activation that is rounded up here and down there.
+    quantized = [w.astype(int) for w in weights if w.dtype == np.int8 and w.ndim == 4]
+    assert len(quantized) == len(layers) - 3  # the last layers of the heads
+    sums = []
+    for weight in quantized:
+        if weight.shape[1] > 1:  # others are multiplied in 32 bits
+            even, odd = weight[:, 0::2], weight[:, 1::2]
+            for sign in (1, -1):
+                products = np.fmax(sign * even, 0) + np.fmax(sign * odd, 0)
+                sums.append(255 * products.max())
+    assert max(sums) <= np.iinfo(np.int16).max
+    assert max(sums) > 0.95 * np.iinfo(np.int16).max  # no step is given away
+    # What is left is an activation that is rounded up here and down there: 0.11 px with
+    # two layers of the heads in int8 (0.05 without). Overflow moves points by 0.8 px.
     integers = maps(open_session(model), photo)
-    assert moved(integers, maps(open_as_written(model), photo)) < 0.1
+    assert moved(integers, maps(open_as_written(model), photo)) < 0.2
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -171,6 +182,19 @@ def test_int8_without_overflow_is_what_its_graph_says(style, write, photo):
     # rounded up here is rounded down there, which "tensorrt" takes on to 0.24 px.
     floats = maps(open_as_written(exact), photo)
     assert moved(floats, maps(open_as_written(model), photo)) < 1e-3  # measured: 0
+
+
+def test_weights_of_one_sign_share_the_sixteen_bits_of_neighbors():
+    """By hand: 127 steps for the largest weight, or for the sum of two neighbors."""
+    weight = np.zeros((4, 4, 1, 1), np.float32)
+    weight[0, :2, 0, 0] = 2.54, 1.27  # neighbors of one sign: 3.81 in 127 steps
+    weight[1, :2, 0, 0] = 2.54, -1.27  # opposite signs: the products never add up
+    weight[2, 1:3, 0, 0] = -2.54, -1.27  # of one sign, but of two pairs
+    scales = weight_scales(weight)
+    np.testing.assert_allclose(scales[:3], [0.03, 0.02, 0.02], rtol=1e-6)
+    assert scales[3] > 0  # a filter of zeros
+    depthwise = np.full((1, 1, 1, 2), 2.54, np.float32)  # multiplied in 32 bits
+    np.testing.assert_allclose(weight_scales(depthwise), [0.02], rtol=1e-6)
 
 
 NETWORKS = {
@@ -198,6 +222,8 @@ def test_every_network_has_its_variants(name, variant, monkeypatch):
     agreement = check_variant(graph, source, variant.rows)
     assert agreement.position_error > 0  # something did change its type
     assert agreement.position_error < 0.1
-    assert agreement.cosine > 0.999
+    # "onnxruntime" cuts off 1e-5 of the values of the hidden layers of heads, of which
+    # this network of noise, with finer descriptors, has a few in one cell.
+    assert agreement.cosine > (0.998 if variant.int8 == "onnxruntime" else 0.999)
     weights = {n.split(".")[2] for n in types_of_weights(graph) if ".heads." in n}
     assert {"score", "position"} <= weights
