@@ -15,7 +15,7 @@ import numpy as np
 from kpextract import Extractor
 from kpextract.video import Tracker, open_video
 
-TAIL = 30  # frames
+TAIL = 15  # frames
 HALF = 0.5  # Rerun's (0, 0) is the corner of the top-left pixel, not its center
 
 
@@ -77,7 +77,7 @@ def log_picture(rerun, image, features, tracks, tails):
         seen = tails[np.isfinite(tails[:, row, 0]), row]
         strips.append(seen + HALF)
         owners.append(kinds[row])
-    rerun.log("camera/tracks", rerun.LineStrips2D(strips, class_ids=owners))
+    rerun.log("camera/tracks", rerun.LineStrips2D(strips, class_ids=owners, radii=0.5))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,11 @@ GUIDE = ROOT / "docs" / "cpp.md"
 INSTALL = (
     "apt-get install g++ cmake libopencv-dev libonnxruntime-dev nlohmann-json3-dev"
 )
+PROBE = """
+cmake_minimum_required(VERSION 3.13)
+project(probe CXX)
+find_package(OpenCV REQUIRED)
+"""
 
 
 def find_headers(name, *patterns):
@@ -36,13 +41,11 @@ def missing():
     tools = [tool for tool in ("cmake", "c++") if not shutil.which(tool)]
     if tools:
         return tools
-    find = "cmake --find-package -DNAME=OpenCV -DCOMPILER_ID=GNU -DLANGUAGE=CXX"
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # it leaves files in its working directory
-        found = subprocess.run(
-            [*find.split(), "-DMODE=EXIST"], capture_output=True, cwd=folder
-        )
+    # Not `cmake --find-package`: it takes the first architecture in /lib for its own.
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "CMakeLists.txt").write_text(PROBE)
+        command = ["cmake", "-S", folder, "-B", f"{folder}/build"]
+        found = subprocess.run(command, capture_output=True)
     opencv = [] if found.returncode == 0 else ["OpenCV's headers"]
     return opencv + ([] if onnxruntime_headers() else ["ONNX Runtime's headers"])
 

@@ -30,8 +30,8 @@ class Recorder:
     def Points2D(self, points, **options):  # noqa: N802
         return points, options["class_ids"]
 
-    def LineStrips2D(self, strips, class_ids):  # noqa: N802
-        return strips, class_ids
+    def LineStrips2D(self, strips, **options):  # noqa: N802
+        return strips, options["class_ids"]
 
 
 def features(points):

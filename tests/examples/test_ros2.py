@@ -23,6 +23,16 @@ START = 1_700_000_000_123_456_789
 STEP = 33_333_333  # nanoseconds
 PROFILES = PACKAGE / "config" / "fastdds.xml"
 OPTIONS = {"max_keypoints": 200}
+TELL_DRAWING = """
+import sys
+from kpextract_ros import node
+draw = node.draw_keypoints
+def tell(image, features):
+    print("drawn", flush=True)
+    return draw(image, features)
+node.draw_keypoints = tell
+sys.exit(node.main())
+"""
 
 
 def stamps(count, first=START):
@@ -130,6 +140,21 @@ def assert_picture(message, image):
     picture = array_of(message["data"], np.uint8, 240, 320, 3)
     changed = (picture != image).any(axis=2).mean()
     assert 0.01 < changed < 0.6
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_picture_is_drawn_only_if_somebody_watches(watched, peer, files):
+    image = {"topic": "image", "files": files[:1], "encoding": "bgr8"}
+    with Node(program=TELL_DRAWING) as node:
+        peer("send", stamps=[START], **image)
+        assert peer("wait", topic="keypoints", stamp=START)
+        if watched:
+            peer("watch", publishers=1)
+            peer("send", stamps=[START + 1], **image)
+            assert peer("wait", topic="image_keypoints", stamp=START + 1)
+        code, output = node.interrupt()
+    assert code == 0
+    assert output.count("drawn") == int(watched)
 
 
 def test_old_images_are_dropped_and_the_newest_never(peer, photo, tmp_path):

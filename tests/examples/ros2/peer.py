@@ -80,9 +80,15 @@ class Peer:
             time.sleep(0.5)  # the other direction may be discovered later
         return self.publishers[topic]
 
-    def do_watch(self):
-        """Subscribe to the debug picture."""
-        self.listen("image_keypoints", Image, qos_profile_sensor_data)
+    def do_watch(self, publishers=0):
+        """Subscribe to the debug picture, and wait for so many publishers of it."""
+        topic = "image_keypoints"
+        self.listen(topic, Image, qos_profile_sensor_data)
+        deadline = time.monotonic() + WAIT
+        while self.node.count_publishers(topic) < publishers:
+            assert time.monotonic() < deadline, f"nobody publishes {topic}"
+            time.sleep(0.02)
+        time.sleep(0.5)  # the other direction may be discovered later
 
     def do_forget(self, topic):
         """Stop publishing on a topic, so that the next one looks for its reader."""

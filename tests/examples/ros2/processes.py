@@ -40,10 +40,16 @@ def environment(profiles):
 class Node:
     """Run the node; as a context manager, end it by Ctrl-C if it still runs."""
 
-    def __init__(self, *arguments, profiles=None):
+    def __init__(self, *arguments, profiles=None, program=None):
+        """Start it.
+
+        Args:
+            program: Python code to run instead of the module.
+        """
         given = ["--ros-args", *arguments] if arguments else []
+        what = ["-m", "kpextract_ros.node"] if program is None else ["-c", program]
         self._process = subprocess.Popen(
-            [python(), "-m", "kpextract_ros.node", *given],
+            [python(), *what, *given],
             env=environment(profiles),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
