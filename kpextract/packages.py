@@ -15,6 +15,12 @@ from kpextract.errors import (
 
 # Libraries that opencv-python links and that containers often lack.
 DISPLAY_LIBRARIES = ("libGL.so", "libgthread-2", "libglib-2", "libSM", "libXext")
+# What the loader says of a library that there is no address space for.
+NO_MEMORY = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "Cannot allocate memory",
+)
 TELEMETRY = ("openvino_telemetry",)
 
 
@@ -128,6 +134,8 @@ def repair(fault: str, distribution: str) -> str:
             "pip install opencv-python-headless (or apt-get install libgl1 "
             "libglib2.0-0)."
         )
+    if any(words in fault for words in NO_MEMORY):
+        return "There may be too little memory: end other programs, or workers."
     return f"Run: pip install --force-reinstall {distribution}."
 
 
