@@ -2,7 +2,9 @@
 
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -61,8 +63,15 @@ def import_pyarrow(caller: str) -> ModuleType:
 
 
 def import_pycolmap(caller: str) -> ModuleType:
-    """Import pycolmap, or raise an error like `import_cv2`."""
-    return _import("pycolmap", "pycolmap", caller, "colmap", "pycolmap")
+    """Import pycolmap, or raise an error like `import_cv2`.
+
+    Its logger prints a stack trace at SIGTERM; here the signal keeps its usual effect.
+    """
+    pycolmap = _import("pycolmap", "pycolmap", caller, "colmap", "pycolmap")
+    before = signal.getsignal(signal.SIGTERM)  # as Python knows it
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+    return pycolmap
 
 
 def import_openvino(caller: str) -> ModuleType:
