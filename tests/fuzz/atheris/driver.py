@@ -58,7 +58,9 @@ class Watch:
             "faults": self.faults,
         }
         path = self._folder / f"{self._target}.json"
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(report, indent=2) + "\n")
+        new.replace(path)  # a run that is killed meanwhile keeps its count
         self._written = time.monotonic()
 
 
