@@ -2,7 +2,9 @@
 
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -15,6 +17,12 @@ from kpextract.errors import (
 
 # Libraries that opencv-python links and that containers often lack.
 DISPLAY_LIBRARIES = ("libGL.so", "libgthread-2", "libglib-2", "libSM", "libXext")
+# What the loader says of a library that there is no address space for.
+NO_MEMORY = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "Cannot allocate memory",
+)
 TELEMETRY = ("openvino_telemetry",)
 
 
@@ -55,8 +63,15 @@ def import_pyarrow(caller: str) -> ModuleType:
 
 
 def import_pycolmap(caller: str) -> ModuleType:
-    """Import pycolmap, or raise an error like `import_cv2`."""
-    return _import("pycolmap", "pycolmap", caller, "colmap", "pycolmap")
+    """Import pycolmap, or raise an error like `import_cv2`.
+
+    Its logger prints a stack trace at SIGTERM; here the signal keeps its usual effect.
+    """
+    pycolmap = _import("pycolmap", "pycolmap", caller, "colmap", "pycolmap")
+    before = signal.getsignal(signal.SIGTERM)  # as Python knows it
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+    return pycolmap
 
 
 def import_openvino(caller: str) -> ModuleType:
@@ -128,6 +143,8 @@ def repair(fault: str, distribution: str) -> str:
             "pip install opencv-python-headless (or apt-get install libgl1 "
             "libglib2.0-0)."
         )
+    if any(words in fault for words in NO_MEMORY):
+        return "There may be too little memory: end other programs, or workers."
     return f"Run: pip install --force-reinstall {distribution}."
 
 

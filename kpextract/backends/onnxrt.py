@@ -52,7 +52,10 @@ FLOAT16_OPTIONS = {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
 # One launch for the whole graph instead of one per kernel.
 GRAPH_OPTIONS = {"enable_cuda_graph": "1"}
 # Words of its errors, in lower case, that mean that an allocation failed.
-OUT_OF_MEMORY = ("bad_alloc", "failed to allocate memory", "out of memory")
+OUT_OF_MEMORY = (
+    *("bad_alloc", "failed to allocate memory", "out of memory"),
+    "cannot allocate memory",  # of a thread
+)
 CUDA_MEMORY = "cuda"  # as ONNX Runtime names it
 
 
@@ -154,10 +157,14 @@ def _one_line(error: Exception) -> str:
     return printable(" ".join(str(error).split()))
 
 
+def _is_about_memory(text: str) -> bool:
+    return any(words in text.lower() for words in OUT_OF_MEMORY)
+
+
 def _failure(error: Exception, batch: Batch) -> KpextractError:
     """Return what ONNX Runtime's error means for the caller."""
     text = _one_line(error)
-    if any(words in text.lower() for words in OUT_OF_MEMORY):
+    if _is_about_memory(text):
         count, height, width = batch.images.shape[:3]
         return OutOfMemoryError(
             f"ONNX Runtime got no memory for {count} x {width}x{height} pixels "
@@ -330,9 +337,15 @@ def _load(
             model.content, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # its exceptions share no public base class
+        text = _one_line(error)
+        if _is_about_memory(text):
+            raise OutOfMemoryError(
+                f"{model.path}: ONNX Runtime got no memory to load it ({text}). End "
+                "other programs, or run fewer workers."
+            ) from error
         raise ModelError(
             f"{model.path}: ONNX Runtime cannot load it as a model "
-            f"({_one_line(error)}). Give an .onnx file written by kpextract export."
+            f"({text}). Give an .onnx file written by kpextract export."
         ) from error
     _sessions.add(session)
     return session

@@ -22,6 +22,7 @@ CALLER = "kpextract map"
 MIN_MODEL = 3  # images; COLMAP's own minimum of 10 drops small sets of photos
 SEED = 0
 ERRORS_ONLY = 2  # level of pycolmap's log
+ROOM = 1 << 16  # bytes that must be left when all is written: more than COLMAP buffers
 
 
 @dataclass(frozen=True)
@@ -200,9 +201,24 @@ def _write(models: list["pycolmap.Reconstruction"], folder: Path, target: Path) 
         (folder / str(number)).mkdir(parents=True)
         model.write(folder / str(number))
     models[0].export_PLY(folder / "points.ply")
+    _check_room(folder)
     if target.is_dir():
         target.rmdir()
     shutil.move(folder, target)
+
+
+def _check_room(folder: Path) -> None:
+    """Raise OSError if the disk is full: COLMAP then leaves files cut short, silently.
+
+    Raises:
+        OSError: it is.
+    """
+    probe = folder / ".room"
+    with probe.open("wb") as file:
+        file.write(bytes(ROOM))
+        file.flush()
+        os.fsync(file.fileno())
+    probe.unlink()
 
 
 @contextmanager

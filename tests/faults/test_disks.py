@@ -4,12 +4,16 @@ The disk is a small tmpfs where this process may mount one. Elsewhere no file ma
 beyond a size, which is what a full disk does to one file.
 """
 
+import contextlib
 import json
+import shutil
 import subprocess
+from pathlib import Path
 
 import cv2
 import pytest
 
+from kpextract.bulk import mapping
 from kpextract.bulk.match_hdf5 import count_matches
 from kpextract.cli import main
 from kpextract.formats.table import load
@@ -150,6 +154,33 @@ def test_a_full_disk_is_one_line_and_no_part_of_a_file(photos, features, disk):
     matches = disk.folder / "matches.h5"
     assert run(commands[matches], "", prepare=disk.limit).returncode == 0
     assert len(count_matches(matches)) == PHOTOS * (PHOTOS - 1) // 2
+
+
+class Model:
+    """Write as COLMAP does: what fits, without a word about the rest."""
+
+    def write(self, folder):
+        with contextlib.suppress(OSError):
+            (Path(folder) / "points3D.bin").write_bytes(bytes(LITTLE * KIB))
+
+    def export_PLY(self, path):  # noqa: N802, the name in COLMAP
+        with contextlib.suppress(OSError):
+            Path(path).write_bytes(bytes(LITTLE * KIB))
+
+
+def test_a_map_that_does_not_fit_is_not_there(disk):
+    disk.hold(LITTLE)
+    if disk.limit:
+        pytest.skip("this process may not mount a small disk")
+    target = disk.folder / "map"
+    work = disk.folder / ".work"
+    with pytest.raises(OSError, match="No space left"):
+        mapping._write([Model()], work, target)
+    assert not target.exists()
+    disk.hold(MOST)
+    shutil.rmtree(work)
+    mapping._write([Model()], work, target)
+    assert {path.name for path in target.iterdir()} == {"0", "points.ply"}
 
 
 def test_a_read_only_folder_is_one_line_and_stays_as_it_was(photos, features, tmp_path):

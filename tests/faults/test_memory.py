@@ -6,12 +6,17 @@
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from kpextract import OutOfMemoryError
+from kpextract.backends.onnxrt import _load
 from kpextract.image_headers import declared_size
+from kpextract.modelfile import find_model
+from kpextract.packages import repair
 from tests.faults.child import run
 
 MIB = 1 << 20
@@ -199,6 +204,34 @@ def test_lack_of_memory_is_one_line_and_leaves_no_part_of_a_file(
             assert not path.name.startswith("."), spare
             path.unlink()
     assert failed >= 2
+
+
+@pytest.mark.parametrize("spare", [8, 100])
+def test_workers_without_memory_are_one_line_and_leave_whole_files(
+    big, tmp_path, spare
+):
+    """8 MiB do not suffice for a thread of the first process, 100 for a worker."""
+    out = tmp_path / "out"
+    done = run(["extract", big, "-o", out, "--workers", "2"], "", spare=spare * MIB)
+    assert done.returncode in (1, 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert any(each.startswith("kpextract: ") for each in done.stderr.splitlines())
+    left = {path.name for path in out.rglob("*")} if out.exists() else set()
+    assert left <= {"kpextract.jsonl", "a.jpg.npz", "b.jpg.npz"}
+
+
+def test_a_library_that_got_no_memory_is_not_a_broken_installation():
+    fault = "libavfilter.so.11: failed to map segment from shared object"
+    assert "too little memory" in repair(fault, "opencv-python")
+
+
+def test_a_model_that_got_no_memory_is_not_a_broken_model():
+    def fail(*_, **__):
+        raise RuntimeError("pthread_create failed\nmsg: Cannot allocate memory")
+
+    model = find_model("small")
+    with pytest.raises(OutOfMemoryError, match="no memory to load it"):
+        _load(SimpleNamespace(InferenceSession=fail), model, [], None)
 
 
 BATCH = """

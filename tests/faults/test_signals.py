@@ -136,6 +136,17 @@ def test_ctrl_c_does_not_reach_workers_that_start(words, tmp_path):
     assert sorted(load(tmp_path / "out")) == ["a.png", "b.png"]
 
 
+def test_pycolmap_prints_no_stack_trace_at_sigterm():
+    pytest.importorskip("pycolmap")
+    done = python(
+        "import os, signal\n"
+        "from kpextract.packages import import_pycolmap\n"
+        "import_pycolmap('this test')\n"
+        "os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+
+
 @pytest.fixture
 def broken_pipe():
     """Return the writing end of a pipe that nobody reads any more."""

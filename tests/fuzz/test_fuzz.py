@@ -10,21 +10,29 @@ from hypothesis import strategies as st
 from tests.fuzz.recipe import Recipe
 
 HERE = Path(__file__).parent
+# Packages that a target needs beyond those of the tests.
+NEEDS = {"store_file": ("h5py", "pyarrow")}
 # Executions of a target here; together they take about a minute.
 EXECUTIONS = {
+    "arguments": 200,
     "command_line": 100,
     "detection": 400,
     "engine_card": 400,
     "features_file": 1000,
+    "image_header": 3000,
+    "mask_file": 1000,
     "model_card": 400,
     "model_file": 800,
     "photo_file": 2000,
+    "store_file": 400,
     "weights": 40,
 }
 SEEDS = sorted(path for path in (HERE / "seeds").glob("*/*") if path.is_file())
 
 
 def load(target):
+    for package in NEEDS.get(target, ()):
+        pytest.importorskip(package)
     return importlib.import_module(f"tests.fuzz.targets.{target}").run
 
 

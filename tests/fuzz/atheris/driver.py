@@ -15,15 +15,16 @@ from pathlib import Path
 
 import atheris
 
-FLUSH = 100  # executions between two writes of the counts
+FLUSH = 1.0  # seconds between two writes of the counts
 
 
 class Watch:
     """Runs a target, counts, and keeps an input for each place where it breaks."""
 
-    def __init__(self, run, recipe, target: str, folder: Path):
+    def __init__(self, run, recipe, target: str, folder: Path, limit: int):
         self._run, self._recipe, self._target = run, recipe, target
-        self._folder, self._started = folder, time.monotonic()
+        self._folder, self._limit = folder, limit
+        self._started = self._written = time.monotonic()
         self.executions, self.faults = 0, {}
 
     def __call__(self, data: bytes) -> None:
@@ -32,7 +33,8 @@ class Watch:
             self._run(self._recipe(data))
         except Exception as error:
             self._keep(data, error)
-        if self.executions % FLUSH == 0:
+        late = time.monotonic() - self._written >= FLUSH
+        if late or self.executions == self._limit:  # libFuzzer ends the process then
             self.write()
 
     def _keep(self, data: bytes, error: Exception) -> None:
@@ -56,7 +58,10 @@ class Watch:
             "faults": self.faults,
         }
         path = self._folder / f"{self._target}.json"
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(report, indent=2) + "\n")
+        new.replace(path)  # a run that is killed meanwhile keeps its count
+        self._written = time.monotonic()
 
 
 def main(target: str) -> None:
@@ -75,5 +80,6 @@ def main(target: str) -> None:
     words = [f"-runs={options.executions}", f"-max_total_time={options.seconds}"]
     words += ["-max_len=96", "-timeout=60", "-rss_limit_mb=0", "-verbosity=0"]
     words += [f"-artifact_prefix={options.out}/{target}-", *more, str(corpus)]
-    atheris.Setup([sys.argv[0], *words], Watch(run, recipe, target, options.out))
+    watch = Watch(run, recipe, target, options.out, options.executions)
+    atheris.Setup([sys.argv[0], *words], watch)
     atheris.Fuzz()
