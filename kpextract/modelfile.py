@@ -18,8 +18,8 @@ ENGINE = ".engine"  # suffix of a TensorRT engine
 # SHA-256 of each bundled model: a sidecar beside it could be replaced together with it.
 BUNDLED = {
     "base": "9ed4b1390599385701d8f3f1c58522f46065d7babe7ba9cd948c723c89f6bba1",
-    "small": "2ef9a4ebd62926b46e3bc8e2c528ea50867f8235a47e9bc9faaa264b859280ce",
-    "small-int8": "7550dd7d30124a7e2b41e2f5f51be8f9f0ce94d871cb54bed666bdbf58f4d3db",
+    "small": "286b6aa7dc7dba0ce312ce71242fdf99fe9660491ccaf683f4d03f386e2b94a7",
+    "small-int8": "885a842f7dfd0efade6438d66daa83f232b7b5f0577ba1005fb4f9bfe34fafb8",
 }
 
 

@@ -20,7 +20,7 @@ from training import script
 from training.checkpoint import load_weights, save_weights
 from training.network import UnsuperPoint
 
-MARGIN = 0.03  # below the minimum, for the rounding of int8 and for other noise
+MARGIN = 0.04  # below the minimum, for the rounding of int8 and for other noise
 SIZE = (240, 320)  # height and width of an image, pixels
 LEVELS = (0, 3, 12, 40, 128, 215, 255)  # gray levels
 NOISE = (0.0, 1.0, 2.0, 3.0)  # standard deviations, gray levels

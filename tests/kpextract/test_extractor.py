@@ -92,7 +92,8 @@ def test_shifting_by_a_cell_shifts_interior_keypoints_by_a_cell(photo, border):
 
 @pytest.mark.parametrize(("bottom", "right"), [(1, 1), (7, 3), (0, 5)])
 def test_padding_moves_nothing(photo, bottom, right):
-    extractor = Extractor(max_keypoints=None, min_score=0)
+    # A refinement may move a point of the padding into the image, and the other way.
+    extractor = Extractor(max_keypoints=None, min_score=0, refine=False)
     height, width = 240 - bottom, 320 - right
     cropped = photo[:height, :width]
     padded = np.pad(cropped, ((0, bottom), (0, right), (0, 0)), mode="edge")

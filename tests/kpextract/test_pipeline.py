@@ -170,5 +170,5 @@ def test_outputs_that_are_not_finite_are_the_models_fault(
     mask = np.ones(photo.shape[:2], np.uint8) if masked else None
     prepared = pipeline.prepare(photo, mask)
     (outputs,) = pipeline.infer([prepared])
-    with pytest.raises(ModelError, match=r"model small 3 .* not finite"):
+    with pytest.raises(ModelError, match=r"model small 4 .* not finite"):
         pipeline.decode(outputs, prepared)

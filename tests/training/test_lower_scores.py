@@ -59,5 +59,5 @@ def test_the_file_names_the_shift(network, tmp_path, capsys):
     lowered, facts = load_weights(paths[1])
     assert facts["pairs"] == 3
     assert facts["score_shift"] < 0
-    assert best_score(lowered) == pytest.approx(0.32, abs=1e-5)
+    assert best_score(lowered) == pytest.approx(0.31, abs=1e-5)
     assert not math.isnan(facts["score_shift"])

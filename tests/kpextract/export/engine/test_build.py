@@ -112,7 +112,7 @@ def test_the_sidecar_says_what_was_built(path, tmp_path):
         "descriptor_dim": 64,
         "max_keypoints": None,
         "mask": False,
-        "refinement": read_metadata(onnx.load(path))["kpextract.refinement"],
+        "refinement": read_metadata(onnx.load(path))["refinement"],
         "inputs": {
             "image": {
                 "dtype": "uint8",
