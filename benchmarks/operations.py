@@ -30,16 +30,16 @@ from training import script
 # Elementwise, or only moving values: fused.
 ON_THE_WAY = {
     *("Add", "Cast", "Clip", "Concat", "Constant", "DequantizeLinear", "Div", "Expand"),
-    *("Flatten", "Gather", "Greater", "Identity", "LeakyRelu", "Max", "Min", "Mul"),
-    *("Pad", "QuantizeLinear", "Range", "Relu", "Reshape", "Round", "Shape", "Sigmoid"),
-    *("Slice", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
-    *("DepthToSpace",),
+    *("Flatten", "Floor", "Gather", "Greater", "Identity", "LeakyRelu", "Max", "Min"),
+    *("Mul", "Pad", "QuantizeLinear", "Range", "Relu", "Reshape", "Round", "Shape"),
+    *("Sigmoid", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose"),
+    *("Unsqueeze", "Where", "DepthToSpace"),
 }
 SIZE_HELP = "image size in pixels (default: 640x480)"
 PICKS = {"GatherElements", "GatherND"}  # read as many values as they write
 # Through memory. The cost of a node outside these sets is unknown.
 THROUGH_MEMORY = {
-    *("Conv", "GridSample", "MaxPool", "ReduceL2", "ReduceMax", "ReduceSum"),
+    *("Conv", "GridSample", "MatMul", "MaxPool", "ReduceL2", "ReduceMax", "ReduceSum"),
     *("ScatterElements", "TopK", *PICKS),
 }
 
@@ -173,6 +173,8 @@ class _Flow:
 
     def flop(self, node: onnx.NodeProto) -> int:
         """Return the operations of one call of a node."""
+        if node.op_type == "MatMul":
+            return 2 * prod(self.shape(node.output[0])) * self.shape(node.input[0])[-1]
         if node.op_type != "Conv":
             return 0
         weight = self.shape(node.input[1])

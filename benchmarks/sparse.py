@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from tqdm import tqdm
 
 from benchmarks import markdown
 from benchmarks.machine import write_result
 from benchmarks.variants import FIXED, MODEL_HELP, PHOTO, kpextract
+from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.photos import read_photo
 from training import script
 
@@ -52,6 +52,7 @@ def export(model: str, words: str, calibrate: Path, out: Path) -> Path:
 def milliseconds(paths: list[Path], rounds: int, threads: int) -> np.ndarray:
     """Return (rounds, models) milliseconds of one call each, in turns."""
     image = read_photo(PHOTO)[None]
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # The waiting threads of one session would disturb the next one.

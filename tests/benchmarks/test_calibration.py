@@ -123,7 +123,7 @@ def test_the_command_writes_result_and_plot(folder, tmp_path, capsys, monkeypatc
     candidates = [Candidate("small, 0.5 px", detect)]
     monkeypatch.setattr(calibration, "open_candidates", lambda *_: candidates)
     out = tmp_path / "x.json"
-    assert main([str(folder), "--extractors", "small", "--out", str(out)]) == 0
+    assert main([str(folder), "--extractors", "base", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
     assert result["calibration"] == compare(candidates, folder)["calibration"]
     found = result["calibration"]["small, 0.5 px"]
@@ -135,9 +135,9 @@ def test_the_command_writes_result_and_plot(folder, tmp_path, capsys, monkeypatc
 
 def test_a_model_without_sigma_is_refused(folder, tmp_path, capsys):
     out = tmp_path / "x.json"
-    assert main([str(folder), "--extractors", "small", "--out", str(out)]) == 2
+    assert main([str(folder), "--extractors", "base", "--out", str(out)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("calibration: kpextract small")
+    assert said.startswith("calibration: kpextract base")
     assert "gives no sigma" in said
     assert said.count("\n") == 1
     assert not out.exists()
