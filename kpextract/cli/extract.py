@@ -182,12 +182,17 @@ def extract_all(
         settings = settings_of(extractor, frame)
         given = {name: value for name, value in of_format.items() if value is not None}
         store = open_store(out, settings, format, **given)
-        stack.callback(store.close)
+        closing = stack.enter_context(ExitStack())
+        closing.callback(store.close)
         run = (_on_ray if engine == "ray" else _on_this_machine)(
             extractor, frame == "upright", workers, options
         )
         with Progress(found, quiet=as_json) as progress:
             summary = extract(found, store, run, progress.show)
+            closing.pop_all()
+            for lost in store.close():
+                summary.lose(lost)
+                progress.show(lost, summary)
     before = _failed_before(out, format, summary)
     report = report_of(summary, before, extractor)
     if not as_json:

@@ -97,11 +97,15 @@ class Hdf5Store:
         """Return the entries that are whole, errors included, by name."""
         return dict(self._done)
 
-    def add(self, entry: Entry) -> None:
-        """Write an entry; one of the same name is replaced."""
+    def check(self, entry: Entry) -> None:
+        """Raise EntryError if `add` would, before anything is written."""
         check_name(entry.name)
         if entry.features is not None:
             self._check_place(entry.name)
+
+    def add(self, entry: Entry) -> None:
+        """Write an entry; one of the same name is replaced."""
+        self.check(entry)
         self._whole = False
         try:
             self._replace(entry)
@@ -120,13 +124,14 @@ class Hdf5Store:
         else:
             self._write(self._file.create_group(entry.name), entry)
 
-    def close(self) -> None:
+    def close(self) -> list[Entry]:
         """Finish the output and let other processes open it."""
         try:
             if self._file:
                 self._finish()
         finally:
             self._lock.release()
+        return []
 
     def _finish(self) -> None:
         """Close the file, without an entry that could not be written."""

@@ -400,3 +400,26 @@ def test_counts_begin_at_one(option, photos, capsys):
     with pytest.raises(SystemExit):
         run(photos, "-o", "out", option, "0")
     assert "a whole number of at least 1, not '0'" in capsys.readouterr().err
+
+
+def test_a_photo_that_colmap_cannot_read_costs_a_line(photos, tmp_path, capsys):
+    """COLMAP reads no WebP; the others are in the database, with their matches."""
+    folder, out = tmp_path / "photos", tmp_path / "map.db"
+    folder.mkdir()
+    for name in ("00.jpg", "02.jpg"):
+        (folder / name).write_bytes((photos / "a" / name).read_bytes())
+    image = cv2.imread(str(folder / "00.jpg"))
+    cv2.imwrite(str(folder / "other.webp"), image, [cv2.IMWRITE_WEBP_QUALITY, 101])
+    words = (folder, "-o", out, "--workers", 1, "--match", "exhaustive")
+    assert run(*words, "--json") == 1
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    assert "kpextract: failed: other.webp: COLMAP cannot read other.webp" in said.err
+    assert (report["images"], [each["name"] for each in report["failed"]]) == (
+        2,
+        ["other.webp"],
+    )
+    assert report["keypoints"] == sum(map(len, load(out).values()))
+    assert (report["match"]["pairs"], sorted(load(out))) == (1, ["00.jpg", "02.jpg"])
+    assert run(*words, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["failed_before"] == ["other.webp"]
