@@ -199,7 +199,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.tflite and not options.tflite.is_file():
         raise UsageError(f"{options.tflite} is not a file.")
     images = list(read_frames(expand(options.images)))
-    extractor = Extractor(backend="onnx-cpu", max_keypoints=MAX_KEYPOINTS)
+    # The maps are compared: refinement reads the image and is no part of the graph.
+    extractor = Extractor(backend="onnx-cpu", max_keypoints=MAX_KEYPOINTS, refine=False)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.onnx"

@@ -31,7 +31,8 @@ OTHERS = {
     b"<": "text (HTML, SVG or XML), not an image",
 }
 HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
-AVIF = {b"avif", b"avis"}
+AVIF = {b"avif", b"avis"}  # a picture, a sequence
+WEBP_ANIMATION = 0x02  # flag of its extended header
 
 
 def declared_size(content: bytes) -> tuple[int, int] | None:
@@ -111,6 +112,23 @@ def may_be_deep(content: bytes) -> bool:
     if content.startswith(PNG):
         return content[24:25] == b"\x10"
     return not content.startswith((JPEG, b"BM", b"GIF8", b"RIFF", b"#?"))
+
+
+def is_photo(content: bytes) -> bool:
+    """Return whether a file is one picture, not an animation or anything else.
+
+    Args:
+        content: the file, or its beginning.
+    """
+    if content.startswith(b"GIF8"):
+        return False
+    if content.startswith(PNG):
+        return b"\0\0\0\x08acTL" not in content[: max(0, content.find(b"IDAT"))]
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return not (content[12:16] == b"VP8X" and content[20] & WEBP_ANIMATION)
+    if content[4:8] == b"ftyp":
+        return content[8:12] in HEIF | AVIF - {b"avis"}
+    return content.startswith(tuple(READ_BY_OPENCV)) or bool(NETPBM.match(content))
 
 
 def why_unreadable(content: bytes) -> str:

@@ -24,6 +24,7 @@ NO_MEMORY = (
     "Cannot allocate memory",
 )
 TELEMETRY = ("openvino_telemetry",)
+MATPLOTLIB_FOLDER = "MPLCONFIGDIR"  # environment variable of where it writes
 
 
 def import_cv2(caller: str) -> ModuleType:
@@ -82,8 +83,28 @@ def import_openvino(caller: str) -> ModuleType:
 
 
 def import_matplotlib(caller: str) -> ModuleType:
-    """Import matplotlib, or raise an error like `import_cv2`."""
-    return _import("matplotlib", "matplotlib", caller, "colmap", "matplotlib")
+    """Import matplotlib, or raise an error like `import_cv2`.
+
+    It would write its settings and a list of fonts to the home folder; here it writes
+    them to a folder that is removed when the process ends. One that was imported
+    before, or that has been told where to write, stays as it is.
+    """
+    names = ("matplotlib", "matplotlib", caller, "colmap", "matplotlib")
+    if "matplotlib" in sys.modules or MATPLOTLIB_FOLDER in os.environ:
+        return _import(*names)
+    import atexit  # these take a while; not for --help
+    import shutil
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="kpextract-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ[MATPLOTLIB_FOLDER] = folder
+    try:
+        matplotlib = _import(*names)
+        matplotlib.get_configdir(), matplotlib.get_cachedir()  # it keeps both from here
+    finally:
+        del os.environ[MATPLOTLIB_FOLDER]
+    return matplotlib
 
 
 def import_onnxruntime(install: str) -> ModuleType:

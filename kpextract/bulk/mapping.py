@@ -1,7 +1,6 @@
 """Reconstruct cameras and points from a COLMAP database, with pycolmap."""
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kpextract.bulk.alignment import align as align_observations
 from kpextract.errors import KpextractError, MappingError, UsageError
+from kpextract.formats.lock import Lock
 from kpextract.packages import import_pycolmap
 from kpextract.printable import some_of
 
@@ -23,6 +23,10 @@ MIN_MODEL = 3  # images; COLMAP's own minimum of 10 drops small sets of photos
 SEED = 0
 ERRORS_ONLY = 2  # level of pycolmap's log
 ROOM = 1 << 16  # bytes that must be left when all is written: more than COLMAP buffers
+ADVICE = (
+    "Give photos that overlap by half or more, taken from different places, and more "
+    "pairs (--pairs exhaustive)."
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def reconstruct(
     Raises:
         MissingPackageError: pycolmap is not installed.
         UsageError: the output exists, or photos are missing.
+        StoreError: another process is writing the database.
         MappingError: the database cannot be used, or no images overlap.
     """
     import tempfile  # takes a while; not for --help
@@ -86,7 +91,7 @@ def reconstruct(
     target = Path(output)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} already exists. Remove it or give another folder.")
-    with _errors_of_pycolmap(pycolmap, database):
+    with _errors_of_pycolmap(pycolmap, database), _held(Path(database)):
         check_database(pycolmap, Path(database), Path(photos))
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -101,12 +106,15 @@ def reconstruct(
             models.sort(key=lambda model: -model.num_reg_images())
             if not models:
                 raise MappingError(
-                    f"{database}: no {MIN_MODEL} images could be mapped. Give photos "
-                    "that overlap by half or more, taken from different places, and "
-                    "more pairs (--pairs exhaustive)."
+                    f"{database}: no {MIN_MODEL} images could be mapped. {ADVICE}"
                 )
             for model in models if align else ():
                 align_observations(pycolmap, model, Path(photos), num_threads)
+            models = [model for model in models if model.num_points3D()]
+            if not models:
+                raise MappingError(
+                    f"{database}: no point was seen from different places. {ADVICE}"
+                )
             _write(models, Path(work) / "models", target)
     return models
 
@@ -204,7 +212,22 @@ def _write(models: list["pycolmap.Reconstruction"], folder: Path, target: Path) 
     _check_room(folder)
     if target.is_dir():
         target.rmdir()
-    shutil.move(folder, target)
+    folder.rename(target)  # never into a folder that another run has just made
+
+
+@contextmanager
+def _held(database: Path) -> Iterator[None]:
+    """Keep others from writing a database, which is verified in place.
+
+    Raises:
+        StoreError: it is being written, such as by `kpextract match`.
+    """
+    lock = Lock(database) if database.is_file() else None
+    try:
+        yield
+    finally:
+        if lock:
+            lock.release()
 
 
 def _check_room(folder: Path) -> None:

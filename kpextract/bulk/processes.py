@@ -2,10 +2,12 @@
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import NamedTuple
 
 from kpextract.bulk.dispatch import Died, Dispatcher, Done, Event, Ready
@@ -57,7 +59,7 @@ class Processes:
             name=f"kpextract-{worker}",
             daemon=True,
         )
-        with _without_interrupt():
+        with _without_interrupt(), _without_script():
             process.start()
         theirs.close()
         self._members[worker] = _Member(process, ours)
@@ -90,6 +92,21 @@ class Processes:
     def why_late(self) -> str:
         """Say what to look at as in `Crew.why_late`."""
         return "Is this machine very busy? Try fewer --workers."
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """Start processes that do not run the script of this one again.
+
+    Python does so, and a script without `if __name__ == "__main__":` would begin the
+    whole run anew in each worker. Workers need nothing of it.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def run_on_processes(

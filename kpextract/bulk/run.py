@@ -48,6 +48,13 @@ class Summary:
             self.images += 1
             self.keypoints += len(entry.features)
 
+    def lose(self, entry: Entry) -> None:
+        """Count an entry as failed that the output could not take in the end."""
+        if entry.features is not None and entry.name not in self.skipped:
+            self.images -= 1
+            self.keypoints -= len(entry.features)
+            self.failed.append((entry.name, entry.error or ""))
+
 
 def extract(
     inputs: Iterable[Input],

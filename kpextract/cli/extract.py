@@ -23,7 +23,7 @@ from kpextract.extractor import Extractor
 from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.compact import KINDS
 from kpextract.formats.hdf5 import LAYOUTS
-from kpextract.formats.store import Store
+from kpextract.formats.store import Entry, Store
 from kpextract.formats.table import TABLE, format_of, open_reader, open_store
 from kpextract.packages import import_cv2
 from kpextract.stopping import stopped_by_signals
@@ -191,12 +191,17 @@ def extract_all(
         settings = settings_of(extractor, frame)
         given = {name: value for name, value in of_format.items() if value is not None}
         store = open_store(out, settings, format, **given)
-        stack.callback(_close, store)
+        closing = stack.enter_context(ExitStack())
+        closing.callback(_close, store)
         run = (_on_ray if engine == "ray" else _on_this_machine)(
             extractor, frame == "upright", workers, options
         )
         with Progress(found, quiet=as_json) as progress:
             summary = extract(found, store, run, progress.show)
+            closing.pop_all()
+            for lost in _close(store):
+                summary.lose(lost)
+                progress.show(lost, summary)
     finish = partial(_finish, inputs, out, format, match, summary, extractor, as_json)
     threads = options.get("num_threads")
     if match is not None and not summary.interrupted:
@@ -209,9 +214,10 @@ def _go_on() -> None:
     """Do nothing at a signal that comes when everything is written."""
 
 
-def _close(store: Store) -> None:
+def _close(store: Store) -> list[Entry]:
+    """Close an output; return its entries that became failures."""
     with stopped_by_signals(_go_on):
-        store.close()
+        return store.close()
 
 
 def _finish(

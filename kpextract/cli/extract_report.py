@@ -78,7 +78,7 @@ def sentence_of(summary: Summary, failed_before: int, extractor: Extractor) -> s
         failed_before: images that were skipped because they failed in an earlier run.
     """
     info, apart = extractor.info, extractor.pipeline.min_distance
-    distance = f" at least {apart:g} px apart" if apart else ""
+    distance = f" at least {apart:g} px apart before refinement" if apart else ""
     earlier = f" (of which {failed_before} failed)" if failed_before else ""
     begin = "interrupted: " if summary.interrupted else ""
     return (

@@ -17,7 +17,7 @@ from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.store import StoreReader
 from kpextract.formats.table import TABLE, open_reader
 from kpextract.geometry import DEFAULT_GEOMETRY
-from kpextract.matching import check_bounds
+from kpextract.matching import check_bounds, match
 
 DATABASES = TABLE["colmap"].suffixes
 OUTPUTS = (*TABLE["hdf5"].suffixes, *DATABASES)
@@ -140,8 +140,12 @@ def _match(
 
 
 def _settings(reader: StoreReader, bounds: dict[str, float]) -> dict[str, str]:
-    """Return what matches depend on."""
-    return {**reader.settings, **{name: f"{value:g}" for name, value in bounds.items()}}
+    """Return what matches depend on; a bound equal to its default is left out."""
+    defaults = match.__kwdefaults__ or {}
+    others = {
+        name: f"{value:g}" for name, value in bounds.items() if value != defaults[name]
+    }
+    return {**reader.settings, **others}
 
 
 def _refuse(options: dict[str, Any]) -> None:

@@ -90,28 +90,41 @@ class ColmapStore:
 
     def add(self, entry: Entry) -> None:
         """Write an entry to the HDF5 file; one of the same name is replaced."""
+        self._features.check(entry)  # what is refused may not cost the database
         self._path.unlink(missing_ok=True)
         self._features.add(entry)
 
-    def close(self) -> None:
+    def close(self) -> list[Entry]:
         """Finish the HDF5 file, write the database if it is missing, and unlock both.
 
-        Raises:
-            StoreError: COLMAP cannot read an image, or reads it in another size.
+        Returns:
+            Images that COLMAP cannot read, or reads in another size, with the error;
+            the HDF5 file holds it in place of their features.
         """
         try:
             self._features.close()
-            if not self._path.exists():
-                self._write()
+            return [] if self._path.exists() else self._write()
         finally:
             self._lock.release()
 
-    def _write(self) -> None:
-        reader = ColmapReader(os.fspath(self._path))
-        try:
-            write_new(self._path, reader, self._images, self._mode)
-        finally:
-            reader.close()
+    def _write(self) -> list[Entry]:
+        with replacing(self._path) as temporary, errors_of_writing(self._path):
+            reader = ColmapReader(os.fspath(self._path))
+            try:
+                refused = write_usable(temporary, reader, self._images, self._mode)
+                settings, stamps = reader.settings, self._features.done()
+                lost = [
+                    Entry(name, stamps[name], reader.read(name), why)
+                    for name, why in refused.items()
+                ]
+            finally:
+                reader.close()
+            if lost:
+                store = Hdf5Store(os.fspath(companion(self._path)), settings)
+                for entry in lost:
+                    store.add(entry._replace(features=None))
+                store.close()
+        return lost
 
 
 def _check_own(path: Path) -> None:
@@ -178,37 +191,69 @@ def write_features(
         StoreError: COLMAP cannot read an image, or reads it in another size than its
             features have, for example because EXIF turned it.
     """
-    mode, names = _camera_mode(camera_mode or _mode_for(reader)), reader.names()
     with errors_of_writing(path):
-        _write_features(path, reader, images, mode, names)
+        refused = write_usable(path, reader, images, camera_mode)
+    for why in refused.values():
+        raise StoreError(why)
 
 
-def _write_features(
+def write_usable(
     path: str | os.PathLike[str],
     reader: StoreReader,
     images: str | os.PathLike[str],
-    mode: Any,
-    names: list[str],
-) -> None:
+    camera_mode: str | None = None,
+) -> dict[str, str]:
+    """Write what `write_features` does, without images that COLMAP cannot use.
+
+    Returns:
+        The names of those images, each with one line that says why.
+    """
     pycolmap = import_pycolmap("writing COLMAP's database")
-    pycolmap.Database.open(path).close()  # makes the file
-    if not names:  # an empty list would mean every file of the folder
-        return
-    pycolmap.import_images(path, images, mode, names)
-    with pycolmap.Database.open(path) as database:
-        known = {image.name: image for image in database.read_all_images()}
-        missing = [name for name in names if name not in known]
-        if missing:
-            raise StoreError(
-                f"COLMAP cannot read {some_of(missing)} in {images}. Convert them, or "
-                "leave them out."
+    mode, names = _camera_mode(camera_mode or _mode_for(reader)), reader.names()
+    refused: dict[str, str] = {}
+    while True:
+        Path(path).write_bytes(b"")
+        pycolmap.Database.open(path).close()  # makes the tables
+        left = [name for name in names if name not in refused]
+        if not left:  # an empty list would mean every file of the folder
+            return refused
+        pycolmap.import_images(path, images, mode, left)
+        with pycolmap.Database.open(path) as database:
+            again = _unusable(database, reader, left, images)
+            if not again:
+                _write_keypoints(database, reader, left)
+                return refused
+        refused |= again
+
+
+def _unusable(
+    database: Any,
+    reader: StoreReader,
+    names: list[str],
+    images: str | os.PathLike[str],
+) -> dict[str, str]:
+    """Return images that are not in a database, or in another size, and why."""
+    known = {image.name: image for image in database.read_all_images()}
+    cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+    unusable = {}
+    for name in names:
+        if name not in known:
+            unusable[name] = (
+                f"COLMAP cannot read {some_of([name])} in {images}. Convert it, or "
+                "leave it out."
             )
-        cameras = {c.camera_id: c for c in database.read_all_cameras()}
-        for name in names:
-            features, image = reader.read(name), known[name]
-            camera = cameras[image.camera_id]
-            _check_size(name, features, (camera.width, camera.height))
-            database.write_keypoints(image.image_id, features.keypoints + CORNER)
+            continue
+        camera = cameras[known[name].camera_id]
+        why = _other_size(name, reader.read(name), (camera.width, camera.height))
+        if why:
+            unusable[name] = why
+    return unusable
+
+
+def _write_keypoints(database: Any, reader: StoreReader, names: list[str]) -> None:
+    ids = {image.name: image.image_id for image in database.read_all_images()}
+    for name in names:
+        database.write_keypoints(ids[name], reader.read(name).keypoints + CORNER)
 
 
 @contextmanager
@@ -312,12 +357,12 @@ def _mode_for(reader: StoreReader) -> str:
     return "single" if len(sizes) == 1 else "auto"
 
 
-def _check_size(name: str, features: Features, size: tuple[int, int]) -> None:
-    if features.image_size != size:
-        there, ours = (
-            f"{width}x{height}" for width, height in (size, features.image_size)
-        )
-        raise StoreError(
-            f"{name} has {there} pixels for COLMAP, and {ours} for its features. Turn "
-            "off the rotation by EXIF, or extract the photo again if it was replaced."
-        )
+def _other_size(name: str, features: Features, size: tuple[int, int]) -> str | None:
+    """Say that COLMAP reads an image in another size; None if it does not."""
+    if features.image_size == size:
+        return None
+    there, ours = (f"{width}x{height}" for width, height in (size, features.image_size))
+    return (
+        f"{name} has {there} pixels for COLMAP, and {ours} for its features. Turn off "
+        "the rotation by EXIF, or extract the photo again if it was replaced."
+    )

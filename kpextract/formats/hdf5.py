@@ -97,11 +97,15 @@ class Hdf5Store:
         """Return the entries that are whole, errors included, by name."""
         return dict(self._done)
 
-    def add(self, entry: Entry) -> None:
-        """Write an entry; one of the same name is replaced."""
+    def check(self, entry: Entry) -> None:
+        """Raise EntryError if `add` would, before anything is written."""
         check_name(entry.name)
         if entry.features is not None:
             self._check_place(entry.name)
+
+    def add(self, entry: Entry) -> None:
+        """Write an entry; one of the same name is replaced."""
+        self.check(entry)
         with self._changes.together():
             self._replace(entry)
         self._done[entry.name] = entry.stamp
@@ -114,12 +118,13 @@ class Hdf5Store:
         else:
             self._write(self._file.create_group(entry.name), entry)
 
-    def close(self) -> None:
+    def close(self) -> list[Entry]:
         """Finish the output and let other processes open it."""
         try:
             self._changes.close()
         finally:
             self._lock.release()
+        return []
 
     def _remove(self, name: str) -> None:
         if name in self._done:

@@ -73,10 +73,11 @@ class NpzFolder:
         count = None if entry.features is None else len(entry.features)
         self._journal.add(Line(entry.name, entry.stamp, count, entry.error))
 
-    def close(self) -> None:
+    def close(self) -> list[Entry]:
         """Finish the output and let other processes open it."""
         self._journal.close()
         self._lock.release()
+        return []
 
 
 class NpzFolderReader:

@@ -94,12 +94,13 @@ class ParquetStore:
         if len(self._waiting) >= MAX_ROWS or size >= MAX_BYTES:
             self._write()
 
-    def close(self) -> None:
+    def close(self) -> list[Entry]:
         """Write the rows that wait and let other processes open the folder."""
         try:
             self._write()
         finally:
             self._lock.release()
+        return []
 
     def _write(self) -> None:
         """Write the rows that wait to a new file."""

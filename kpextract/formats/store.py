@@ -68,8 +68,13 @@ class Store(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Finish the output and let other processes open it."""
+    def close(self) -> list[Entry]:
+        """Finish the output and let other processes open it.
+
+        Returns:
+            Entries that it could not take in the end, each with its features and the
+            error that the output holds in their place.
+        """
         ...
 
 

@@ -20,6 +20,7 @@ from kpextract.errors import (
     UsageError,
 )
 from kpextract.image import MIN_SIDE
+from kpextract.image_headers import is_photo
 from kpextract.photos import expand, read_photo
 from kpextract.video.address import without_password
 from kpextract.video.capture import Capture, open_network, open_pipeline
@@ -33,6 +34,8 @@ PIPE = "-"
 CAMERA = re.compile("0|[1-9][0-9]*")  # not 00, which names a folder
 URL = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 CHANNELS = {"bgr": 3, "rgb": 3, "gray": 1}
+MOTION_JPEG = {".mjpeg", ".mjpg"}  # each begins like a photo
+HEADER = 1 << 20  # bytes that tell a photo from an animation
 FOLDER_FPS = 10.0  # assumed for a folder of images, which has no timing
 
 
@@ -140,11 +143,30 @@ def _path_opener(path: Path) -> Callable[[], Source]:
     if stat.S_ISCHR(mode):
         return lambda: Capture(str(path), str(path), live=True)
     if stat.S_ISREG(mode):
+        if _holds_photo(path):
+            return lambda: Photos(str(path), [path])
         return lambda: Capture(str(path), str(path), live=False)
     raise SourceError(
         f"{path} is neither a file, a folder nor a camera. To read a pipe, connect it "
         "to standard input: kpextract track - --raw WxH"
     )
+
+
+def _holds_photo(path: Path) -> bool:
+    """Return whether a file is one picture, which is read like those of a folder.
+
+    OpenCV's reader of videos would neither turn it by its EXIF orientation nor keep its
+    16 bits.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(HEADER)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error}.") from error
+    return is_photo(content) and path.suffix.lower() not in MOTION_JPEG
 
 
 def _images_opener(text: str) -> Callable[[], Source]:
@@ -176,11 +198,17 @@ class Photos:
         self._rest = iter(photos)
 
     def read(self) -> np.ndarray | None:
-        """Return the next image that can be read; the others are named in the log."""
+        """Return the next image that can be read; the others are named in the log.
+
+        Raises:
+            SourceError: there is one image only, and it cannot be read.
+        """
         for path in self._rest:
             try:
                 return read_photo(path)
             except InvalidImageError as error:
+                if self.count == 1:
+                    raise SourceError(str(error)) from error
                 logger.warning("%s Skipped.", error)
         return None
 

@@ -9,6 +9,7 @@ import pytest
 
 from kpextract import InvalidImageError
 from kpextract.errors import UsageError
+from kpextract.image_headers import is_photo
 from kpextract.photos import (
     MAX_PIXELS,
     PHOTOS,
@@ -444,3 +445,28 @@ def test_a_mask_of_another_size_names_both_files(tmp_path):
     images = [PAIR[0], np.zeros((60, 40, 3), np.uint8)]
     with pytest.raises(InvalidImageError, match=r"m.png has 60x40 .*b.jpg has 40x60"):
         masks_for([file], photos, images)
+
+
+PNG_HEAD = cv2.imencode(".png", BGR)[1].tobytes()
+CONTROL = b"\0\0\0\x08acTL" + bytes(12)  # of an animated PNG, after its header
+ANIMATIONS = {
+    "GIF": b"GIF89a",
+    "PNG": PNG_HEAD[:33] + CONTROL + PNG_HEAD[33:],
+    "WebP": b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x12",
+    "AVIF": b"\0\0\0\x18ftypavis",
+}
+
+
+@pytest.mark.parametrize("case", ANIMATIONS)
+def test_an_animation_is_no_photo(case):
+    assert not is_photo(ANIMATIONS[case])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp", ".ppm"])
+def test_a_still_picture_is_a_photo(suffix):
+    assert is_photo(cv2.imencode(suffix, BGR)[1].tobytes())
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\0\x18ftypisom", b"RIFF\0\0\0\0AVI "])
+def test_a_video_is_no_photo(content):
+    assert not is_photo(content)

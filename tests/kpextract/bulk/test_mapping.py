@@ -11,7 +11,8 @@ import pytest
 from examples.python import render_scene
 from kpextract import Extractor, match
 from kpextract.bulk import mapping
-from kpextract.errors import MappingError, UsageError
+from kpextract.errors import MappingError, StoreError, UsageError
+from kpextract.formats.lock import Lock
 
 pycolmap = pytest.importorskip("pycolmap")
 PHOTOS = 8
@@ -135,6 +136,42 @@ def test_an_output_that_is_there_is_kept(scene, database, tmp_path):
         with pytest.raises(UsageError, match="already exists"):
             mapping.reconstruct(database, scene[0], output)
     assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_a_database_that_is_being_written_is_not_mapped(scene, database, tmp_path):
+    lock = Lock(database)
+    with pytest.raises(StoreError, match="is being written by process"):
+        mapping.reconstruct(database, scene[0], tmp_path / "out")
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_to_one_output_do_not_mix(scene, database, tmp_path, monkeypatch):
+    """The other run ends first: its map stays as it is."""
+    write, target = mapping._write, tmp_path / "out"
+
+    def write_after_another(models, folder, target):
+        (target / "0").mkdir(parents=True)
+        (target / "0" / "points3D.bin").write_bytes(b"of the other run")
+        write(models, folder, target)
+
+    monkeypatch.setattr(mapping, "_write", write_after_another)
+    with pytest.raises(OSError, match="not empty"):
+        mapping.reconstruct(database, scene[0], target, align=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    (file,) = (path for path in target.rglob("*") if path.is_file())
+    assert file.read_bytes() == b"of the other run"
+
+
+def test_models_without_points_are_no_map(scene, database, tmp_path, monkeypatch):
+    def align(pycolmap, model, *_):
+        for number in list(model.points3D):
+            model.delete_point3D(number)
+
+    monkeypatch.setattr(mapping, "align_observations", align)
+    with pytest.raises(MappingError, match="no point was seen from different places"):
+        mapping.reconstruct(database, scene[0], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_photos_that_are_missing_are_named(scene, database, tmp_path):

@@ -1,7 +1,10 @@
 """Run workers as real processes, some of which are killed."""
 
 import multiprocessing
+import subprocess
+import sys
 
+import cv2
 import pytest
 
 from kpextract import BackendUnavailableError
@@ -54,3 +57,24 @@ def test_leaving_early_ends_the_processes():
     assert len(multiprocessing.active_children()) == 2
     entries.close()
     assert multiprocessing.active_children() == []
+
+
+SCRIPT = """
+import sys
+print("script runs", flush=True)
+from kpextract.cli import main
+sys.exit(main(["extract", *sys.argv[1:], "--workers", "2"]))
+"""
+
+
+def test_workers_do_not_run_a_script_without_a_main_guard_again(tmp_path, photo):
+    cv2.imwrite(str(tmp_path / "a.png"), photo[:64, :64])
+    (tmp_path / "script.py").write_text(SCRIPT)
+    words = [tmp_path / "a.png", "-o", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("script runs") == 1
+    assert "1 images" in done.stdout
+    assert "kpextract:" not in done.stderr

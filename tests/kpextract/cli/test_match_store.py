@@ -58,6 +58,14 @@ def test_other_bounds_do_not_continue(store, tmp_path, capsys):
     assert "other settings: max_ratio" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("spelled", ["first", "second"])
+def test_an_option_equal_to_its_default_continues(spelled, store, tmp_path, capsys):
+    runs = [[], ["--max-ratio", "1", "--min-similarity=-1.0"]]
+    for options in runs if spelled == "second" else reversed(runs):
+        assert main(["match", store, "-o", str(tmp_path / "m.h5"), *options]) == 0
+    assert "0 pairs matched, 6 were done" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

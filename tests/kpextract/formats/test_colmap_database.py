@@ -6,7 +6,7 @@ import pycolmap
 import pytest
 
 from kpextract import match
-from kpextract.errors import StoreError
+from kpextract.errors import EntryError, StoreError
 from kpextract.formats import colmap_database, open_reader, open_store
 from kpextract.formats.colmap_database import read_keypoints, verify, write_matches
 from kpextract.formats.pair_matches import PairMatches
@@ -36,7 +36,7 @@ def fill(path, images, extracted, *others):
         store.add(Entry(name, Stamp(1, 2), one))
     for other in others:
         store.add(other)
-    store.close()
+    return store.close()
 
 
 def test_pycolmap_reads_images_cameras_and_keypoints(tmp_path, images, extracted):
@@ -101,19 +101,54 @@ def test_an_output_without_images_is_a_database(tmp_path, images):
     assert list(read_keypoints(tmp_path / "map.db")) == []
 
 
-def test_a_turned_photo_is_refused(tmp_path, images, extractor, photo):
+def check_lost(path, images, extracted, other, why):
+    """One bad photo costs itself: the database holds the others."""
+    (lost,) = fill(path, images, extracted, other)
+    assert (lost.name, lost.stamp, lost.features is None) == (*other[:2], False)
+    assert why in lost.error
+    assert sorted(name for name, _ in read_keypoints(path)) == sorted(extracted)
+    reader = open_reader(path)
+    assert reader.names() == sorted(extracted)
+    assert {e.name: e.error for e in reader.entries()}[other.name] == lost.error
+    reader.close()
+    content = path.read_bytes()
+    assert fill(path, images, {}) == []
+    assert path.read_bytes() == content
+
+
+def test_a_turned_photo_is_left_out(tmp_path, images, extracted, extractor, photo):
     """Features of the upright photo do not fit the pixels that COLMAP reads."""
-    turned = extractor.detect(np.rot90(photo))
-    with pytest.raises(StoreError, match=r"640x480 pixels for COLMAP, and 480x640"):
-        fill(tmp_path / "map.db", images, {LEFT: turned})
-    assert not (tmp_path / "map.db").exists()
+    turned = Entry(LEFT, Stamp(1, 2), extractor.detect(np.rot90(photo)))
+    why = "640x480 pixels for COLMAP, and 480x640"
+    check_lost(tmp_path / "a.db", images, {RIGHT: extracted[RIGHT]}, turned, why)
     with pytest.raises(StoreError, match="got frame 'upright'"):
         open_store(tmp_path / "x.db", {"frame": "upright"}, images=images)
 
 
-def test_an_image_that_colmap_cannot_read_is_named(tmp_path, images, extracted):
-    with pytest.raises(StoreError, match=r"cannot read none\.jpg"):
-        fill(tmp_path / "map.db", images, extracted, entry("none.jpg"))
+def test_an_image_that_colmap_cannot_read_is_left_out(tmp_path, images, extracted):
+    why = "COLMAP cannot read none.jpg"
+    check_lost(tmp_path / "map.db", images, extracted, entry("none.jpg"), why)
+
+
+def test_a_database_of_images_that_colmap_cannot_read_is_empty(tmp_path, images):
+    (lost,) = fill(tmp_path / "map.db", images, {}, entry("none.jpg"))
+    assert lost.name == "none.jpg"
+    assert list(read_keypoints(tmp_path / "map.db")) == []
+
+
+@pytest.mark.parametrize("name", ["a\udcff.png", f"{LEFT}/b.png"])
+def test_an_entry_that_is_refused_does_not_cost_the_matches(
+    name, tmp_path, images, extracted
+):
+    path = tmp_path / "map.db"
+    fill(path, images, extracted)
+    write_matches(path, [PairMatches(LEFT, RIGHT, np.array([[0, 1]]), 1)])
+    content = path.read_bytes()
+    store = open_store(path, SETTINGS, images=images, camera_mode="single")
+    with pytest.raises(EntryError):
+        store.add(entry(name))
+    store.close()
+    assert path.read_bytes() == content
 
 
 def test_two_writers_are_refused(tmp_path, images):

@@ -11,6 +11,7 @@ import pytest
 from kpextract import InvalidOptionError, SourceError
 from kpextract.video.reader import open_video
 from kpextract.video.sources import Pipe, RawFormat, source_opener
+from tests.kpextract.orientations import ORIENTATIONS, with_orientation
 
 COUNT = 7
 
@@ -284,3 +285,31 @@ def test_a_file_takes_neither_drop_nor_reconnect(clip, option):
 def test_a_timeout_is_positive_and_finite(clip, timeout):
     with pytest.raises(InvalidOptionError, match="timeout"):
         open_video(clip, timeout=timeout)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_photo_given_by_name_is_turned_like_those_of_a_folder(
+    orientation, photo, tmp_path
+):
+    stored = ORIENTATIONS[orientation](photo)  # what the tag undoes
+    with_orientation(tmp_path / "a.tif", stored, orientation)
+    for source in (tmp_path / "a.tif", tmp_path):
+        (frame,) = all_of(source)
+        np.testing.assert_array_equal(frame.image, photo)
+
+
+def test_a_photo_given_by_name_keeps_its_16_bits(photo, tmp_path):
+    deep = photo[..., 0].astype(np.uint16) * 100 + 7
+    cv2.imwrite(str(tmp_path / "a.png"), deep)
+    (frame,) = all_of(tmp_path / "a.png")
+    assert frame.image.dtype == np.uint16
+    np.testing.assert_array_equal(frame.image[..., 0], deep)
+
+
+def test_a_damaged_photo_given_by_name_is_an_error_that_says_what_it_is(
+    photo, tmp_path
+):
+    path = tmp_path / "a.png"
+    path.write_bytes(cv2.imencode(".png", photo)[1].tobytes()[:60])
+    with pytest.raises(SourceError, match="a PNG file that is truncated or damaged"):
+        all_of(path)
