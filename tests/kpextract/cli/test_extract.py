@@ -371,7 +371,7 @@ def test_matches_follow_the_extraction_as_by_kpextract_match(photos, tmp_path, c
     assert found.keys() == expected.keys()
     assert len(found) == 10
     for pair, rows in expected.items():
-        assert len(rows) > 50
+        assert len(rows) > 40
         assert found[pair] == rows
 
 
