@@ -35,7 +35,7 @@ WARM_UP = 3.0  # seconds
 MAX_RATIO = 1.3  # of the 99th percentiles
 # Seconds that an image may wait between two lines of Python that note its way.
 SLACK = 0.001
-NODE, DETECT, ROUND_TRIP = "node", "detect", "round_trip"
+NODE, WORK, DETECT, ROUND_TRIP = "node", "work", "detect", "round_trip"
 
 
 def measure(python: Path, minutes: float, parameters: list[str]) -> dict[str, Any]:
@@ -79,6 +79,10 @@ def summarize(turns: list[dict[str, Any]]) -> dict[str, Any]:
     times = {
         NODE: [
             [1000 * (done - arrived) for _, arrived, _, done in record["worked"]]
+            for record in records
+        ],
+        WORK: [
+            [1000 * (done - taken) for _, _, taken, done in record["worked"]]
             for record in records
         ],
         ROUND_TRIP: [turn["camera"]["milliseconds"] for turn in turns],
@@ -174,6 +178,7 @@ def table(result: dict[str, Any], part: str = "latency") -> str:
     shown = {
         DETECT: "`detect` alone",
         NODE: "node: image callback to features published",
+        WORK: "of this, without the wait for the image in hand",
         ROUND_TRIP: "camera's stamp to features at a subscriber",
     }
     base = result["milliseconds"][DETECT]["p99"]
