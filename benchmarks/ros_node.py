@@ -12,8 +12,8 @@ Compared are the 99th percentiles of all images: of the node from the call of it
 callback until its features are published (conversion, waiting for the worker, `detect`
 and the message included), and of `detect` alone. From the camera's stamp until a
 subscriber in the camera's process holds the features is reported beside it: it adds
-both ways through DDS. An image counts as missed if it has no features though no newer
-one arrived before the node was free. Exit code 1 if a limit was missed.
+both ways through DDS. The newest image is missed if the node takes an older one while
+it waits, or never takes the last one. Exit code 1 if a limit was missed.
 """
 
 import itertools
@@ -33,9 +33,9 @@ from training import script
 TURN, ALONE, TRACKED = 20.0, 10.0, 2.0  # seconds
 WARM_UP = 3.0  # seconds
 MAX_RATIO = 1.3  # of the 99th percentiles
-# Seconds that an image may wait between two lines of Python that note its way.
-SLACK = 0.001
-NODE, DETECT, ROUND_TRIP = "node", "detect", "round_trip"
+# Seconds between the take of an image and the line that notes it, on a busy machine.
+SLACK = 0.02
+NODE, WORK, DETECT, ROUND_TRIP = "node", "work", "detect", "round_trip"
 
 
 def measure(python: Path, minutes: float, parameters: list[str]) -> dict[str, Any]:
@@ -79,6 +79,10 @@ def summarize(turns: list[dict[str, Any]]) -> dict[str, Any]:
     times = {
         NODE: [
             [1000 * (done - arrived) for _, arrived, _, done in record["worked"]]
+            for record in records
+        ],
+        WORK: [
+            [1000 * (done - taken) for _, _, taken, done in record["worked"]]
             for record in records
         ],
         ROUND_TRIP: [turn["camera"]["milliseconds"] for turn in turns],
@@ -128,26 +132,23 @@ def _tracking(turns: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def missed(record: dict[str, Any]) -> int:
-    """Return how many images have no features though they were the newest.
+    """Return how often the newest image was not the one that the node went on with.
 
-    An image without features was replaced rightly if a newer one arrived before the
-    node had finished what it had in hand.
+    That is an older one taken while a newer one waited, or the last image left without
+    features. An image that a newer one replaced before its turn is none: how long the
+    node takes to its turn is in its latency.
 
     Args:
         record: "received" with stamp and arrival of each image, "worked" with stamp,
             arrival, start and end of each that the worker took; times in seconds.
     """
-    known = {stamp for stamp, *_ in record["worked"]}
-    received = record["received"]
-    following = [arrival for _, arrival in received[1:]] + [float("inf")]
-    count = 0
-    for (stamp, arrival), newer in zip(received, following, strict=True):
-        replaced = any(
-            taken - SLACK <= arrival and newer <= done + SLACK
-            for _, _, taken, done in record["worked"]
-        )
-        count += stamp not in known and not replaced
-    return count
+    received, worked = record["received"], record["worked"]
+    passed_over = sum(
+        any(other > stamp and at < taken - SLACK for other, at in received)
+        for stamp, _, taken, _ in worked
+    )
+    known = {stamp for stamp, *_ in worked}
+    return passed_over + (bool(received) and received[-1][0] not in known)
 
 
 def faults(result: dict[str, Any]) -> list[str]:
@@ -160,7 +161,7 @@ def faults(result: dict[str, Any]) -> list[str]:
             f"{MAX_RATIO}."
         )
     if count:
-        found.append(f"{count} images were missed though they were the newest.")
+        found.append(f"the newest image was missed {count} times.")
     return found
 
 
@@ -174,6 +175,7 @@ def table(result: dict[str, Any], part: str = "latency") -> str:
     shown = {
         DETECT: "`detect` alone",
         NODE: "node: image callback to features published",
+        WORK: "of this, without the wait for the image in hand",
         ROUND_TRIP: "camera's stamp to features at a subscriber",
     }
     base = result["milliseconds"][DETECT]["p99"]
