@@ -23,7 +23,7 @@ SOURCES = sorted(
 )
 # Imports that each room, and each layer inside kpextract, is allowed.
 LAYERS = [
-    {"errors", "files", "natural_order", "printable"},
+    {"errors", "files", "natural_order", "printable", "stopping"},
     {"packages", "cpus", "cards", "external_data", "image_headers", "options"},
     {"stream"},
     {"features", "intensity"},

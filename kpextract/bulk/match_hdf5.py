@@ -44,9 +44,9 @@ class MatchFile:
             if not path.exists():
                 create(path, settings)
             self._changes = Changes(path)
-            file = self._changes.file
-            check_settings(path, read_settings(path, file), settings)
-            self._done = _pairs(path, file)
+            self._file = self._changes.file
+            check_settings(path, read_settings(path, self._file), settings)
+            self._done = _pairs(path, self._file)
         except BaseException:
             self._lock.release()
             raise
@@ -59,7 +59,7 @@ class MatchFile:
         """Write the matches of a pair."""
         pair = matches.name0, matches.name1
         with self._changes.together():
-            add_pair(self._path, self._changes.file, matches)
+            add_pair(self._path, self._file, matches)
         self._done.add(pair)
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ def test_a_terminal_that_is_gone_ends_a_run_with_what_is_finished(words, tmp_pat
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_an_ignored_signal_stays_ignored(words, tmp_path, number):
-    """As SIGHUP is by nohup, and SIGINT in the background of a script."""
+    """Send what nohup (SIGHUP) or the background of a script (SIGINT) ignores."""
     done = send(
         "add",
         number,

@@ -1,4 +1,4 @@
-"""What is read from the first bytes of an image before OpenCV decodes it."""
+"""Headers of images, which are read before OpenCV decodes anything."""
 
 from kpextract import image_headers
 from tests.fuzz import samples
