@@ -116,4 +116,4 @@ def test_the_command_fails_above_a_limit(monkeypatch, capsys):
     assert guard.main([]) == 0
     found["detect over ORB"] += 1
     assert guard.main([]) == 1
-    assert "detect over ORB is 15.00, at most 14" in capsys.readouterr().err
+    assert "detect over ORB is 8.00, at most 7" in capsys.readouterr().err

@@ -11,12 +11,14 @@ from kpextract.errors import InvalidOptionError, ModelError
 from kpextract.export.variant import Variant, export_variant
 from kpextract.features import Features
 from kpextract.refinement import (
+    BLOCK,
     CHANNEL,
     FLAT,
     KEY,
     PATCH_SIDE,
     REACH,
     Refinement,
+    _product,
     normalize_patches,
     sample_patches,
 )
@@ -176,3 +178,11 @@ def test_a_sparse_graph_refines_by_itself(refining, tmp_path, photo):
     np.testing.assert_allclose(ours.descriptors, expected.descriptors, atol=1e-4)
     with pytest.raises(InvalidOptionError, match="decodes by itself"):
         Extractor(sparse, refine=False)
+
+
+@pytest.mark.parametrize("count", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 100])
+def test_a_product_in_blocks_is_the_product(count):
+    generator = np.random.default_rng(0)
+    weight, values = generator.random((169, 64)), generator.random((169, count))
+    result = _product(weight, values)
+    np.testing.assert_allclose(result, weight.T @ values, rtol=1e-12)

@@ -14,8 +14,11 @@ from export.trace import trace
 from kpextract import Extractor
 from kpextract.decode import DenseMaps
 from kpextract.export.dense_agreement import open_session
+from kpextract.export.graph.equalize import equalize
 from kpextract.export.graph.int8 import STYLES, weight_scales
+from kpextract.export.graph.low_precision import low_precision_nodes
 from kpextract.export.graph.metadata import KEYS, load_graph, read_metadata
+from kpextract.export.graph.tidy import tidy
 from kpextract.export.variant import Variant, build
 from kpextract.export.variant_check import check_variant
 from kpextract.export.verify import Gate, compare
@@ -182,6 +185,21 @@ def test_int8_without_overflow_is_what_its_graph_says(style, write, photo):
     # rounded up here is rounded down there, which "tensorrt" takes on to 0.24 px.
     floats = maps(open_as_written(exact), photo)
     assert moved(floats, maps(open_as_written(model), photo)) < 1e-3  # measured: 0
+
+
+def test_equalized_channels_give_the_same_maps(root, photo):
+    source = tidy(load_graph(root / "models" / "small.onnx"))
+    model = onnx.ModelProto()
+    model.CopyFrom(source)
+    names = {node.name for node in low_precision_nodes(model.graph)}
+    equalize(model, [photo[None]], names)
+    weights, before = (
+        [numpy_helper.to_array(w) for w in m.graph.initializer] for m in (model, source)
+    )
+    assert any((ours != its).any() for ours, its in zip(weights, before, strict=True))
+    ours, its = (maps(open_session(m), photo) for m in (model, source))
+    np.testing.assert_allclose(ours.score_logits, its.score_logits, atol=1e-3)
+    np.testing.assert_allclose(ours.positions, its.positions, atol=1e-3)  # pixels
 
 
 def test_weights_of_one_sign_share_the_sixteen_bits_of_neighbors():
