@@ -2,9 +2,10 @@
 
 import importlib
 
+import numpy as np
 import pytest
 
-from kpextract import MissingPackageError
+from kpextract import BackendUnavailableError, Extractor, MissingPackageError
 from kpextract.packages import import_cv2, repair
 from kpextract.system import inventory
 from kpextract.system.programs import NoAnswerError
@@ -46,6 +47,31 @@ def test_a_package_that_does_not_load_is_not_called_missing(
     assert str(error) in said
     assert expected in said
     assert "not installed" not in said
+
+
+NUMPY_1 = [
+    SystemError(
+        "<built-in function __import__> returned a result with an exception set"
+    ),
+    AttributeError("_ARRAY_API not found"),
+    ImportError("numpy.core.multiarray failed to import"),
+]
+
+
+@pytest.mark.parametrize("error", NUMPY_1, ids=lambda e: type(e).__name__)
+def test_an_onnx_runtime_for_numpy_1_says_what_to_install(monkeypatch, error):
+    """ONNX Runtime 1.16 fails so with NumPy 2."""
+    failing(monkeypatch, error)
+    for numpy, expected in (
+        ("2.2.6", 'Run: pip install "numpy<2"'),
+        ("1.26", "--force"),
+    ):
+        monkeypatch.setattr(np, "__version__", numpy)
+        with pytest.raises(BackendUnavailableError) as raised:
+            Extractor()
+        said = str(raised.value)
+        assert f"is installed and cannot be loaded ({error})" in said
+        assert expected in said
 
 
 def test_doctor_gives_the_same_advice(monkeypatch):
