@@ -1,6 +1,9 @@
 """Test what is said about packages that are missing or do not load."""
 
 import importlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,3 +85,29 @@ def test_doctor_gives_the_same_advice(monkeypatch):
     fact = inventory._module("cv2", "pip install x", [])
     assert repair(NO_GL, "opencv-python") in fact["unknown"]
     assert HEADLESS in fact["unknown"]
+
+
+DRAW = """
+import os
+from kpextract.packages import import_matplotlib
+import_matplotlib("a test")
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+Figure().text(0.5, 0.5, "text")
+assert font_manager.fontManager.ttflist
+assert "MPLCONFIGDIR" not in os.environ
+"""
+
+
+def test_matplotlib_leaves_nothing_in_the_home_folder(tmp_path):
+    pytest.importorskip("matplotlib")
+    home, other = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir()
+    other.mkdir()
+    folders = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    left_out = {"MPLCONFIGDIR"}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment = kept | dict.fromkeys(folders, str(home)) | {"TMPDIR": str(other)}
+    subprocess.run([sys.executable, "-B", "-c", DRAW], env=environment, check=True)
+    assert list(home.rglob("*")) == []
+    assert list(other.rglob("*")) == []

@@ -409,3 +409,18 @@ def test_a_deleted_working_directory_is_told_so(root, tmp_path):
                 "kpextract: the working directory has been deleted. Change to one "
                 "that exists.\n"
             )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_without_unicode_gets_escapes(encoding, root, tmp_path):
+    """The result is there, and the name is shown as far as it can be."""
+    photo, out = tmp_path / "\u65e5\u672c.jpg", tmp_path / "a.npz"
+    photo.write_bytes((root / "examples" / "blocks.jpg").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "kpextract", "detect", photo, "--out", out],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\u65e5\u672c.jpg: 710 keypoints" in done.stdout
+    assert len(Features.load(out)) == 710
