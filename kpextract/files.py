@@ -1,5 +1,6 @@
 """Write files whole or not at all."""
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 # Of a temporary file. Folder searches skip hidden files, so that what a killed process
 # leaves behind is never taken for a photo.
 PREFIX = ".kpextract-"
+MAX_NAME = 255  # bytes of a file name, the limit of most file systems
 MAX_SUFFIX = 16  # bytes; a longer one names no format, and could exceed the limit
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # how such a file begins
 NEW, OWN = 0o666, 0o600  # permissions, before the umask
@@ -50,6 +52,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def companion_of(path: Path, kind: str) -> Path:
+    """Return where a hidden file of some kind lies beside another file.
+
+    The name is the same for every process, and within the limit of file systems.
+
+    Args:
+        kind: a suffix without its dot, such as "lock".
+    """
+    name = f".{path.name}.{kind}"
+    if len(os.fsencode(name)) > MAX_NAME:
+        digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]
+        name = f"{PREFIX}{digest}.{kind}"
+    return path.with_name(name)
 
 
 def _mode(path: str | os.PathLike[str]) -> int | None:

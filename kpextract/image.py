@@ -1,6 +1,7 @@
 """Conversion of the caller's image to the network's input, and of points back."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -103,12 +104,9 @@ def _check_image(image: np.ndarray) -> None:
         f"[0, 1], at least {MIN_SIDE} pixels per side"
     )
     if not isinstance(image, np.ndarray):
-        hint = (
-            "Did cv2.imread return None? Check the path."
-            if image is None
-            else "Convert it with numpy.asarray."
+        raise InvalidImageError(
+            f"{allowed}, got {type(image).__name__}. {_conversion(image)}"
         )
-        raise InvalidImageError(f"{allowed}, got {type(image).__name__}. {hint}")
     given = f"got {image.shape} {image.dtype}"
     if image.ndim not in (2, 3) or (
         image.ndim == 3 and image.shape[2] not in (1, 3, 4)
@@ -116,12 +114,37 @@ def _check_image(image: np.ndarray) -> None:
         hint = "Move the channels last; detect_batch takes a list of images."
         raise InvalidImageError(f"{allowed}, {given}. {hint}")
     if min(image.shape[:2]) < MIN_SIDE:
-        raise InvalidImageError(f"{allowed}, {given}. Pass a larger image.")
+        hint = "Pass a larger image."
+        if image.ndim == 2 and image.shape[1] in (1, 3, 4):  # a row of pixels
+            hint = "For one image call detect; detect_batch and stream take several."
+        raise InvalidImageError(f"{allowed}, {given}. {hint}")
     if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
         hint = "Scale it to 0..255 and convert it with image.astype(np.uint8)."
         if image.dtype == np.float16:
             hint = "Convert it with image.astype(np.float32)."
         raise InvalidImageError(f"{allowed}, {given}. {hint}")
+
+
+def _conversion(image: object) -> str:
+    """Return how what is not an array becomes one, or where it comes from."""
+    if image is None:
+        return "Did cv2.imread return None? Check the path."
+    if isinstance(image, str | bytes | os.PathLike):
+        return "Read the file first, with cv2.imread(path)."
+    if type(image).__name__ == "UMat":
+        return "Convert it with image.get()."
+    package = type(image).__module__.partition(".")[0]
+    if package == "PIL":
+        return (
+            "Convert it with numpy.asarray(image.convert('RGB')), and tell the "
+            "Extractor color='rgb'."
+        )
+    if package == "torch":
+        return (
+            "Convert it with image.cpu().numpy(), its channels last: "
+            "image.permute(1, 2, 0) for (3, H, W); color='rgb' if they are RGB."
+        )
+    return "Convert it with numpy.asarray."
 
 
 def _to_uint8(image: np.ndarray, intensity_range: IntensityRange) -> np.ndarray:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+import numpy as np
+
 from kpextract.errors import (
     BackendUnavailableError,
     KpextractError,
@@ -23,6 +25,14 @@ NO_MEMORY = (
     "cannot allocate memory",
     "Cannot allocate memory",
 )
+# How an extension for NumPy 1 fails with NumPy 2, depending on how it was built.
+NUMPY_1 = (
+    "_ARRAY_API not found",
+    "compiled using NumPy 1.x",
+    "numpy.core.multiarray failed to import",
+    "returned a result with an exception set",
+)
+DOWNGRADE = 'pip install "numpy<2" "opencv-python<4.12"'
 TELEMETRY = ("openvino_telemetry",)
 MATPLOTLIB_FOLDER = "MPLCONFIGDIR"  # environment variable of where it writes
 
@@ -114,20 +124,35 @@ def import_onnxruntime(install: str) -> ModuleType:
         install: command line that installs it.
 
     Raises:
-        BackendUnavailableError: it is not installed.
+        BackendUnavailableError: it is not installed, or cannot be loaded.
     """
     imported = "onnxruntime" in sys.modules
     try:
         with no_telemetry():
             onnxruntime = importlib.import_module("onnxruntime")
-    except ImportError as error:
+    except Exception as error:  # SystemError and AttributeError, where NumPy is newer
+        needs = "the onnx backends need ONNX Runtime, which is"
+        if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+            raise BackendUnavailableError(
+                f"{needs} not installed. Run: {install}."
+            ) from error
         raise BackendUnavailableError(
-            "the onnx backends need ONNX Runtime, which is not installed. Run: "
-            f"{install}."
+            f"{needs} installed and cannot be loaded ({error}). "
+            f"{_repair_onnxruntime(str(error))}"
         ) from error
     if imported and hasattr(onnxruntime, "disable_telemetry_events"):
         onnxruntime.disable_telemetry_events()
     return onnxruntime
+
+
+def _repair_onnxruntime(fault: str) -> str:
+    """Return a sentence with the command that repairs what its import said."""
+    if int(np.__version__.split(".")[0]) >= 2 and any(w in fault for w in NUMPY_1):
+        return (
+            f"It was built for NumPy 1, and numpy {np.__version__} is installed. Run: "
+            f"{DOWNGRADE}."
+        )
+    return repair(fault, "onnxruntime")
 
 
 @contextmanager

@@ -61,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (KpextractError, OSError) as error:
         if debug:
             raise
-        text = printable(without_password(str(error)))
+        text = _why_nowhere(error) or str(error)
+        text = printable(without_password(text))
         print(f"kpextract: {text}", file=sys.stderr)
         return FAILED
     except MemoryError as error:  # an OutOfMemoryError says more, and is met above
@@ -80,6 +81,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _why_nowhere(error: Exception) -> str | None:
+    """Return a sentence for an error that is due to a deleted working directory.
+
+    The system says "No such file or directory" of it, and names none.
+    """
+    if not isinstance(error, FileNotFoundError) or error.filename is not None:
+        return None
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "the working directory has been deleted. Change to one that exists."
+    return None
 
 
 def _open_closed_streams() -> None:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kpextract.files import companion_of
+
 PAGE = 4096  # bytes of a change in the journal
 HEAD = struct.Struct("<8sQQI")  # magic, number of pages, size of the file, checksum
 MAGIC = b"kpxpages"
@@ -131,7 +133,7 @@ class AtomicFile(io.RawIOBase):
 
 def journal_of(path: Path) -> Path:
     """Return where the changes of a commit are before they are in the file."""
-    return path.with_name(f".{path.name}.journal")
+    return companion_of(path, "journal")
 
 
 def recover(path: Path) -> None:

@@ -6,6 +6,7 @@ import weakref
 from pathlib import Path
 
 from kpextract.errors import StoreError
+from kpextract.files import companion_of
 
 try:
     import fcntl
@@ -47,7 +48,7 @@ def lock_path(output: Path) -> Path:
     """Return the file that locks an output: in a folder, or beside a file."""
     if output.is_dir():
         return output / ".kpextract.lock"
-    return output.with_name(f".{output.name}.lock")
+    return companion_of(output, "lock")
 
 
 def writer_of(output: Path) -> str | None:

@@ -3,14 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kpextract.packages import DOWNGRADE, NUMPY_1
+
 DLA_COMPILER = "libnvdla_compiler.so"
-# How an extension for NumPy 1 fails with NumPy 2, depending on how it was built.
-NUMPY_1 = (
-    "_ARRAY_API not found",
-    "compiled using NumPy 1.x",
-    "numpy.core.multiarray failed to import",
-    "returned a result with an exception set",
-)
 
 
 def explain(facts: Mapping[str, Any]) -> list[str]:
@@ -54,5 +49,5 @@ def _numpy_1(facts: Mapping[str, Any]) -> list[str]:
     found = " and ".join(facts["distributions"]["onnxruntime"]) or "onnxruntime"
     return [
         f"{found} was built for NumPy 1, and numpy {numpy} is installed. "
-        'Run: pip install "numpy<2" "opencv-python<4.12"'
+        f"Run: {DOWNGRADE}"
     ]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from kpextract.files import PREFIX, replacing
+from kpextract.files import PREFIX, companion_of, replacing
 
 
 def save(path, text):
@@ -152,3 +152,13 @@ def test_a_directory_is_refused(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no/a\.txt: .*no is not a directory"):
         save(tmp_path / "no" / "a.txt", "new")
+
+
+def test_what_lies_beside_a_file_has_a_name_of_its_own_within_the_limit(tmp_path):
+    assert companion_of(tmp_path / "a.h5", "lock") == tmp_path / ".a.h5.lock"
+    names = ["x" * 252 + ".h5", "y" * 252 + ".h5", "\u00e9" * 126 + ".h5"]
+    beside = [companion_of(tmp_path / name, "journal") for name in names]
+    assert len(set(beside)) == len(names)
+    for path in beside:
+        path.touch()
+        assert path.name.startswith(".")

@@ -1,4 +1,5 @@
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,3 +209,36 @@ def test_a_large_image_is_copied_once_in_8_bits(dtype):
     finally:
         tracemalloc.stop()
     assert most < 1.5 * converted.nbytes
+
+
+class UMat:
+    """Stands for that of OpenCV, which no array function understands."""
+
+
+def of_package(name):
+    return type("Image", (), {"__module__": f"{name}.part"})()
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        (None, "Did cv2.imread return None"),
+        ("a.jpg", r"with cv2\.imread"),
+        (Path("a.jpg"), r"with cv2\.imread"),
+        (UMat(), r"image\.get\(\)"),
+        (of_package("PIL"), r"color='rgb'"),
+        (of_package("torch"), r"image\.cpu\(\)\.numpy\(\), its channels last"),
+        ([[0, 1]], r"numpy\.asarray"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_is_no_array_is_refused_with_what_makes_it_one(given, advice):
+    with pytest.raises(InvalidImageError, match=advice):
+        to_uint8_bgr(given)
+
+
+def test_one_image_for_several_is_told_so():
+    """Rows of an image are what an iteration over it gives."""
+    for row in np.zeros((2, 100, 3), np.uint8):
+        with pytest.raises(InvalidImageError, match="For one image call detect"):
+            to_uint8_bgr(row)

@@ -165,16 +165,15 @@ def test_resuming_with_other_photos_is_rejected(photos, finished):
 def test_a_corrupt_checkpoint_is_rejected(finished, tmp_path):
     """A flipped bit is found, or changes nothing, as in the padding of the file."""
     whole = (finished / "checkpoint.pt").read_bytes()
-    intact = new_run(
-        CONFIG, CPU, torch.load(finished / "checkpoint.pt", weights_only=True)["photos"]
-    )
+    digest = torch.load(finished / "checkpoint.pt", weights_only=True)["photos"]
+    intact = new_run(CONFIG, CPU, digest)
     load_checkpoint(finished / "checkpoint.pt", intact)
     path, rejected = tmp_path / "checkpoint.pt", 0
     for place in np.linspace(0, len(whole) - 1, 60).astype(int):
         damaged = bytearray(whole)
         damaged[place] ^= 4
         path.write_bytes(damaged)
-        run = new_run(CONFIG, CPU, photos)
+        run = new_run(CONFIG, CPU, digest)
         try:
             load_checkpoint(path, run)
         except TrainingError:

@@ -386,3 +386,40 @@ def test_the_package_runs_as_a_module(root):
     command = [sys.executable, "-m", "kpextract", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.startswith("kpextract ")
+
+
+def test_a_deleted_working_directory_is_told_so(root, tmp_path):
+    photo = root / "examples" / "blocks.jpg"
+    folder, out = tmp_path / "gone", tmp_path / "out"
+    folder.mkdir()
+    script = "import os, sys; os.rmdir(os.getcwd()); from kpextract.cli import main; "
+    for words, code in ((["extract", photo, "-o", out], 2), (["detect", photo], 0)):
+        folder.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-c", f"{script} sys.exit(main(sys.argv[1:]))", *words],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        if code:
+            assert done.stderr == (
+                "kpextract: the working directory has been deleted. Change to one "
+                "that exists.\n"
+            )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_without_unicode_gets_escapes(encoding, root, tmp_path):
+    """The result is there, and the name is shown as far as it can be."""
+    photo, out = tmp_path / "\u65e5\u672c.jpg", tmp_path / "a.npz"
+    photo.write_bytes((root / "examples" / "blocks.jpg").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "kpextract", "detect", photo, "--out", out],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\u65e5\u672c.jpg: 710 keypoints" in done.stdout
+    assert len(Features.load(out)) == 710

@@ -206,3 +206,17 @@ def test_a_killed_writer_loses_nothing_that_was_done(format, tmp_path):
     counts = list(map(int, done.stdout.split()))
     assert len(counts) == 20
     assert counts[0] < counts[-1]  # the later ones may write all of it again
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".parquet", ""])
+def test_an_output_may_have_the_longest_name(suffix, tmp_path):
+    path = tmp_path / ("x" * (255 - len(suffix)) + suffix)
+    for number in (1, 2):
+        store = open_store(path, SETTINGS)
+        store.add(entry(f"{number}.jpg"))
+        with pytest.raises(StoreError, match="is being written by process"):
+            open_store(path, SETTINGS)
+        store.close()
+    reader = open_reader(path)
+    assert reader.names() == ["1.jpg", "2.jpg"]
+    reader.close()
