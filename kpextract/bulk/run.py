@@ -12,10 +12,10 @@ from kpextract.bulk.inputs import Input
 from kpextract.bulk.work import Job
 from kpextract.errors import EntryError
 from kpextract.extractor import Extractor
-from kpextract.formats.store import Entry, Stamp, Store
+from kpextract.formats.store import Entry, Stamp, Store, Written
 from kpextract.printable import printable
 
-Engine = Callable[[Iterator[Job]], Generator[Entry, None, None]]
+Engine = Callable[[Iterator[Job]], Generator[Entry | Written, None, None]]
 
 
 @dataclass
@@ -43,20 +43,22 @@ class Summary:
         """Images with features per second of the run."""
         return self.images / self.seconds if self.seconds else 0.0
 
-    def count(self, entry: Entry) -> None:
+    def count(self, one: Written) -> None:
         """Count an entry of this run."""
-        if entry.features is None:
-            self.failed.append((entry.name, entry.error or ""))
+        if one.keypoints is None:
+            self.failed.append((one.name, one.error or ""))
         else:
             self.images += 1
-            self.keypoints += len(entry.features)
+            self.keypoints += one.keypoints
 
 
 def extract(
     inputs: Iterable[Input],
     store: Store,
     engine: Engine,
-    show: Callable[[Entry, Summary], None],
+    show: Callable[[Written, Summary], None],
+    *,
+    finishing: bool = False,
 ) -> Summary:
     """Write an entry for each image that the store does not hold yet.
 
@@ -68,21 +70,25 @@ def extract(
 
     Args:
         store: it stays open.
-        engine: turns jobs into entries, in order.
+        engine: turns jobs into entries, in order, or writes them itself.
         show: called after each entry is written.
+        finishing: a signal lets the engine finish the jobs that it has, instead of
+            leaving them; for one that writes.
 
     Returns:
         The summary, also of a run that was interrupted.
     """
-    summary, started = Summary(), time.monotonic()
-    entries = engine(_pending(inputs, store.done(), summary))
+    summary, started, shield = Summary(), time.monotonic(), _Shield()
+    jobs = _pending(inputs, store.done(), summary)
+    entries = engine(_until_stopped(jobs, shield) if finishing else jobs)
     try:
-        with _stopped_by_signals() as shield:
+        with _stopped_by_signals(shield):
             for entry in entries:
                 with shield:  # an entry is written whole or not at all
-                    entry = _written(store, entry)
-                    summary.count(entry)
-                    show(entry, summary)
+                    one = _written(store, entry)
+                    summary.count(one)
+                    show(one, summary)
+        summary.interrupted = shield.stopped
     except KeyboardInterrupt:
         summary.interrupted = True
     finally:
@@ -103,13 +109,27 @@ def _pending(
                 yield job
 
 
-def _written(store: Store, entry: Entry) -> Entry:
-    """Write an entry and return it; with an error if the output cannot hold it."""
+def _until_stopped(jobs: Iterator[Job], shield: "_Shield") -> Iterator[Job]:
+    """Yield jobs until a signal says to stop; from the first on it raises nothing."""
+    shield.raises = False
+    for job in jobs:
+        if shield.stopped:
+            return
+        yield job
+
+
+def _written(store: Store, entry: Entry | Written) -> Written:
+    """Write an entry unless it is written; give an error if the output cannot hold it.
+
+    A bad name may not end the run of the others.
+    """
+    if isinstance(entry, Written):
+        return entry
     try:
         store.add(entry)
-    except EntryError as error:  # a bad name may not end the run of the others
-        return entry._replace(features=None, error=printable(str(error)))
-    return entry
+    except EntryError as error:
+        return Written(entry.name, None, printable(str(error)))
+    return Written.of(entry)
 
 
 def settings_of(extractor: Extractor, frame: str) -> dict[str, str]:
@@ -135,15 +155,20 @@ def settings_of(extractor: Extractor, frame: str) -> dict[str, str]:
 
 
 class _Shield:
-    """Put off KeyboardInterrupt to the end of a block."""
+    """Put off KeyboardInterrupt to the end of a block.
+
+    stopped: whether a signal came.
+    raises: whether it raises at all.
+    """
 
     def __init__(self) -> None:
-        self._inside = self._stopped = False
+        self._inside = self.stopped = False
+        self.raises = True
 
     def stop(self) -> None:
         """Raise now, or at the end of the block."""
-        self._stopped = True
-        if not self._inside:
+        self.stopped = True
+        if self.raises and not self._inside:
             raise KeyboardInterrupt
 
     def __enter__(self) -> None:
@@ -151,17 +176,16 @@ class _Shield:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._inside = False
-        if self._stopped and kind is None:
+        if self.stopped and self.raises and kind is None:
             raise KeyboardInterrupt
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[_Shield]:
+def _stopped_by_signals(shield: _Shield) -> Iterator[None]:
     """Raise KeyboardInterrupt at SIGINT or SIGTERM, though not in a shielded block.
 
     It comes at the end of the block. A second signal has its usual effect.
     """
-    shield = _Shield()
 
     def stop(number: int, _: FrameType | None) -> None:
         restore()
@@ -177,6 +201,6 @@ def _stopped_by_signals() -> Iterator[_Shield]:
             signal.signal(number, handler)
 
     try:
-        yield shield
+        yield
     finally:
         restore()

@@ -23,6 +23,7 @@ from kpextract.extractor import Extractor
 from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.compact import KINDS
 from kpextract.formats.hdf5 import LAYOUTS
+from kpextract.formats.store import ShardedStore, Store
 from kpextract.formats.table import TABLE, format_of, open_reader, open_store
 from kpextract.packages import import_cv2
 
@@ -183,11 +184,14 @@ def extract_all(
         given = {name: value for name, value in of_format.items() if value is not None}
         store = open_store(out, settings, format, **given)
         stack.callback(store.close)
+        shards = _shards_of(store, extractor)
         run = (_on_ray if engine == "ray" else _on_this_machine)(
-            extractor, frame == "upright", workers, options
+            extractor, frame == "upright", workers, options, shards
         )
         with Progress(found, quiet=as_json) as progress:
-            summary = extract(found, store, run, progress.show)
+            summary = extract(
+                found, store, run, progress.show, finishing=shards is not None
+            )
     before = _failed_before(out, format, summary)
     report = report_of(summary, before, extractor)
     if not as_json:
@@ -247,8 +251,19 @@ def _failed_before(out: str, format: str | None, summary: Summary) -> list[str]:
     return [name for name in summary.skipped if name not in whole]
 
 
+def _shards_of(store: Store, extractor: Extractor) -> Any:
+    """Return where workers may write in place of a store; None if it writes alone."""
+    if isinstance(store, ShardedStore):
+        return store.shards(extractor.descriptorSize())
+    return None
+
+
 def _on_this_machine(
-    extractor: Extractor, upright: bool, workers: int | None, options: dict[str, Any]
+    extractor: Extractor,
+    upright: bool,
+    workers: int | None,
+    options: dict[str, Any],
+    shards: Any,
 ) -> Engine:
     """Return an engine of this process, or of several that share the CPUs."""
     cpus, backend = usable_cpus(), extractor.info.backend
@@ -262,15 +277,20 @@ def _on_this_machine(
     check_threads("--workers", size)
     threads = {"num_threads": max(1, cpus // size)} if backend in ON_CPU else {}
     work = Extraction(threads | options | {"backend": backend}, upright)
-    return partial(run_on_processes, work, size)
+    return partial(run_on_processes, work, size, shards=shards)
 
 
 def _on_ray(
-    extractor: Extractor, upright: bool, workers: int | None, options: dict[str, Any]
+    extractor: Extractor,
+    upright: bool,
+    workers: int | None,
+    options: dict[str, Any],
+    shards: Any,
 ) -> Engine:
     """Return an engine of the cluster that this process has joined."""
     backend = extractor.info.backend
     share = Share(options.get("num_threads", 1), gpus=0 if backend in ON_CPU else 1)
     size = workers_of(workers, share)
     pinned = {"num_threads": share.cpus, "backend": backend}  # the same for all
-    return partial(run_on_ray, Extraction(options | pinned, upright), size, share)
+    work = Extraction(options | pinned, upright)
+    return partial(run_on_ray, work, size, share, shards=shards)
