@@ -52,6 +52,8 @@ def cases(workers: int) -> list[Case]:
         Case("parquet", "float16"),
         Case("npz", workers=workers),
         Case("hdf5", workers=workers),
+        Case("parquet", workers=workers),
+        Case("parquet", "float16", workers=workers),
     ]
 
 
