@@ -170,13 +170,14 @@ def run_on_ray(
 
 
 class _Actor:
-    """Hold a worker that is open; run by Ray."""
+    """Hold a worker; run by Ray."""
 
-    def __init__(self, work: Work, shards: Shards | None, number: int):
-        self._worker = open_worker(work, shards, number)
+    def __init__(self, *arguments: Any):
+        self._arguments = arguments
 
     def load(self) -> None:
-        """Return once the constructor is through."""
+        """Open the worker; here, since an error of the constructor loses its type."""
+        self._worker = open_worker(*self._arguments)
 
     def work(self, jobs: list[Job]) -> list[Answer]:
         """Return one answer per job; without a job, write what is kept."""
