@@ -30,16 +30,14 @@ def model(rows: list[dict[str, Any]], assumed: dict[str, float]) -> dict[str, An
             second of the link).
 
     Raises:
-        UsageError: the result has no Parquet with several workers.
+        UsageError: the result has no row of Parquet with float32.
     """
     images = assumed["images"]
-    kinds = {
-        row["descriptors"]: row
-        for row in rows
-        if row["format"] == "parquet" and row["workers"] > 1
-    }
+    parquet = [row for row in rows if row["format"] == "parquet"]
+    parquet.sort(key=lambda row: row["workers"])  # that with the most workers counts
+    kinds = {row["descriptors"]: row for row in parquet}
     if "float32" not in kinds:
-        raise UsageError("the result has no row of parquet with several workers.")
+        raise UsageError("the result has no row of parquet with float32 descriptors.")
     core_hours = {
         kind: images * row["cpu_ms"] / MS_PER_HOUR for kind, row in kinds.items()
     }

@@ -79,15 +79,17 @@ def measure(work: Callable[[], list[float]]) -> dict[str, Any]:
     Args:
         work: returns the memory after each image.
     """
-    before, started = _cpu_seconds(), time.perf_counter()
+    before, own, started = _cpu_seconds(), time.process_time(), time.perf_counter()
     memory = work()
     seconds, cpu = time.perf_counter() - started, _cpu_seconds() - before
+    own = time.process_time() - own
     half = len(memory) // 2
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {
         "images": len(memory),
         "seconds": round(seconds, 3),
         "cpu_ms": round(1000 * cpu / len(memory), 2),
+        "own_cpu_ms": round(1000 * own / len(memory), 2),  # without the workers
         "mib_first_half": round(max(memory[: half or 1]), 1),
         "mib_second_half": round(max(memory[half:]), 1),
         "worker_mib": round(children, 1),  # of the largest child, if it is a worker
@@ -124,7 +126,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     inputs, extractor = find_inputs([options.photos]), Extractor(**OPTIONS)
     info = extractor.info
-    facts = {"model": f"{info.model} {info.version}", "sha256": info.sha256}
+    facts: dict[str, Any] = {"model": f"{info.model} {info.version}"}
+    photos = sum(size_of(Path(each.path)) for each in inputs)
+    facts |= {"sha256": info.sha256, "input_bytes": round(photos / len(inputs))}
     if options.format is None:
         print(json.dumps(facts | measure(partial(loop, inputs, extractor))))
         return

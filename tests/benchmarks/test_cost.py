@@ -39,9 +39,9 @@ def test_the_cost_by_hand():
     assert cost["output_hours"]["float32"] == pytest.approx(200_000 / 2 / 3600)
 
 
-def test_a_result_without_parquet_on_several_workers_is_refused():
-    with pytest.raises(UsageError, match="no row of parquet with several workers"):
-        model(ROWS[:2], ASSUMED)
+def test_a_result_without_parquet_is_refused():
+    with pytest.raises(UsageError, match="no row of parquet with float32"):
+        model(ROWS[:1], ASSUMED)
 
 
 def test_the_result_names_the_machine_that_was_measured(tmp_path, capsys):

@@ -1,12 +1,11 @@
 """The pipeline of Ray Data gives the rows that one process gives."""
 
 import cv2
+import numpy as np
 import pandas
 import pytest
 
-from kpextract.bulk.work import Extraction, Job
-from kpextract.formats.parquet_rows import to_table
-from kpextract.formats.store import Stamp
+from kpextract import Extractor
 
 pytest.importorskip("ray.data", reason="Ray is not installed; see CONTRIBUTING.md")
 
@@ -31,16 +30,18 @@ def test_each_photo_is_a_row_and_a_second_run_adds_what_is_new(root, tmp_path):
     (tmp_path / "03.jpg").write_bytes(b"no photo")
     out = tmp_path / "out.parquet"
     ray_data.extract(paths[:-1], str(out), 1)
-    first = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    first = set(out.glob("*.parquet"))
+    assert len(pandas.read_parquet(out)) == 11
     ray_data.extract(paths, str(out), 1)
-    assert (
-        first.items()
-        <= {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}.items()
-    )
-    jobs = [Job(path, Stamp(0, 0), path) for path in paths]
-    options = {"num_threads": 1, "backend": "onnx-cpu"}
-    entries = Extraction(options, upright=False).open().entries(jobs)
-    expected = to_table(list(entries), 64, "float32").to_pandas()
-    found = pandas.read_parquet(out).sort_values("name", ignore_index=True)
+    (added,) = set(out.glob("*.parquet")) - first
+    assert pandas.read_parquet(added)["path"].tolist() == paths[-1:]
+    found = pandas.read_parquet(out).set_index("path").sort_index()
+    assert found.index.tolist() == paths
     assert found["error"].notna().tolist() == [i == 3 for i in range(12)]
-    pandas.testing.assert_frame_equal(found, expected)
+    detect = Extractor(num_threads=1, backend="onnx-cpu").detect
+    for path in [*paths[:3], *paths[4:]]:
+        expected, row = detect(cv2.imread(path)), found.loc[path]
+        assert (row["width"], row["height"]) == expected.image_size
+        for name in ("keypoints", "scores", "descriptors"):
+            values = np.stack(row[name])
+            np.testing.assert_array_equal(values, getattr(expected, name))
