@@ -52,6 +52,8 @@ def cases(workers: int) -> list[Case]:
         Case("parquet", "float16"),
         Case("npz", workers=workers),
         Case("hdf5", workers=workers),
+        Case("parquet", workers=workers),
+        Case("parquet", "float16", workers=workers),
     ]
 
 
@@ -72,6 +74,7 @@ def summarize(case: Case, own: list[Any], loops: list[Any]) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """Return a Markdown table with a row per case."""
     head = ["", "workers", "rate", "CPU ms per image", "MiB", "MiB per worker"]
+    head.append("CPU ms of one process")
     rows = []
     for row in result["rows"]:
         name = "`detect` in a loop"
@@ -86,14 +89,22 @@ def table(result: dict[str, Any]) -> str:
                 f"{row['cpu_ms']:.1f}",
                 memory,
                 f"{row['worker_mib']:.0f}" if row["workers"] > 1 else "",
+                _own(row),
                 f"{row['bytes'] / 1000:.0f}" if "bytes" in row else "",
             ]
         )
     count, turn_count = result["images"], len(result["rows"][0]["rates"])
     shown = markdown.table([*head, "kB per image"], rows)
-    kilobytes = result.get("photo_bytes", 0) / 1000  # missing in older results
+    kilobytes = result.get("input_bytes", 0) / 1000  # missing in older results
     of = f" of {kilobytes:.0f} kB" if kilobytes else ""
     return f"{shown}\n\n{count} photos{of}, {turn_count} turns."
+
+
+def _own(row: dict[str, Any]) -> str:
+    """Return the CPU time of the process that gives out the jobs, if it has workers."""
+    if row["workers"] == 1 or "own_cpu_ms" not in row:  # older results lack it
+        return ""
+    return f"{row['own_cpu_ms']:.2f}"
 
 
 @script.command
@@ -126,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [summarize(case, own, found[LOOP]) for case, own in found.items()]
     result = {
         "images": first["images"],
-        "photo_bytes": first["photo_bytes"],
+        "input_bytes": first["input_bytes"],
         "models": {first["model"]: first["sha256"]},
         "rows": rows,
     }

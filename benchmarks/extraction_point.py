@@ -24,7 +24,7 @@ from kpextract.bulk.inputs import Input, find_inputs
 from kpextract.bulk.processes import run_on_processes
 from kpextract.bulk.run import extract, settings_of
 from kpextract.bulk.work import Detection, Extraction
-from kpextract.formats.store import Store
+from kpextract.formats.store import ShardedStore, Store
 from kpextract.formats.table import TABLE, open_store
 from kpextract.photos import read_photo
 from kpextract.system.hardware import memory_mib
@@ -51,7 +51,13 @@ def run(
     Raises:
         SystemExit: an image failed.
     """
-    engine = partial(run_on_processes, Extraction(OPTIONS, upright=False), workers)
+    shards = (
+        store.shards(extractor.descriptorSize())
+        if isinstance(store, ShardedStore)
+        else None
+    )
+    work = Extraction(OPTIONS, upright=False)
+    engine = partial(run_on_processes, work, workers, shards=shards)
     memory: list[float] = []
     try:
         summary = extract(
@@ -73,15 +79,17 @@ def measure(work: Callable[[], list[float]]) -> dict[str, Any]:
     Args:
         work: returns the memory after each image.
     """
-    before, started = _cpu_seconds(), time.perf_counter()
+    before, own, started = _cpu_seconds(), time.process_time(), time.perf_counter()
     memory = work()
     seconds, cpu = time.perf_counter() - started, _cpu_seconds() - before
+    own = time.process_time() - own
     half = len(memory) // 2
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {
         "images": len(memory),
         "seconds": round(seconds, 3),
         "cpu_ms": round(1000 * cpu / len(memory), 2),
+        "own_cpu_ms": round(1000 * own / len(memory), 2),  # without the workers
         "mib_first_half": round(max(memory[: half or 1]), 1),
         "mib_second_half": round(max(memory[half:]), 1),
         "worker_mib": round(children, 1),  # of the largest child, if it is a worker
@@ -121,12 +129,9 @@ def main(arguments: list[str] | None = None) -> None:
     inputs = find_inputs([options.photos])[: options.limit]
     extractor = Extractor(**OPTIONS)
     info = extractor.info
-    photos = sum(Path(each.path).stat().st_size for each in inputs)
-    facts = {
-        "model": f"{info.model} {info.version}",
-        "sha256": info.sha256,
-        "photo_bytes": round(photos / len(inputs)),
-    }
+    facts: dict[str, Any] = {"model": f"{info.model} {info.version}"}
+    photos = sum(size_of(Path(each.path)) for each in inputs)
+    facts |= {"sha256": info.sha256, "input_bytes": round(photos / len(inputs))}
     if options.format is None:
         print(json.dumps(facts | measure(partial(loop, inputs, extractor))))
         return

@@ -10,10 +10,12 @@ from multiprocessing.context import SpawnProcess
 from types import ModuleType
 from typing import NamedTuple
 
+from kpextract.bulk.answers import Keeping, Plain, Writers, open_worker
 from kpextract.bulk.dispatch import Died, Dispatcher, Done, Event, Ready
 from kpextract.bulk.work import Job, Work
 from kpextract.errors import KpextractError, WorkerError
-from kpextract.formats.store import Entry
+from kpextract.formats.parquet_shards import Shards
+from kpextract.formats.store import Entry, Written
 from kpextract.printable import quoted
 
 READY = "ready"
@@ -35,8 +37,9 @@ class Processes:
     # three from the pipe at any time: with a fourth, both ends might wait to send.
     batch, depth = 1, 3
 
-    def __init__(self, work: Work, size: int):
+    def __init__(self, work: Work, size: int, shards: Shards | None = None):
         self.size, self._work = size, work
+        self.writes, self._writers = shards is not None, Writers(shards)
         self._members: dict[int, _Member] = {}
         self._context = multiprocessing.get_context("spawn")
 
@@ -55,7 +58,12 @@ class Processes:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._work),
+            args=(
+                theirs,
+                self._work,
+                self._writers.shards,
+                self._writers.begin(worker),
+            ),
             name=f"kpextract-{worker}",
             daemon=True,
         )
@@ -66,9 +74,8 @@ class Processes:
 
     def give(self, worker: int, jobs: Sequence[Job]) -> None:
         """Send a job as in `Crew.give`."""
-        (job,) = jobs
         with suppress(OSError):  # it died; `wait` is about to say so
-            self._members[worker].connection.send(job)
+            self._members[worker].connection.send(jobs[0] if jobs else None)
 
     def wait(self, seconds: float) -> list[Event]:
         """Return what happened as in `Crew.wait`."""
@@ -84,10 +91,13 @@ class Processes:
             process.join(STOP_SECONDS)
             connection.close()
             del self._members[worker]
-            return Died(worker, _why(process.exitcode))
+            return Died(worker, _why(process.exitcode), self._writers.end(worker))
         if isinstance(message, Exception):
             raise message
-        return Ready(worker) if message == READY else Done(worker, [message])
+        if message == READY:
+            return Ready(worker)
+        self._writers.count(worker, [message])
+        return Done(worker, [message])
 
     def why_late(self) -> str:
         """Say what to look at as in `Crew.why_late`."""
@@ -110,10 +120,14 @@ def _without_script() -> Iterator[None]:
 
 
 def run_on_processes(
-    work: Work, workers: int, jobs: Iterator[Job]
-) -> Generator[Entry, None, None]:
-    """Yield one entry per job, in order, from processes of this machine."""
-    with Processes(work, workers) as crew:
+    work: Work, workers: int, jobs: Iterator[Job], shards: Shards | None = None
+) -> Generator[Entry | Written, None, None]:
+    """Yield one entry per job, in order, from processes of this machine.
+
+    Args:
+        shards: where the processes write; None to get every entry.
+    """
+    with Processes(work, workers, shards) as crew:
         yield from Dispatcher(crew, jobs).entries()
 
 
@@ -134,14 +148,17 @@ def _without_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(connection: Connection, work: Work) -> None:
+def _serve(
+    connection: Connection, work: Work, shards: Shards | None, number: int
+) -> None:
     """Work on what arrives until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+    for each in (signal.SIGINT, signal.SIGTERM):  # the parent says when to stop
+        signal.signal(each, signal.SIG_IGN)
     try:
-        worker = work.open()
+        worker = open_worker(work, shards, number)
         connection.send(READY)
-        for entry in worker.entries(_received(connection)):
-            connection.send(entry)
+        for answer in worker.answers(_received(connection, worker)):
+            connection.send(answer)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone
     except KpextractError as error:
@@ -150,12 +167,16 @@ def _serve(connection: Connection, work: Work) -> None:
         connection.send(WorkerError(f"a worker failed: {quoted(error)}"))
 
 
-def _received(connection: Connection) -> Iterator[Job]:
+def _received(connection: Connection, worker: Plain | Keeping) -> Iterator[Job]:
     while True:
         try:
-            yield connection.recv()
+            job = connection.recv()
         except (EOFError, OSError):
             return
+        if job is None:  # every job before it is answered
+            connection.send(worker.flush())
+        else:
+            yield job
 
 
 def _why(exitcode: int | None) -> str:

@@ -1,8 +1,9 @@
 """Run workers as actors of a Ray cluster.
 
-The entries come back to this process, which writes them: every format, its order and
-its way of resuming are those of one machine, and an image that kills its workers is
-counted in one place. Photos are read by the workers, so each node must see their paths.
+Jobs are given out by this process, so that what is done and how often an image has
+killed its worker are known in one place. Photos are read by the workers, and sharded
+outputs are written by them, so each node must see both; in other formats the entries
+come back to this process, which writes them.
 """
 
 from collections import deque
@@ -10,11 +11,13 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from kpextract.bulk.answers import Answer, Writers, open_worker
 from kpextract.bulk.dispatch import Died, Dispatcher, Done, Event, Ready
 from kpextract.bulk.work import Job, Work
 from kpextract.cpus import usable_cpus
 from kpextract.errors import UsageError, WorkerError
-from kpextract.formats.store import Entry
+from kpextract.formats.parquet_shards import Shards
+from kpextract.formats.store import Entry, Written
 from kpextract.packages import import_ray
 
 
@@ -90,8 +93,11 @@ class Actors:
 
     batch, depth = 8, 2
 
-    def __init__(self, work: Work, size: int, share: Share):
+    def __init__(
+        self, work: Work, size: int, share: Share, shards: Shards | None = None
+    ):
         self.size, self._work, self._share = size, work, share
+        self.writes, self._writers = shards is not None, Writers(shards)
         self._ray = import_ray("--engine ray")
         self._actors: dict[int, Any] = {}
         self._calls: dict[int, deque[Any]] = {}  # of each worker, oldest first
@@ -108,7 +114,8 @@ class Actors:
         kind = self._ray.remote(
             num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_restarts=0
         )(_Actor)
-        self._actors[worker] = kind.remote(self._work)
+        number = self._writers.begin(worker)
+        self._actors[worker] = kind.remote(self._work, self._writers.shards, number)
         self._calls[worker] = deque([self._actors[worker].load.remote()])
 
     def give(self, worker: int, jobs: Sequence[Job]) -> None:
@@ -123,14 +130,17 @@ class Actors:
 
     def _event(self, worker: int, call: Any) -> Event:
         try:
-            entries = self._ray.get(call)
+            answers = self._ray.get(call)
         except self._ray.exceptions.RayActorError as error:
             del self._actors[worker], self._calls[worker]
-            return Died(worker, _why(error))
+            return Died(worker, _why(error), self._writers.end(worker))
         except self._ray.exceptions.RayTaskError as error:
             raise (error.cause or error) from error
         self._calls[worker].popleft()
-        return Ready(worker) if entries is None else Done(worker, entries)
+        if answers is None:
+            return Ready(worker)
+        self._writers.count(worker, answers)
+        return Done(worker, answers)
 
     def why_late(self) -> str:
         """Say what to look at as in `Crew.why_late`."""
@@ -144,25 +154,34 @@ class Actors:
 
 
 def run_on_ray(
-    work: Work, workers: int, share: Share, jobs: Iterator[Job]
-) -> Generator[Entry, None, None]:
-    """Yield one entry per job, in order, from actors of the cluster."""
-    with Actors(work, workers, share) as crew:
+    work: Work,
+    workers: int,
+    share: Share,
+    jobs: Iterator[Job],
+    shards: Shards | None = None,
+) -> Generator[Entry | Written, None, None]:
+    """Yield one entry per job, in order, from actors of the cluster.
+
+    Args:
+        shards: where the actors write; None to get every entry.
+    """
+    with Actors(work, workers, share, shards) as crew:
         yield from Dispatcher(crew, jobs).entries()
 
 
 class _Actor:
-    """Hold a worker that is open; run by Ray."""
+    """Hold a worker; run by Ray."""
 
-    def __init__(self, work: Work):
-        self._worker = work.open()
+    def __init__(self, *arguments: Any):
+        self._arguments = arguments
 
     def load(self) -> None:
-        """Return once the constructor is through."""
+        """Open the worker; here, since an error of the constructor loses its type."""
+        self._worker = open_worker(*self._arguments)
 
-    def work(self, jobs: list[Job]) -> list[Entry]:
-        """Return one entry per job."""
-        return list(self._worker.entries(jobs))
+    def work(self, jobs: list[Job]) -> list[Answer]:
+        """Return one answer per job; without a job, write what is kept."""
+        return list(self._worker.answers(jobs)) if jobs else [self._worker.flush()]
 
 
 def _why(error: Exception) -> str:

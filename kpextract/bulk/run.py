@@ -8,11 +8,11 @@ from kpextract.bulk.inputs import Input
 from kpextract.bulk.work import Job
 from kpextract.errors import EntryError
 from kpextract.extractor import Extractor
-from kpextract.formats.store import Entry, Stamp, Store
+from kpextract.formats.store import Entry, Stamp, Store, Written
 from kpextract.printable import printable
 from kpextract.stopping import stopped_by_signals
 
-Engine = Callable[[Iterator[Job]], Generator[Entry, None, None]]
+Engine = Callable[[Iterator[Job]], Generator[Entry | Written, None, None]]
 
 
 @dataclass
@@ -40,13 +40,13 @@ class Summary:
         """Images with features per second of the run."""
         return self.images / self.seconds if self.seconds else 0.0
 
-    def count(self, entry: Entry) -> None:
+    def count(self, one: Written) -> None:
         """Count an entry of this run."""
-        if entry.features is None:
-            self.failed.append((entry.name, entry.error or ""))
+        if one.keypoints is None:
+            self.failed.append((one.name, one.error or ""))
         else:
             self.images += 1
-            self.keypoints += len(entry.features)
+            self.keypoints += one.keypoints
 
     def lose(self, entry: Entry) -> None:
         """Count an entry as failed that the output could not take in the end."""
@@ -60,7 +60,9 @@ def extract(
     inputs: Iterable[Input],
     store: Store,
     engine: Engine,
-    show: Callable[[Entry, Summary], None],
+    show: Callable[[Written, Summary], None],
+    *,
+    finishing: bool = False,
 ) -> Summary:
     """Write an entry for each image that the store does not hold yet.
 
@@ -72,26 +74,29 @@ def extract(
 
     Args:
         store: it stays open.
-        engine: turns jobs into entries, in order.
+        engine: turns jobs into entries, in order, or writes them itself.
         show: called after each entry is written.
+        finishing: a signal lets the engine finish the jobs that it has, instead of
+            leaving them; for one that writes.
 
     Returns:
         The summary, also of a run that was interrupted.
     """
-    summary, started = Summary(), time.monotonic()
-    entries = engine(_pending(inputs, store.done(), summary))
-    shield = _Shield()
+    summary, started, shield = Summary(), time.monotonic(), _Shield()
+    jobs = _pending(inputs, store.done(), summary)
+    entries = engine(_until_stopped(jobs, shield) if finishing else jobs)
     with stopped_by_signals(shield.stop):
         try:
             for entry in entries:
                 with shield:  # an entry is written whole or not at all
-                    entry = _written(store, entry)
-                    summary.count(entry)
-                    show(entry, summary)
+                    one = _written(store, entry)
+                    summary.count(one)
+                    show(one, summary)
+            summary.interrupted = shield.left
         except KeyboardInterrupt:
             summary.interrupted = True
         finally:
-            shield.finish()
+            shield.raises = False  # there is nothing left to stop
             entries.close()
     summary.seconds = time.monotonic() - started
     return summary
@@ -109,13 +114,28 @@ def _pending(
                 yield job
 
 
-def _written(store: Store, entry: Entry) -> Entry:
-    """Write an entry and return it; with an error if the output cannot hold it."""
+def _until_stopped(jobs: Iterator[Job], shield: "_Shield") -> Iterator[Job]:
+    """Yield jobs until a signal says to stop; from the first on it raises nothing."""
+    shield.raises = False
+    for job in jobs:
+        if shield.stopped:
+            shield.left = True
+            return
+        yield job
+
+
+def _written(store: Store, entry: Entry | Written) -> Written:
+    """Write an entry unless it is written; give an error if the output cannot hold it.
+
+    A bad name may not end the run of the others.
+    """
+    if isinstance(entry, Written):
+        return entry
     try:
         store.add(entry)
-    except EntryError as error:  # a bad name may not end the run of the others
-        return entry._replace(features=None, error=printable(str(error)))
-    return entry
+    except EntryError as error:
+        return Written(entry.name, None, printable(str(error)))
+    return Written.of(entry)
 
 
 def settings_of(extractor: Extractor, frame: str) -> dict[str, str]:
@@ -141,25 +161,27 @@ def settings_of(extractor: Extractor, frame: str) -> dict[str, str]:
 
 
 class _Shield:
-    """Put off KeyboardInterrupt to the end of a block."""
+    """Put off KeyboardInterrupt to the end of a block.
+
+    stopped: whether a signal came.
+    raises: whether it raises at all.
+    left: whether a job was left because of it.
+    """
 
     def __init__(self) -> None:
-        self._inside = self._stopped = self._finished = False
+        self._inside = self.stopped = self.left = False
+        self.raises = True
 
     def stop(self) -> None:
         """Raise now, or at the end of the block."""
-        self._stopped = True
-        if not (self._inside or self._finished):
+        self.stopped = True
+        if self.raises and not self._inside:
             raise KeyboardInterrupt
-
-    def finish(self) -> None:
-        """Put it off for ever: there is nothing left to stop."""
-        self._finished = True
 
     def __enter__(self) -> None:
         self._inside = True
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._inside = False
-        if self._stopped and kind is None:
+        if self.stopped and self.raises and kind is None:
             raise KeyboardInterrupt

@@ -30,6 +30,7 @@ class Job(NamedTuple):
     path: of the photo, video or recording that holds it.
     image: (H, W, 3) BGR or (H, W) of a frame; None for a photo, which the worker reads.
     error: one line that says why there is no image; None if there is one.
+    alone: whether a worker died that held it; it is then tried as the only job of one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Job(NamedTuple):
     path: str
     image: np.ndarray | None = None
     error: str | None = None
+    alone: bool = False
 
 
 class Worker(Protocol):

@@ -23,7 +23,7 @@ from kpextract.extractor import Extractor
 from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.compact import KINDS
 from kpextract.formats.hdf5 import LAYOUTS
-from kpextract.formats.store import Entry, Store
+from kpextract.formats.store import Entry, ShardedStore, Store, Written
 from kpextract.formats.table import TABLE, format_of, open_reader, open_store
 from kpextract.packages import import_cv2
 from kpextract.stopping import stopped_by_signals
@@ -193,15 +193,18 @@ def extract_all(
         store = open_store(out, settings, format, **given)
         closing = stack.enter_context(ExitStack())
         closing.callback(_close, store)
+        shards = _shards_of(store, extractor)
         run = (_on_ray if engine == "ray" else _on_this_machine)(
-            extractor, frame == "upright", workers, options
+            extractor, frame == "upright", workers, options, shards
         )
         with Progress(found, quiet=as_json) as progress:
-            summary = extract(found, store, run, progress.show)
+            summary = extract(
+                found, store, run, progress.show, finishing=shards is not None
+            )
             closing.pop_all()
             for lost in _close(store):
                 summary.lose(lost)
-                progress.show(lost, summary)
+                progress.show(Written(lost.name, None, lost.error), summary)
     finish = partial(_finish, inputs, out, format, match, summary, extractor, as_json)
     threads = options.get("num_threads")
     if match is not None and not summary.interrupted:
@@ -297,8 +300,19 @@ def _failed_before(out: str, format: str | None, summary: Summary) -> dict[str, 
     return failed
 
 
+def _shards_of(store: Store, extractor: Extractor) -> Any:
+    """Return where workers may write in place of a store; None if it writes alone."""
+    if isinstance(store, ShardedStore):
+        return store.shards(extractor.descriptorSize())
+    return None
+
+
 def _on_this_machine(
-    extractor: Extractor, upright: bool, workers: int | None, options: dict[str, Any]
+    extractor: Extractor,
+    upright: bool,
+    workers: int | None,
+    options: dict[str, Any],
+    shards: Any,
 ) -> Engine:
     """Return an engine of this process, or of several that share the CPUs."""
     cpus, backend = usable_cpus(), extractor.info.backend
@@ -312,15 +326,20 @@ def _on_this_machine(
     check_threads("--workers", size)
     threads = {"num_threads": max(1, cpus // size)} if backend in ON_CPU else {}
     work = Extraction(threads | options | {"backend": backend}, upright)
-    return partial(run_on_processes, work, size)
+    return partial(run_on_processes, work, size, shards=shards)
 
 
 def _on_ray(
-    extractor: Extractor, upright: bool, workers: int | None, options: dict[str, Any]
+    extractor: Extractor,
+    upright: bool,
+    workers: int | None,
+    options: dict[str, Any],
+    shards: Any,
 ) -> Engine:
     """Return an engine of the cluster that this process has joined."""
     backend = extractor.info.backend
     share = Share(options.get("num_threads", 1), gpus=0 if backend in ON_CPU else 1)
     size = workers_of(workers, share)
     pinned = {"num_threads": share.cpus, "backend": backend}  # the same for all
-    return partial(run_on_ray, Extraction(options | pinned, upright), size, share)
+    work = Extraction(options | pinned, upright)
+    return partial(run_on_ray, work, size, share, shards=shards)

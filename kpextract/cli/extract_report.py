@@ -9,7 +9,7 @@ from kpextract.bulk.inputs import Input, Photo
 from kpextract.bulk.run import Summary
 from kpextract.cli.outputs import plural
 from kpextract.extractor import Extractor
-from kpextract.formats.store import Entry
+from kpextract.formats.store import Written
 from kpextract.printable import printable
 
 
@@ -34,10 +34,10 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def show(self, entry: Entry, summary: Summary) -> None:
+    def show(self, one: Written, summary: Summary) -> None:
         """Show an entry that was written."""
-        if entry.error is not None:
-            text = printable(f"kpextract: failed: {entry.name}: {entry.error}")
+        if one.error is not None:
+            text = printable(f"kpextract: failed: {one.name}: {one.error}")
             self._bar.write(text, file=sys.stderr)
         done = summary.images + len(summary.skipped) + len(summary.failed)
         self._bar.update(done - self._bar.n)

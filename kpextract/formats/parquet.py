@@ -5,15 +5,15 @@ Columns: `name`, `width`, `height`, `model_name`, `model_version`, `model_sha256
 `sigma` (N,) float32 or null, `descriptors` (N, D) as float32, float16 or uint8 (see
 `compact`), `error`. A row has either features or an error; what it lacks is null.
 
-Rows are buffered until they fill a file, `part-000000.parquet` and so on. A file
-appears whole; rows still buffered when a process is killed are not done. If an image is
-written again, its row in the file of the highest number counts.
+Rows are buffered until they fill a file, named as `parquet_files` says. A file appears
+whole; rows still buffered when a process is killed are not done. Workers may write
+files as well (see `parquet_shards`). If an image is written again, its row in the
+newest file counts.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from kpextract.errors import FeatureFileError, StoreError
 from kpextract.features import Features
@@ -21,7 +21,15 @@ from kpextract.files import replacing
 from kpextract.formats.compact import check_kind
 from kpextract.formats.lock import Lock
 from kpextract.formats.names import check_name
-from kpextract.formats.parquet_rows import to_features, to_table
+from kpextract.formats.parquet_files import (
+    dimension_of,
+    part_files,
+    part_of,
+    read,
+    rows_by_name,
+)
+from kpextract.formats.parquet_rows import to_features
+from kpextract.formats.parquet_shards import Shards, ShardWriter, end_all
 from kpextract.formats.settings import check_settings, from_text, to_text
 from kpextract.formats.store import Entry, Stamp, no_features
 from kpextract.natural_order import in_natural_order
@@ -29,14 +37,12 @@ from kpextract.packages import import_pyarrow
 from kpextract.printable import quoted
 
 SETTINGS = "_kpextract.json"  # readers of Parquet folders skip names with an underscore
-MAX_ROWS = 256  # per file
-MAX_BYTES = 64 << 20  # of arrays per file
 OPEN_FILES = 4  # kept in memory by a reader
-KEY = ("name", "size", "mtime_ns", "error")  # columns that are read at opening
+OWN = 0  # number of the writer in this process; workers count from 1
 
 
 class ParquetStore:
-    """A folder open for writing; follows `kpextract.formats.store.Store`.
+    """A folder open for writing; follows `kpextract.formats.store.ShardedStore`.
 
     Args:
         descriptors: how they are stored: "float32", "float16" or "uint8".
@@ -47,20 +53,16 @@ class ParquetStore:
     ) -> None:
         check_kind(descriptors)
         import_pyarrow("writing Parquet")
-        self._folder, self._kind = Path(path), descriptors
+        _check_path(path)
+        self._folder = Path(path)
         self._settings = {**settings, "descriptors": descriptors}
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._waiting: dict[str, Entry] = {}
+        self._waiting: dict[str, Stamp] = {}
+        self._closed = False
         self._lock = Lock(self._folder)
         try:
             self._check()
-            files = _files(self._folder)
-            self._next = _number(files[-1]) + 1 if files else 0
-            # Files of errors alone, from before the number of dimensions was known.
-            self._flat = [path for path in files if not _dimension(path)]
-            sizes = {_dimension(path) for path in files} - {0}
-            self._dimension = max(sizes, default=0)
-            self._done = {row.name: row.stamp for row in _index(files).values()}
+            self._begin(descriptors)
         except BaseException:
             self._lock.release()
             raise
@@ -74,52 +76,87 @@ class ParquetStore:
             with replacing(path) as temporary:
                 temporary.write_text(to_text(self._settings) + "\n", encoding="utf-8")
 
+    def _begin(self, kind: str) -> None:
+        """End the writers of earlier runs, find what they did, and begin a run."""
+        end_all(self._folder)
+        files = part_files(self._folder)
+        dimensions = {path: dimension_of(path) for path in files}
+        # Files of errors alone, from before the number of dimensions was known.
+        self._flat = [path for path in files if not dimensions[path]]
+        self._done = {row.name: row.stamp for row in rows_by_name(files).values()}
+        run = part_of(files[-1]).run + 1 if files else 0
+        folder = str(self._folder.absolute())
+        self._shards = Shards(folder, run, kind, max(dimensions.values(), default=0))
+        self._shards.begin(OWN)
+        self._writer = ShardWriter(self._shards, OWN)
+
     def done(self) -> dict[str, Stamp]:
-        """Return the entries in files, errors included, by name; none that waits."""
+        """Return the entries in files, errors included, by name; none that waits.
+
+        What workers wrote is among them when the output is opened again.
+        """
         return dict(self._done)
+
+    def shards(self, dimension: int) -> Shards:
+        """Return where workers write files of their own until this store is closed.
+
+        Args:
+            dimension: D of the descriptors.
+
+        Raises:
+            StoreError: the output holds descriptors of another length.
+        """
+        self._know(dimension, "this model")
+        return self._shards._replace(dimension=dimension)
 
     def add(self, entry: Entry) -> None:
         """Keep an entry for the next file; one of the same name is replaced."""
         check_name(entry.name)
         if entry.features is not None:
-            dimension = entry.features.descriptors.shape[1]
-            if dimension != (self._dimension or dimension):
-                raise StoreError(
-                    f"{self._folder}: {entry.name!r} has descriptors of {dimension} "
-                    f"numbers, others of {self._dimension}. Give one output per model."
-                )
-            self._dimension = dimension
-        self._waiting[entry.name] = entry
-        size = sum(map(_bytes, self._waiting.values()))
-        if len(self._waiting) >= MAX_ROWS or size >= MAX_BYTES:
-            self._write()
+            self._know(entry.features.descriptors.shape[1], repr(entry.name))
+        self._waiting[entry.name] = entry.stamp
+        if self._writer.add(entry):
+            self._note()
 
     def close(self) -> list[Entry]:
         """Write the rows that wait and let other processes open the folder."""
+        if self._closed:
+            return []
+        self._closed = True
         try:
-            self._write()
+            if self._writer.flush():
+                self._note()
+            end_all(self._folder)
         finally:
             self._lock.release()
         return []
 
-    def _write(self) -> None:
-        """Write the rows that wait to a new file."""
-        if not self._waiting:
-            return
-        pyarrow = import_pyarrow("writing Parquet")
-        flat = self._flat if self._dimension else []
-        earlier = [entry for path in flat for entry in _entries(path)]
-        entries = {entry.name: entry for entry in earlier} | self._waiting
-        table = to_table(list(entries.values()), self._dimension, self._kind)
-        path = self._folder / f"part-{self._next:06d}.parquet"
-        with replacing(path) as temporary:
-            pyarrow.parquet.write_table(table, temporary, use_dictionary=False)
-        for old in flat:  # its rows are in the new file
-            old.unlink()
-        self._flat = [] if self._dimension else [*self._flat, path]
-        self._next += 1
-        self._done |= {entry.name: entry.stamp for entry in self._waiting.values()}
+    def _know(self, dimension: int, whose: str) -> None:
+        """Remember the length of the descriptors, which all files of a table share.
+
+        Raises:
+            StoreError: others have another length.
+        """
+        if dimension != (self._writer.dimension or dimension):
+            raise StoreError(
+                f"{self._folder}: {whose} has descriptors of {dimension} numbers, "
+                f"others of {self._writer.dimension}. Give one output per model."
+            )
+        self._writer.dimension = dimension
+        if self._flat:
+            rows = rows_by_name(self._flat).values()
+            self._writer.flush(Entry(r.name, r.stamp, None, r.error) for r in rows)
+            self._note()
+            for old in self._flat:  # its rows are in the new file
+                old.unlink()
+            self._flat = []
+
+    def _note(self) -> None:
+        """Note that what waited is in a file."""
+        self._done |= self._waiting
         self._waiting.clear()
+        if not self._writer.dimension:
+            self._flat.append(self._writer.newest)
 
 
 class ParquetReader:
@@ -133,9 +170,9 @@ class ParquetReader:
         import_pyarrow("reading Parquet")
         self._folder = Path(path)
         self.settings: Mapping[str, str] = _settings(self._folder / SETTINGS)
-        rows = _index(_files(self._folder))
+        rows = rows_by_name(part_files(self._folder))
         self._rows = {name: rows[name] for name in in_natural_order(rows)}
-        self._table = functools.lru_cache(OPEN_FILES)(_read)
+        self._table = functools.lru_cache(OPEN_FILES)(read)
 
     def names(self) -> list[str]:
         """Return the names of the images that have features, in natural order."""
@@ -169,86 +206,18 @@ class ParquetReader:
         self._table.cache_clear()
 
 
-class _Row:
-    """Locate the row of an image, and hold its short columns."""
-
-    def __init__(self, path: Path, index: int, values: Mapping[str, Any]) -> None:
-        self.path, self.index = path, index
-        self.name = str(values["name"])
-        check_name(self.name)  # what a stranger's file names stays in the folder
-        self.stamp = Stamp(int(values["size"]), int(values["mtime_ns"]))
-        error = values["error"]
-        self.error = None if error is None else str(error)
+def _check_path(path: str) -> None:
+    """Raise StoreError if a path is a URL, such as one of an object storage."""
+    if "://" in path:
+        raise StoreError(
+            f"{path} is a URL, and the output must be a folder: of this machine or of "
+            "a file system that all workers share. Copy it to an object storage when "
+            "the run is over."
+        )
 
 
 def _settings(path: Path) -> dict[str, str]:
     try:
         return from_text(path.read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} cannot be read: {error}.") from error
-
-
-def _files(folder: Path) -> list[Path]:
-    """Return the files of an output, oldest first."""
-    files = [path for path in folder.glob("part-*.parquet") if _number(path) >= 0]
-    for path in files:
-        if not path.is_file():  # a pipe would wait for ever
-            raise StoreError(f"{path} is no regular file. Remove it.")
-    return sorted(files, key=_number)
-
-
-def _number(path: Path) -> int:
-    digits = path.stem.removeprefix("part-")
-    return int(digits) if digits.isdecimal() else -1
-
-
-def _checked(read: Callable[[], Any], path: Path) -> Any:
-    """Call `read` on a Parquet file; raise StoreError if the file is corrupt."""
-    try:
-        return read()
-    except Exception as error:  # pyarrow raises many classes on damaged files
-        raise StoreError(
-            f"{path} is corrupt ({quoted(error)}). Remove it: its "
-            "images are then extracted again."
-        ) from error
-
-
-def _read(path: Path, columns: tuple[str, ...] | None = None) -> Any:
-    parquet = import_pyarrow("reading Parquet").parquet
-    names = None if columns is None else list(columns)
-    # One thread, and no plan over the folder: a file is read as it is.
-    return parquet.ParquetFile(path).read(names, use_threads=False)
-
-
-def _index(files: list[Path]) -> dict[str, _Row]:
-    """Return the row that counts for each name."""
-    rows: dict[str, _Row] = {}
-    for path in files:
-
-        def read(path: Path = path) -> list[_Row]:
-            table = _read(path, KEY).to_pylist()
-            return [_Row(path, index, values) for index, values in enumerate(table)]
-
-        rows |= {row.name: row for row in _checked(read, path)}
-    return rows
-
-
-def _dimension(path: Path) -> int:
-    """Return the length of the descriptors in a file; 0 in one of errors alone."""
-    parquet = import_pyarrow("reading Parquet").parquet
-    schema = _checked(lambda: parquet.read_schema(path), path)
-    return int(
-        _checked(lambda: schema.field("descriptors").type.value_type, path).list_size
-    )
-
-
-def _entries(path: Path) -> list[Entry]:
-    """Return the entries of a file of errors alone."""
-    rows = _index([path]).values()
-    return [Entry(row.name, row.stamp, None, row.error) for row in rows]
-
-
-def _bytes(entry: Entry) -> int:
-    if entry.features is None:
-        return 0
-    return entry.features.descriptors.nbytes + entry.features.keypoints.nbytes
+        raise StoreError(f"{path} cannot be read: {quoted(error)}.") from error

@@ -6,7 +6,7 @@ suffix means which format.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from kpextract.errors import FeatureFileError
 from kpextract.features import Features
@@ -37,6 +37,24 @@ class Entry(NamedTuple):
     stamp: Stamp
     features: Features | None
     error: str | None = None
+
+
+class Written(NamedTuple):
+    """Say that an entry is written.
+
+    name, error: of the entry.
+    keypoints: how many it has; None after an error.
+    """
+
+    name: str
+    keypoints: int | None
+    error: str | None
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Written":
+        """Return what remains of an entry once it is written."""
+        count = None if entry.features is None else len(entry.features)
+        return cls(entry.name, count, entry.error)
 
 
 class Store(Protocol):
@@ -75,6 +93,15 @@ class Store(Protocol):
             Entries that it could not take in the end, each with its features and the
             error that the output holds in their place.
         """
+        ...
+
+
+@runtime_checkable
+class ShardedStore(Store, Protocol):
+    """A `Store` of many files, some of which workers may write in its place."""
+
+    def shards(self, dimension: int) -> Any:
+        """Return what a worker needs to write, for descriptors of this length."""
         ...
 
 

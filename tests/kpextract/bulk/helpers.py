@@ -3,13 +3,16 @@
 import os
 import signal
 import time
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.parquet
 
 from kpextract import BackendUnavailableError, Features
 from kpextract.bulk.work import Job
 from kpextract.formats.store import Entry, Stamp
+from tests.kpextract.formats import samples
 
 
 def job(name, error=None):
@@ -23,6 +26,11 @@ def features(count=1):
 
 def entry(one):
     return Entry(one.name, one.stamp, features())
+
+
+def names_in(path):
+    """Return the names in a file of Parquet, read without our reader."""
+    return pyarrow.parquet.read_table(path, columns=["name"])["name"].to_pylist()
 
 
 class Memory:
@@ -68,6 +76,29 @@ class Acting:
             if word == "slow":
                 time.sleep(1)
             yield entry(one)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A `Work` that gives each name features of its own, and "bad" ones an error."""
+
+    seconds: float = 0.0
+
+    def open(self):
+        return self
+
+    def entries(self, jobs):
+        for one in jobs:
+            time.sleep(self.seconds)
+            yield drawn(one)
+
+
+def drawn(one):
+    """Return the entry that `Drawing` gives a job."""
+    if "bad" in one.name:
+        return Entry(one.name, one.stamp, None, "not an image")
+    found = samples.features(zlib.crc32(one.name.encode()), count=20)
+    return Entry(one.name, one.stamp, found)
 
 
 class KilledOnce:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from kpextract.bulk import dispatch
+from kpextract.bulk.answers import Answer
 from kpextract.bulk.dispatch import DEATHS, Died, Dispatcher, Done, Ready
 from kpextract.errors import WorkerError
 from tests.kpextract.bulk.helpers import entry, job
@@ -21,7 +22,7 @@ class ScriptedCrew:
     def __init__(self, size=2, batch=1, depth=2, killers=(), starts=True):
         self.size, self.batch, self.depth = size, batch, depth
         self.killers, self.starts = dict(killers), starts
-        self.given, self.most = [], 0
+        self.given, self.most, self.writes = [], 0, False
         self.queues, self.new = {}, []
 
     def start(self, worker):
@@ -43,7 +44,7 @@ class ScriptedCrew:
             if self.killers.get(one.name, 0) > 0:
                 self.killers[one.name] -= 1
                 return [Died(worker, "signal SIGKILL")]
-        return [Done(worker, [entry(one) for one in jobs])]
+        return [Done(worker, [Answer(entry(one)) for one in jobs])]
 
     def why_late(self):
         return "Look there."

@@ -12,8 +12,13 @@ from kpextract.bulk.inputs import Photo
 from kpextract.bulk.ray_actors import Share, cluster, run_on_ray, workers_of
 from kpextract.bulk.run import extract
 from kpextract.bulk.work import Extraction
-from kpextract.errors import UsageError, WorkerError
-from tests.kpextract.bulk.helpers import Acting, KilledOnce, Memory, job
+from kpextract.errors import StoreError, UsageError, WorkerError
+from kpextract.formats import open_reader, open_store
+from kpextract.formats.parquet_files import part_files, part_of
+from kpextract.formats.parquet_shards import Shards
+from kpextract.formats.store import Written
+from tests.kpextract.bulk.helpers import Acting, KilledOnce, Memory, job, names_in
+from tests.kpextract.formats.samples import SETTINGS, same
 
 ray = pytest.importorskip("ray", reason="Ray is not installed; see CONTRIBUTING.md")
 
@@ -60,6 +65,58 @@ def test_entries_equal_those_of_one_process_though_a_worker_dies(photos, tmp_pat
         if here.features is not None:
             for name, value in here.features.to_dict().items():
                 np.testing.assert_array_equal(there.features.to_dict()[name], value)
+
+
+def test_actors_write_shards_equal_to_one_process_though_one_dies(photos, tmp_path):
+    local, out = Memory(), tmp_path / "out.parquet"
+    extract(photos, local, WORK.open().entries, lambda *_: None)
+    work = KilledOnce(WORK, "0700.jpg", tmp_path / "killed")
+    store = open_store(out, SETTINGS)
+    shards = store.shards(64)
+    summary = extract(
+        photos, store, lambda j: run_on_ray(work, 2, SHARE, j, shards), lambda *_: None
+    )
+    store.close()
+    assert (tmp_path / "killed").exists()
+    assert (summary.images, len(summary.failed)) == (1980, 20)
+    rows = [name for path in part_files(out) for name in names_in(path)]
+    assert sorted(rows) == [each.name for each in photos]  # each once, also in files
+    assert {part_of(path).writer for path in part_files(out)} >= {1, 2, 3}
+    expected = {each.name: each for each in local.entries}
+    for entry in open_reader(out).entries():
+        other = expected.pop(entry.name)
+        assert (entry.stamp, entry.error) == (other.stamp, other.error)
+        assert entry.features is None or same(entry.features, other.features)
+    assert expected == {}
+    again = open_store(out, SETTINGS)
+    assert len(again.done()) == 2000
+    again.close()
+
+
+def test_an_image_that_kills_actors_is_a_row_with_its_error(tmp_path):
+    store = open_store(tmp_path / "out.parquet", SETTINGS)
+    shards, names = store.shards(64), [*map(str, range(12)), "die-b", "c", "d"]
+    for entry in run_on_ray(Acting(), 2, SHARE, map(job, names), shards):
+        if not isinstance(entry, Written):
+            store.add(entry)
+    store.close()
+    errors = {e.name: e.error for e in open_reader(tmp_path / "out.parquet").entries()}
+    assert set(errors) == set(names)
+    assert "3 workers died on it" in errors.pop("die-b")
+    assert set(errors.values()) == {None}
+
+
+def test_an_output_that_actors_do_not_see_is_refused(tmp_path):
+    store = open_store(tmp_path / "out.parquet", SETTINGS)
+
+    class Elsewhere(Shards):
+        def begin(self, writer):
+            pass
+
+    shards = Elsewhere(*store.shards(64))
+    with pytest.raises(StoreError, match="in a folder that all workers and the proc"):
+        list(run_on_ray(Acting(), 1, SHARE, map(job, "ab"), shards))
+    store.close()
 
 
 def test_dead_workers_are_replaced_and_a_deadly_image_is_given_up(tmp_path):

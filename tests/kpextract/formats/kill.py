@@ -14,7 +14,7 @@ import time
 
 from samples import SETTINGS, entry, error, same
 
-from kpextract.formats import open_reader, open_store, parquet
+from kpextract.formats import open_reader, open_store, parquet_shards
 
 COUNT = 150
 ENTRIES = 12  # at most, that a writer writes before it is killed in the next ones
@@ -74,7 +74,7 @@ def check(format, output):
 
 
 def main(format, output, rounds):
-    parquet.MAX_ROWS = 5
+    parquet_shards.MAX_ROWS = 5
     done = set()
     for number in range(rounds):
         kill_one(format, output, random.Random(number))

@@ -6,7 +6,7 @@ import pyarrow.dataset
 import pytest
 
 from kpextract.errors import StoreError
-from kpextract.formats import load, open_store, parquet, save
+from kpextract.formats import load, open_store, parquet_shards, save
 from tests.kpextract.formats.samples import SETTINGS, entry, error, features, same
 
 COLUMNS = (
@@ -28,7 +28,7 @@ def files(folder):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "MAX_ROWS", 2)
+    monkeypatch.setattr(parquet_shards, "MAX_ROWS", 2)
     return tmp_path / "x.parquet"
 
 
@@ -72,11 +72,14 @@ def test_rows_wait_for_a_full_file(folder):
     assert set(store.done()) == {"a.jpg", "b.jpg"}
     store.add(entry("c.jpg", 3))
     store.close()
-    assert files(folder) == ["part-000000.parquet", "part-000001.parquet"]
+    assert files(folder) == [
+        "part-000000-000000-000000.parquet",
+        "part-000000-000000-000001.parquet",
+    ]
 
 
 def test_a_file_is_full_at_a_number_of_bytes(folder, monkeypatch):
-    monkeypatch.setattr(parquet, "MAX_BYTES", 1000)
+    monkeypatch.setattr(parquet_shards, "MAX_BYTES", 1000)
     store = open_store(folder, SETTINGS)
     store.add(entry("a.jpg", 1))
     assert set(store.done()) == {"a.jpg"}
@@ -95,7 +98,10 @@ def test_files_of_errors_alone_do_not_hide_the_descriptors(folder):
     fill(folder, error("a.jpg", 1), error("b.jpg", 2), error("c.jpg", 3))
     assert len(files(folder)) == 2
     fill(folder, entry("d.jpg", 4))
-    assert files(folder) == ["part-000002.parquet"]
+    assert files(folder) == [
+        "part-000001-000000-000000.parquet",  # the errors, with the dimension
+        "part-000001-000000-000001.parquet",
+    ]
     table = pyarrow.dataset.dataset(folder).to_table()
     assert table.sort_by("name")["error"].to_pylist() == [error("")[3]] * 3 + [None]
     fill(folder, error("e.jpg", 5))

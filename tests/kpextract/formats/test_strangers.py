@@ -150,7 +150,7 @@ def test_names_of_errors_stay_below_the_folder(hdf5, name):
 
 def column(folder, name, values):
     """Replace a column of the first file of a Parquet output."""
-    path = folder / "part-000000.parquet"
+    path = folder / "part-000000-000000-000000.parquet"
     table = pyarrow.parquet.read_table(path)
     place = table.schema.get_field_index(name)
     table = table.set_column(place, name, pyarrow.array(values))
