@@ -10,14 +10,7 @@ import numpy as np
 
 from kpextract.backends.base import Backend, Batch, Outputs
 from kpextract.backends.stages import PREPROCESS, UNTIMED, Stopwatch
-from kpextract.decode import (
-    DenseMaps,
-    Octave,
-    SparseRows,
-    decode_octaves,
-    sample_descriptors,
-    take,
-)
+from kpextract.decode import DenseMaps, Octave, SparseRows, decode_octaves, take
 from kpextract.errors import (
     InvalidImageError,
     InvalidOptionError,
@@ -39,6 +32,7 @@ from kpextract.image import (
 )
 from kpextract.intensity import IntensityRange, IntensityWarnings
 from kpextract.refinement import Refinement
+from kpextract.sampling import sample_descriptors
 
 
 @contextmanager

@@ -28,6 +28,7 @@ LAYERS = [
     {"stream"},
     {"features", "intensity"},
     {"image", "selection", "refinement"},
+    {"sampling"},
     {"decode", "modelfile"},
     {"backends"},
     {"pipeline"},

@@ -23,8 +23,8 @@ def test_each_case_is_measured(root, tmp_path, capsys):
     sizes = [
         (photos / name).stat().st_size for name in ("blocks.jpg", "street-left.jpg")
     ]
-    assert result["photo_bytes"] == round(sum(sizes) / 2)
-    kilobytes = f"{result['photo_bytes'] / 1000:.0f}"
+    assert result["input_bytes"] == round(sum(sizes) / 2)
+    kilobytes = f"{result['input_bytes'] / 1000:.0f}"
     assert table(result).endswith(f"\n\n2 photos of {kilobytes} kB, 1 turns.")
     assert table(result) in capsys.readouterr().out
     loop, *others = result["rows"]

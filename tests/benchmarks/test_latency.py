@@ -62,7 +62,7 @@ def test_a_batch_of_one_extractor(photo_path, tmp_path):
     arguments = ["--size", "64x48", "--batch", "3", "--calls", "2", "--out", str(out)]
     assert main([photo_path, *arguments]) == 0
     result = json.loads(out.read_text())
-    assert (result["batch"], result["keypoints"]) == (3, 47)  # one lies outside
+    assert (result["batch"], result["keypoints"]) == (3, 48)
 
 
 def test_the_matrix_prints_its_table_and_draws(

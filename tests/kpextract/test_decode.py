@@ -7,11 +7,11 @@ from kpextract.decode import (
     SparseRows,
     decode,
     decode_octaves,
-    sample_descriptors,
     sigmoid,
     take,
 )
 from kpextract.image import Frame
+from kpextract.sampling import sample_descriptors
 
 HEIGHT, WIDTH = 5, 6  # cells
 SIZE = (8 * WIDTH, 8 * HEIGHT)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from kpextract.decode import sample_descriptors as sample_numpy
+from kpextract.sampling import sample_descriptors as sample_numpy
 from training.sampling import sample_descriptors, sample_map
 
 

@@ -7,7 +7,6 @@ data: TensorRT reads no NonZero, and a robot wants no surprise.
 import onnx
 from onnx import compose, parser
 
-from kpextract.decode import TINY
 from kpextract.export.graph.fixed_shape import dimension_names
 from kpextract.export.graph.refinement import (
     refinement_constants,
@@ -18,6 +17,7 @@ from kpextract.export.graph.sampling import sampling_constants, sampling_steps
 from kpextract.export.graph.suppression import Suppression, suppression
 from kpextract.image import STRIDE
 from kpextract.refinement import Refinement
+from kpextract.sampling import TINY
 
 MOST = 3840  # largest K of one TopK in TensorRT
 # Logits of cells that the mask bars or that only fill up the row, and of cells that an

@@ -1,4 +1,4 @@
-"""Sampling of the descriptor map in a graph: `kpextract.decode.sample_descriptors`.
+"""Sampling of the descriptor map in a graph: `kpextract.sampling.sample_descriptors`.
 
 The map's rows around each kept point are gathered and mixed. GridSample gives the same,
 but on a CPU it takes ten times as long.

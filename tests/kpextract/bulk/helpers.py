@@ -11,6 +11,7 @@ import pyarrow.parquet
 
 from kpextract import BackendUnavailableError, Features
 from kpextract.bulk.work import Job
+from kpextract.formats import parquet_shards
 from kpextract.formats.store import Entry, Stamp
 from tests.kpextract.formats import samples
 
@@ -119,3 +120,11 @@ class KilledOnce:
             self._marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return job
+
+
+class Quick(Drawing):
+    """A work whose files hold few rows, in every process."""
+
+    def open(self):
+        parquet_shards.MAX_ROWS = 5
+        return self

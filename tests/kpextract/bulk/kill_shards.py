@@ -16,22 +16,14 @@ from pathlib import Path
 from kpextract.bulk.processes import run_on_processes
 from kpextract.bulk.run import extract
 from kpextract.bulk.work import Job
-from kpextract.formats import open_reader, open_store, parquet_shards
+from kpextract.formats import open_reader, open_store
 from kpextract.formats.parquet_files import part_files
 from kpextract.formats.store import Stamp
-from tests.kpextract.bulk.helpers import Drawing, drawn, names_in
+from tests.kpextract.bulk.helpers import Quick, drawn, names_in
 from tests.kpextract.formats.samples import SETTINGS, same
 
 COUNT = 1000
 SECONDS = 0.5  # at most, that a run works before it is killed
-
-
-class Quick(Drawing):
-    """A work whose files hold few rows, in every process."""
-
-    def open(self):
-        parquet_shards.MAX_ROWS = 5
-        return self
 
 
 class Numbered:

