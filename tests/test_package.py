@@ -153,7 +153,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
 
 @pytest.mark.parametrize(
     ("script", "bound"),
-    [("from kpextract import Extractor, match", 1.4), (HELP, 1.5)],
+    [("from kpextract import Extractor, match", 1.5), (HELP, 1.8)],
     ids=["import", "help"],
 )
 def test_startup_takes_little_more_than_importing_numpy(tmp_path, script, bound):
