@@ -46,6 +46,18 @@ def test_a_frame_without_contrast_has_no_keypoints(case, extractor):
     assert len(extractor.detect(EMPTY[case])) == 0
 
 
+@pytest.mark.parametrize("octaves", [1, 2])
+@pytest.mark.parametrize("model", MODELS)
+def test_flat_images_have_no_keypoints_at_any_size(model, octaves):
+    """Down to the smallest image, where every cell sees the border."""
+    extractor = Extractor(model, octaves=octaves)
+    for side in (16 * octaves, 33, 47, 63, 64, 65, 96, 128):
+        for shape in ((side, side), (side, 160), (160, side)):
+            for level in (0, 3, 128, 255):
+                found = extractor.detect(np.full(shape, level, np.uint8))
+                assert len(found) == 0, (shape, level, found.scores)
+
+
 FEW = {"cut off at black": noise(3, 3, 1), "blocks of JPEG": jpeg(noise(12, 3), 50)}
 
 
