@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 
 from kpextract import Extractor, InvalidImageError, ModelError, OutOfMemoryError
 from kpextract.backends.base import Batch
@@ -181,9 +182,9 @@ def test_outputs_that_are_not_finite_are_the_models_fault(
 def test_one_weight_of_nan_is_found_by_detect(tmp_path, photo, name, masked):
     model = onnx.load(MODELS / "small.onnx")
     (tensor,) = (t for t in model.graph.initializer if t.name.endswith(f".{name}"))
-    values = onnx.numpy_helper.to_array(tensor).copy()
+    values = numpy_helper.to_array(tensor).copy()
     values.flat[0] = np.nan
-    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     onnx.save(model, tmp_path / "x.onnx")
     mask = np.ones(photo.shape[:2], np.uint8) if masked else None
     with pytest.raises(ModelError, match="not finite"):
