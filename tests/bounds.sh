@@ -25,4 +25,5 @@ tests=tests/kpextract
 OMP_NUM_THREADS=1 "$work/venv/bin/python" -m pytest -p no:cacheprovider \
     $tests/test_extractor.py $tests/test_features.py $tests/test_decode.py \
     $tests/test_image.py $tests/test_matching.py $tests/test_photos.py \
-    $tests/test_pipeline.py $tests/cli/test_cli.py
+    $tests/test_pipeline.py $tests/cli/test_cli.py \
+    $tests/test_feature2d.py $tests/export/test_damaged.py # both export, with onnx

@@ -49,6 +49,23 @@ def test_its_commands_run(command, checkout, capsys):
             assert (checkout / argument).stat().st_size > 1000
 
 
+def test_its_export_run_twice_says_how_to_replace_the_file(tmp_path, capsys):
+    (command,) = (c for c in COMMANDS if c.startswith("kpextract export"))
+    _, *arguments, name = shlex.split(command)
+    path = tmp_path / name
+    arguments.append(str(path))
+    assert main(arguments) == 0
+    content = path.read_bytes()
+    capsys.readouterr()
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert f"{path}, {path.with_suffix('.json')} exists" in error
+    assert "--force to replace it" in error
+    assert error.count("\n") == 1
+    assert main([*arguments, "--force"]) == 0
+    assert path.read_bytes() == content
+
+
 def test_its_python_runs(checkout, capsys):
     blocks = snippets(README, "python")
     assert blocks

@@ -98,12 +98,32 @@ def test_export_stopped_at_any_moment_leaves_the_old_pair_or_one_that_is_refused
 
     def check():
         onnx.checker.check_model(onnx.load(out))
+        assert out.with_suffix(".json").is_file()  # without it nothing is compared
         with contextlib.suppress(ModelError):  # one of the two files is new
             Extractor(out)
 
     assert run_to_the_end(words, str(folder), sent, step, check) >= 2
     assert out.read_bytes() != old
     Extractor(out)
+
+
+def test_a_first_export_killed_at_any_moment_leaves_no_model_without_its_sidecar(
+    tmp_path,
+):
+    folder, out = tmp_path / "models", tmp_path / "models" / "m.onnx"
+    folder.mkdir()
+    words = ["export", "-o", out, "--size", "64x48", "--batch", "1"]
+    pairs = []
+
+    def check():
+        names = {path.name for path in visible(folder, "m.*")}
+        pairs.append("m.onnx" in names)
+        assert "m.json" in names or not pairs[-1], names
+        for path in folder.iterdir():
+            path.unlink()
+
+    assert run_to_the_end(words, str(folder), signal.SIGKILL, 1, check) >= 2
+    assert pairs[-1]
 
 
 def test_track_killed_at_any_frame_keeps_the_video_that_was_there(frames, tmp_path):

@@ -8,6 +8,7 @@ from kpextract import Extractor, match
 
 SIZE = (480, 640)
 MODELS = ("small", "small-int8", "base")
+COLORS = [*(3 * (level,) for level in (0, 3, 128, 255)), *np.eye(3) * 255]
 RAMP = np.broadcast_to(np.linspace(0, 255, SIZE[1]), SIZE)
 
 
@@ -44,6 +45,19 @@ def extractor(request):
 @pytest.mark.parametrize("case", EMPTY)
 def test_a_frame_without_contrast_has_no_keypoints(case, extractor):
     assert len(extractor.detect(EMPTY[case])) == 0
+
+
+@pytest.mark.parametrize("octaves", [1, 2])
+@pytest.mark.parametrize("model", MODELS)
+def test_flat_images_have_no_keypoints_at_any_size(model, octaves):
+    """Down to the smallest image, where every cell sees the border."""
+    extractor = Extractor(model, octaves=octaves)
+    for side in (16 * octaves, 33, 47, 63, 64, 65, 96, 128):
+        for shape in ((side, side), (side, 160), (160, side)):
+            for color in COLORS:
+                image = np.broadcast_to(np.uint8(color), (*shape, 3))
+                found = extractor.detect(image)
+                assert len(found) == 0, (shape, color, found.scores)
 
 
 FEW = {"cut off at black": noise(3, 3, 1), "blocks of JPEG": jpeg(noise(12, 3), 50)}

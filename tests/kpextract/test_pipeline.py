@@ -4,13 +4,16 @@ import traceback
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 
 from kpextract import Extractor, InvalidImageError, ModelError, OutOfMemoryError
 from kpextract.backends.base import Batch
 from kpextract.decode import DenseMaps, SparseRows
 from kpextract.image import Frame
+from kpextract.modelfile import MODELS
 from tests.kpextract.same import assert_same
 
 MOST_STOPS = 7
@@ -172,3 +175,17 @@ def test_outputs_that_are_not_finite_are_the_models_fault(
     (outputs,) = pipeline.infer([prepared])
     with pytest.raises(ModelError, match=r"model small 4 .* not finite"):
         pipeline.decode(outputs, prepared)
+
+
+@pytest.mark.parametrize("name", ["score.bias", "position.bias", "descriptor.weight"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_one_weight_of_nan_is_found_by_detect(tmp_path, photo, name, masked):
+    model = onnx.load(MODELS / "small.onnx")
+    (tensor,) = (t for t in model.graph.initializer if t.name.endswith(f".{name}"))
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[0] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, tmp_path / "x.onnx")
+    mask = np.ones(photo.shape[:2], np.uint8) if masked else None
+    with pytest.raises(ModelError, match="not finite"):
+        Extractor(tmp_path / "x.onnx").detect(photo, mask)

@@ -280,8 +280,9 @@ def test_metadata_cannot_steer_the_terminal(photos, tmp_path, capsys):
             entry.value = "3\x1b[2J"
     onnx.save(model, tmp_path / "x.onnx")
     arguments = ["detect", str(photos / "blocks.jpg"), "--model"]
-    main([*arguments, str(tmp_path / "x.onnx")])
+    assert main([*arguments, str(tmp_path / "x.onnx")]) == 0
     captured = capsys.readouterr()
+    assert r"x 3\x1b[2J on" in captured.out
     assert "\x1b" not in captured.out + captured.err
 
 
