@@ -393,9 +393,11 @@ def test_a_deleted_working_directory_is_told_so(root, tmp_path):
     photo = root / "examples" / "blocks.jpg"
     folder, out = tmp_path / "gone", tmp_path / "out"
     folder.mkdir()
-    # Python 3.13 cannot import NumPy where there is no folder.
-    script = "import os, sys, cv2, onnxruntime; from kpextract.cli import main; "
-    script += "os.rmdir(os.getcwd()); "
+    script = "import os, sys; os.rmdir(os.getcwd()); "
+    probe = [sys.executable, "-c", f"{script} import socket"]
+    if subprocess.run(probe, cwd=folder, capture_output=True).returncode:
+        pytest.skip("Python 3.13.0 cannot import socket in a deleted folder")
+    script += "from kpextract.cli import main; "
     for words, code in ((["extract", photo, "-o", out], 2), (["detect", photo], 0)):
         folder.mkdir(exist_ok=True)
         done = subprocess.run(
