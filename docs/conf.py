@@ -17,6 +17,7 @@ ROOMS = ("benchmarks", "examples", "export", "models", "training")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 include_patterns = ["*.md", "docs/*.md", "docs/index.rst"]
 include_patterns += [f"{room}/**.md" for room in ROOMS]
+include_patterns += ["tests/arm64/README.md"]
 exclude_patterns = ["docs/_build", "**/node_modules"]
 myst_heading_anchors = 3  # targets of links to headings, named as on a code host
 
