@@ -258,7 +258,7 @@ def test_as_many_matches_agree_as_in_python(plain, model, capsys):
     # OpenCV 4.8 changed its MAGSAC; before and after, results differ by a few.
     versions = opencv_version(plain), cv2.__version__
     old = [tuple(map(int, one.split(".")[:2])) < (4, 8) for one in versions]
-    few = 0 if old[0] == old[1] else 0.03 * inliers
+    few = 0 if old[0] == old[1] else 0.05 * inliers
     assert abs(inliers - report["inliers"]) <= few, versions
 
 

@@ -55,9 +55,9 @@ def install(folder, *options):
     subprocess.run(command, check=True, capture_output=True)
 
 
-def assert_it_runs(build, model, photo, folder):
+def assert_it_runs(build, photo, folder):
     """Run the first program of the guide, and compare with Python."""
-    (folder / "small.onnx").symlink_to(model())
+    (folder / "models").symlink_to(ROOT / "models")
     (folder / "examples").symlink_to(ROOT / "examples")
     done = subprocess.run(
         [build / "robot"], cwd=folder, capture_output=True, text=True, check=True
@@ -68,9 +68,9 @@ def assert_it_runs(build, model, photo, folder):
     assert [x, y] == pytest.approx(Extractor().detect(photo).keypoints[0], abs=1e-3)
 
 
-def test_an_installed_package_is_found(installed, robot, model, photo, tmp_path):
+def test_an_installed_package_is_found(installed, robot, photo, tmp_path):
     build = robot(FIND, f"CMAKE_PREFIX_PATH={installed}")
-    assert_it_runs(build, model, photo, tmp_path)
+    assert_it_runs(build, photo, tmp_path)
 
 
 def test_another_onnx_runtime_may_be_given(installed, robot, release, tmp_path):
@@ -105,13 +105,13 @@ def test_its_version_is_that_of_the_python_package(installed, robot):
         robot(newer, f"CMAKE_PREFIX_PATH={installed}")
 
 
-def test_a_checkout_is_fetched(robot, release, model, photo, tmp_path):
+def test_a_checkout_is_fetched(robot, release, photo, tmp_path):
     build = robot(
         FETCH,
         f"FETCHCONTENT_SOURCE_DIR_KPEXTRACT={ROOT}",
         f"ONNXRUNTIME_ROOT={release}",
     )
-    assert_it_runs(build, model, photo, tmp_path)
+    assert_it_runs(build, photo, tmp_path)
     # Neither its programs nor its installation are the project's.
     assert [path.name for path in build.rglob("detect")] == []
     command = ["cmake", "--install", build, "--prefix", tmp_path / "prefix"]

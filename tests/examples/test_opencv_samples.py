@@ -118,7 +118,7 @@ def test_asift(samples, photo):
         assert len(keypoints) == len(descriptors) > 4000  # of 43 views
         assert descriptors.dtype == np.float32
     homography, inliers = fit(*found[0], *found[1])
-    assert off(homography, SIDE) < 6  # of corners that are far from any match
+    assert off(homography, SIDE) < 10  # of corners that are far from any match
     feature2d.setMaxFeatures(0)
     direct = [feature2d.detectAndCompute(one, None) for one in images]
     assert inliers.sum() > 4 * fit(*direct[0], *direct[1]).inliers.sum()
@@ -153,7 +153,7 @@ def test_plane_tracker(plane_tracker, photo):
         (tracked,) = plane_tracker.track(warped(photo, truth))
         assert len(tracked.p0) > 50
         expected = cv2.perspectiveTransform(outline, truth)[0]
-        assert np.linalg.norm(tracked.quad - expected, axis=1).max() < 3
+        assert np.linalg.norm(tracked.quad - expected, axis=1).max() < 5
 
 
 def test_plane_tracker_finds_no_plane_elsewhere(plane_tracker, photo, root):
