@@ -69,8 +69,7 @@ def test_the_quick_start_prints_the_same_count(root, pair, checkout, capsys):
     namespace = {}
     path = root / "docs" / "quick-start.md"
     for snippet in snippets(path.read_text(), "python")[:3]:
-        run_python(snippet, path, namespace)
-    printed = capsys.readouterr().out
+        printed = run_python(snippet, path, namespace)
     theirs = re.findall(r"^(\d+) matches, (\d+) on one fundamental", printed, re.M)
     assert ours == theirs
 
