@@ -108,7 +108,7 @@ class ColmapStore:
             self._lock.release()
 
     def _write(self) -> list[Entry]:
-        with replacing(self._path) as temporary, errors_of_writing(self._path):
+        with _replacing(self._path) as temporary, errors_of_writing(self._path):
             reader = ColmapReader(os.fspath(self._path))
             try:
                 refused = write_usable(temporary, reader, self._images, self._mode)
@@ -167,11 +167,18 @@ def write_new(
     It takes the place of one that is there. For arguments and errors, see
     `write_features`.
     """
+    with _replacing(path) as temporary:
+        write_features(temporary, reader, images, camera_mode)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Do as `replacing`; remove what SQLite leaves beside a file it could not close."""
     with replacing(path) as temporary:
         try:
-            write_features(temporary, reader, images, camera_mode)
+            yield temporary
         finally:
-            for suffix in BESIDE:  # of a database that could not be closed
+            for suffix in BESIDE:
                 temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
 
 

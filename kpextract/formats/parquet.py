@@ -126,8 +126,8 @@ class ParquetStore:
         try:
             if self._writer.flush():
                 self._note()
-            end_all(self._folder)
         finally:
+            end_all(self._folder)
             self._lock.release()
         return []
 
