@@ -25,8 +25,8 @@ def after(name):
     method = getattr(NpzFolder, name)
     def changed(store, *arguments):
         send()
-        method(store, *arguments)
         setattr(NpzFolder, name, method)
+        return method(store, *arguments)
     setattr(NpzFolder, name, changed)
 if moment == "exit":
     atexit.register(send)  # before all others: it is called last
