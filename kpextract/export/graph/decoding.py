@@ -8,6 +8,7 @@ import onnx
 from onnx import compose, parser
 
 from kpextract.export.graph.fixed_shape import dimension_names
+from kpextract.export.graph.mask import free_steps
 from kpextract.export.graph.refinement import (
     refinement_constants,
     refinement_steps,
@@ -49,18 +50,11 @@ MASK = """
     mask_float = Cast <to = 1> (mask)
     mask_capped = Min (positions, last_map)
     mask_points = Max (mask_capped, zero)
-    nearest = Round (mask_points)
-    nearest_ints = Cast <to = 7> (nearest)
-    nearest_x, nearest_y = Split <axis = 1> (nearest_ints)
     columns = Gather <axis = 0> (sides, axis_0)
     width = Mul (columns, stride_int)
-    line = Mul (nearest_y, width)
-    under = Add (line, nearest_x)
-    under_row = Reshape (under, as_row)
     mask_row = Reshape (mask_float, as_row)
-    pixels = GatherElements <axis = 1> (mask_row, under_row)
-    free = Greater (pixels, zero)
-    allowed = Where (free, inside, barred)
+    {under}
+    allowed = Where (mask_points_free, inside, barred)
 """
 # With free sizes an image may have fewer cells than rows are asked for.
 FILL = """
@@ -168,7 +162,7 @@ def _program(
     """Write the decoding in the text format of ONNX."""
     fixed_size = dimension_names(dense.input[0])[1].isdigit()
     logits, points = ("allowed" if mask else "inside"), "points"
-    steps = [CELLS, MASK if mask else ""]
+    steps = [CELLS, MASK.format(under=free_steps("mask_points")) if mask else ""]
     if thinning:
         steps.append(thinning.steps)
         logits = "apart"

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from kpextract.export.graph.mask import free_steps
 from kpextract.refinement import CHANNEL, FLAT, PATCH_SIDE, REACH, WHITE, Refinement
 
 # From `chosen` (B, 2, K) to `refined` (B, 2, K), in pixels of `image` (B, H, W, 3).
@@ -70,16 +71,9 @@ LAST = """
     moved_below = Min (moved, last)
     refined = Max (moved_below, zero)
 """
-# A point that would leave the mask stays; `mask_row` and `width` are those of `MASK`.
-STAY = """
-    refined_nearest = Round (refined)
-    refined_ints = Cast <to = 7> (refined_nearest)
-    refined_x, refined_y = Split <axis = 1> (refined_ints)
-    refined_line = Mul (refined_y, width)
-    refined_under = Add (refined_line, refined_x)
-    refined_row = Reshape (refined_under, as_row)
-    refined_pixels = GatherElements <axis = 1> (mask_row, refined_row)
-    refined_free = Greater (refined_pixels, zero)
+# A point that would leave the mask stays.
+STAY = f"""
+    {free_steps("refined")}
     refined_allowed = Unsqueeze (refined_free, axis_1)
     settled = Where (refined_allowed, refined, chosen)
 """
