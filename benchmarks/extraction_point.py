@@ -24,7 +24,7 @@ from kpextract.bulk.inputs import Input, find_inputs
 from kpextract.bulk.processes import run_on_processes
 from kpextract.bulk.run import extract, settings_of
 from kpextract.bulk.work import Detection, Extraction
-from kpextract.formats.store import ShardedStore, Store
+from kpextract.formats.store import Store, shards_of
 from kpextract.formats.table import TABLE, open_store
 from kpextract.photos import read_photo
 from kpextract.system.hardware import memory_mib
@@ -51,11 +51,7 @@ def run(
     Raises:
         SystemExit: an image failed.
     """
-    shards = (
-        store.shards(extractor.descriptorSize())
-        if isinstance(store, ShardedStore)
-        else None
-    )
+    shards = shards_of(store, extractor.descriptorSize())
     work = Extraction(OPTIONS, upright=False)
     engine = partial(run_on_processes, work, workers, shards=shards)
     memory: list[float] = []

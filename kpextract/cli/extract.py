@@ -23,7 +23,7 @@ from kpextract.extractor import Extractor
 from kpextract.formats.colmap_database import CAMERA_MODES
 from kpextract.formats.compact import KINDS
 from kpextract.formats.hdf5 import LAYOUTS
-from kpextract.formats.store import Entry, ShardedStore, Store, Written
+from kpextract.formats.store import Entry, Store, Written, shards_of
 from kpextract.formats.table import TABLE, format_of, open_reader, open_store
 from kpextract.packages import import_cv2
 from kpextract.stopping import stopped_by_signals
@@ -193,7 +193,7 @@ def extract_all(
         store = open_store(out, settings, format, **given)
         closing = stack.enter_context(ExitStack())
         closing.callback(_close, store)
-        shards = _shards_of(store, extractor)
+        shards = shards_of(store, extractor.descriptorSize())
         run = (_on_ray if engine == "ray" else _on_this_machine)(
             extractor, frame == "upright", workers, options, shards
         )
@@ -298,13 +298,6 @@ def _failed_before(out: str, format: str | None, summary: Summary) -> dict[str, 
     finally:
         reader.close()
     return failed
-
-
-def _shards_of(store: Store, extractor: Extractor) -> Any:
-    """Return where workers may write in place of a store; None if it writes alone."""
-    if isinstance(store, ShardedStore):
-        return store.shards(extractor.descriptorSize())
-    return None
 
 
 def _on_this_machine(

@@ -105,6 +105,15 @@ class ShardedStore(Store, Protocol):
         ...
 
 
+def shards_of(store: Store, dimension: int) -> Any:
+    """Return where workers may write in place of a store; None if it writes alone.
+
+    Args:
+        dimension: length of the descriptors.
+    """
+    return store.shards(dimension) if isinstance(store, ShardedStore) else None
+
+
 class StoreReader(Protocol):
     """An output open for reading, in the order of its names."""
 
