@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from kpextract.export.variant import Variant, export_variant
@@ -91,3 +92,12 @@ def model(tmp_path_factory):
         return path
 
     return export
+
+
+@pytest.fixture(scope="module")
+def half_mask(photo):
+    """Return a mask of two regions of the street whose borders cut through cells."""
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[100:203, 50:333] = 1
+    mask[300:, 501:] = 255
+    return mask

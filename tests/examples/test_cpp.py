@@ -40,15 +40,6 @@ def photos():
     return {name: cv2.imread(str(ROOT / "examples" / f"{name}.jpg")) for name in PHOTOS}
 
 
-@pytest.fixture(scope="module")
-def half_mask(photo):
-    """Return a mask of two regions of the street whose borders cut through cells."""
-    mask = np.zeros(photo.shape[:2], np.uint8)
-    mask[100:203, 50:333] = 1
-    mask[300:, 501:] = 255
-    return mask
-
-
 @pytest.mark.parametrize("name", PHOTOS)
 def test_photos_give_what_python_gives(name, photos, plain, model, extract):
     path, photo = model(), photos[name]

@@ -40,15 +40,6 @@ def extract(sanitized, tmp_path):
     return extract
 
 
-@pytest.fixture(scope="module")
-def half_mask(photo):
-    """Return a mask of two regions of the street whose borders cut through cells."""
-    mask = np.zeros(photo.shape[:2], np.uint8)
-    mask[100:203, 50:333] = 1
-    mask[300:, 501:] = 255
-    return mask
-
-
 def write_maps(path, maps):
     """Write a dense model that gives the same maps whatever the image is."""
     names = DenseMaps._fields

@@ -72,9 +72,14 @@ def run(words, folder, *, moment=0, sent=signal.SIGKILL, prepare=None, spare=0):
         prepare: called in the new process first.
         spare: bytes that it may allocate once its libraries are loaded; 0: any (Linux).
     """
-    command = [sys.executable, "-c", SCRIPT, folder, moment, int(sent), spare, *words]
+    return _python(SCRIPT, folder, moment, int(sent), spare, *words, prepare=prepare)
+
+
+def _python(script, *words, prepare, given=None):
+    """Run a script in a new process, from the root of the checkout."""
     return subprocess.run(
-        list(map(str, command)),
+        [sys.executable, "-c", script, *map(str, words)],
+        input=given,
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -106,16 +111,8 @@ def run_several(commands, *, prepare=None, setup=""):
         prepare: called in the new process first.
         setup: Python that it runs before the commands.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", SEVERAL, setup],
-        input=json.dumps([list(map(str, words)) for words in commands]),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        preexec_fn=prepare,
-    )
+    given = json.dumps([list(map(str, words)) for words in commands])
+    done = _python(SEVERAL, setup, prepare=prepare, given=given)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
