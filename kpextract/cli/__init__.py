@@ -17,6 +17,7 @@ from kpextract.cli.parser import CommandParser
 from kpextract.errors import KpextractError
 from kpextract.printable import printable
 from kpextract.stopping import ENDING
+from kpextract.video.address import without_password
 
 
 def run() -> NoReturn:
@@ -60,8 +61,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (KpextractError, OSError) as error:
         if debug:
             raise
-        from kpextract.video.address import without_password  # not to slow --help
-
         text = _why_nowhere(error) or str(error)
         text = printable(without_password(text))
         print(f"kpextract: {text}", file=sys.stderr)
