@@ -10,16 +10,14 @@ from kpextract import Extractor
 pytest.importorskip("ray.data", reason="Ray is not installed; see CONTRIBUTING.md")
 
 from examples.integrations import ray_data
-from kpextract.bulk.ray_actors import cluster
+from tests.kpextract.bulk.helpers import three_cpus
 
 
 @pytest.fixture(scope="module", autouse=True)
 def started():
     """Start a cluster of three CPUs, whatever this machine has."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kpextract.bulk.ray_actors.usable_cpus", lambda: 3)
-        with cluster(None):
-            yield
+    with three_cpus():
+        yield
 
 
 def test_each_photo_is_a_row_and_a_second_run_adds_what_is_new(root, tmp_path):

@@ -4,12 +4,15 @@ import os
 import signal
 import time
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.parquet
+import pytest
 
 from kpextract import BackendUnavailableError, Features
+from kpextract.bulk.ray_actors import cluster
 from kpextract.bulk.work import Job
 from kpextract.formats import parquet_shards
 from kpextract.formats.store import Entry, Stamp
@@ -128,3 +131,12 @@ class Quick(Drawing):
     def open(self):
         parquet_shards.MAX_ROWS = 5
         return self
+
+
+@contextmanager
+def three_cpus():
+    """Start a Ray cluster of three CPUs, whatever this machine has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kpextract.bulk.ray_actors.usable_cpus", lambda: 3)
+        with cluster(None):
+            yield

@@ -9,7 +9,7 @@ import pytest
 from kpextract import BackendUnavailableError
 from kpextract.bulk.frames import stamp_of
 from kpextract.bulk.inputs import Photo
-from kpextract.bulk.ray_actors import Share, cluster, run_on_ray, workers_of
+from kpextract.bulk.ray_actors import Share, run_on_ray, workers_of
 from kpextract.bulk.run import extract
 from kpextract.bulk.work import Extraction
 from kpextract.errors import StoreError, UsageError, WorkerError
@@ -17,7 +17,14 @@ from kpextract.formats import open_reader, open_store
 from kpextract.formats.parquet_files import part_files, part_of
 from kpextract.formats.parquet_shards import Shards
 from kpextract.formats.store import Written
-from tests.kpextract.bulk.helpers import Acting, KilledOnce, Memory, job, names_in
+from tests.kpextract.bulk.helpers import (
+    Acting,
+    KilledOnce,
+    Memory,
+    job,
+    names_in,
+    three_cpus,
+)
 from tests.kpextract.formats.samples import SETTINGS, same
 
 ray = pytest.importorskip("ray", reason="Ray is not installed; see CONTRIBUTING.md")
@@ -29,10 +36,8 @@ WORK = Extraction({"num_threads": 1, "backend": "onnx-cpu"}, upright=False)
 @pytest.fixture(scope="module", autouse=True)
 def started():
     """Start a cluster of three CPUs, whatever this machine has."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kpextract.bulk.ray_actors.usable_cpus", lambda: 3)
-        with cluster(None):
-            yield
+    with three_cpus():
+        yield
 
 
 @pytest.fixture(scope="module")
