@@ -117,6 +117,9 @@ def dimension_of(path: Path) -> int:
         StoreError: the file is corrupt.
     """
     parquet = import_pyarrow("reading Parquet").parquet
-    schema = checked(lambda: parquet.read_schema(path), path)
-    field = checked(lambda: schema.field("descriptors").type.value_type, path)
-    return int(checked(lambda: field.list_size, path))
+
+    def list_size() -> int:
+        field = parquet.read_schema(path).field("descriptors")
+        return int(field.type.value_type.list_size)
+
+    return int(checked(list_size, path))
