@@ -19,6 +19,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+
 from kpextract.system import hardware
 from training import script
 
@@ -103,6 +105,7 @@ def run_document(path, folder, programs):
     Returns:
         What each output of the document should show: the snippet before it printed it.
     """
+    cv2.setRNGSeed(0)  # whatever this process has drawn before
     text, namespace, printed, shown = path.read_text(), {}, "", []
     for found in RUN.finditer(text):
         if found[1] is None:

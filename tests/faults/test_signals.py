@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kpextract.formats.table import load
+from kpextract.stopping import ENDING
 from tests.faults.child import SECONDS
 
 # Sends a signal to itself, so often, at one of three moments of an extraction.
@@ -78,7 +79,14 @@ def python(script, *words, **options):
     )
 
 
+def as_in_a_terminal():
+    """Restore what the process that runs the tests may ignore, as under nohup."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def send(moment, number, words, times=1, **options):
+    options.setdefault("preexec_fn", as_in_a_terminal)
     arguments = (moment, int(number), times, *words)
     return python(SENDING, *arguments, stdout=subprocess.DEVNULL, **options)
 
