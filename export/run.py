@@ -21,9 +21,8 @@ from kpextract.export.dense_agreement import Agreement
 from kpextract.export.derived_files import make_all, summary
 from kpextract.export.graph.metadata import read_metadata, write_metadata
 from kpextract.export.graph.receptive_field import reach_entry
-from kpextract.files import replacing
+from kpextract.files import digest, replacing
 from kpextract.image import STRIDE
-from kpextract.modelfile import digest
 from kpextract.printable import printable
 from training import script
 from training.checkpoint import load_weights

@@ -7,7 +7,7 @@ from pathlib import Path
 from kpextract.cards import EngineCard, ModelCard
 from kpextract.errors import InvalidOptionError, ModelError, did_you_mean
 from kpextract.external_data import has_external_data
-from kpextract.files import LFS_POINTER
+from kpextract.files import LFS_POINTER, digest
 
 _HERE = Path(__file__).parent
 # The wheel installs the repository's models/ as kpextract/models; a checkout has it
@@ -110,13 +110,6 @@ def find_model(model: str | os.PathLike[str]) -> ModelFile:
     if path.suffix != ENGINE:
         _check_whole(content, path, advice)
     return ModelFile(path.stem, path, content, sha256, card)
-
-
-def digest(content: bytes) -> str:
-    """Return the SHA-256 of a file's content, hexadecimal."""
-    import hashlib  # OpenSSL: a tenth of the time that importing kpextract adds
-
-    return hashlib.sha256(content).hexdigest()
 
 
 def _check_whole(content: bytes, path: Path, advice: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from kpextract.modelfile import digest
+from kpextract.files import digest
 from training import script
 from training.checkpoint import load_weights, save_weights
 from training.config import TrainingError

@@ -28,7 +28,8 @@ from kpextract.cards import EngineCard
 from kpextract.decode import OUTPUTS
 from kpextract.errors import BackendUnavailableError, MissingPackageError, ModelError
 from kpextract.features import ModelId
-from kpextract.modelfile import ModelFile, bundled_models, digest
+from kpextract.files import digest
+from kpextract.modelfile import ModelFile, bundled_models
 from kpextract.refinement import Refinement
 
 BINDINGS = 'pip install "kpextract[cuda-python]" (or pip install pycuda)'

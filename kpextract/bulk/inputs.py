@@ -9,8 +9,8 @@ from kpextract.bulk.frames import Frames, stamp_of
 from kpextract.bulk.work import Job
 from kpextract.errors import SourceError, UsageError
 from kpextract.formats.store import Stamp
+from kpextract.passwords import without_password
 from kpextract.photos import expand
-from kpextract.video.address import without_password
 from kpextract.video.recordings import image_topics, is_recording
 from kpextract.video.sources import VIDEO_FILES
 

@@ -14,10 +14,10 @@ from kpextract.errors import (
 )
 from kpextract.extractor import Extractor
 from kpextract.formats.store import Entry, Stamp
+from kpextract.passwords import without_password
 from kpextract.photos import naming, read_photo
 from kpextract.printable import printable
 from kpextract.stream import map_ahead
-from kpextract.video.address import without_password
 
 # Errors that every other image would meet as well.
 FATAL = (BackendUnavailableError, MissingPackageError)

@@ -15,9 +15,9 @@ from kpextract.cli.commands import COMMANDS
 from kpextract.cli.exit_codes import FAILED, INTERRUPTED, PIPE_CLOSED
 from kpextract.cli.parser import CommandParser
 from kpextract.errors import KpextractError
+from kpextract.passwords import without_password
 from kpextract.printable import printable
 from kpextract.stopping import ENDING
-from kpextract.video.address import without_password
 
 
 def run() -> NoReturn:

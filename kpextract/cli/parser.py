@@ -6,8 +6,8 @@ from typing import NoReturn
 
 from kpextract.cli.exit_codes import FAILED
 from kpextract.errors import did_you_mean
+from kpextract.passwords import without_password
 from kpextract.printable import printable
-from kpextract.video.address import without_password
 
 CHOICES = re.compile(
     r"invalid choice: '?(?P<given>[^']*)'? \(choose from (?P<all>.*)\)"

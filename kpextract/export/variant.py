@@ -32,8 +32,9 @@ from kpextract.export.graph.receptive_field import reach_entry
 from kpextract.export.graph.suppression import MAX_MIN_DISTANCE, find_crossing
 from kpextract.export.graph.tidy import tidy
 from kpextract.export.variant_check import check_variant
+from kpextract.files import digest
 from kpextract.image import MIN_SIDE, STRIDE, fit_within, pad_to_stride, to_uint8_bgr
-from kpextract.modelfile import ModelFile, digest, find_model
+from kpextract.modelfile import ModelFile, find_model
 from kpextract.photos import expand, read_photo
 
 logger = logging.getLogger(__name__)

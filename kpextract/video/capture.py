@@ -7,8 +7,8 @@ import numpy as np
 
 from kpextract.errors import SourceError
 from kpextract.packages import import_cv2
+from kpextract.passwords import without_password
 from kpextract.printable import quoted
-from kpextract.video.address import without_password
 from kpextract.video.frozen import FrameWatch
 
 # Their headers count the frames; elsewhere OpenCV multiplies duration by frame rate,

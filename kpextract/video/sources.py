@@ -21,8 +21,8 @@ from kpextract.errors import (
 )
 from kpextract.image import MIN_SIDE
 from kpextract.image_headers import is_photo
+from kpextract.passwords import without_password
 from kpextract.photos import expand, read_photo
-from kpextract.video.address import without_password
 from kpextract.video.capture import Capture, open_network, open_pipeline
 from kpextract.video.recordings import Recording, is_recording
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kpextract.modelfile import MODELS, digest
+from kpextract.files import digest
+from kpextract.modelfile import MODELS
 from tests.faults.child import fill_disk_at, obey_permissions, run_several
 
 PLAN = 20_000  # bytes: more than the sidecar, which a full disk may still take

@@ -7,7 +7,8 @@ import pytest
 
 from kpextract import Extractor, InvalidOptionError, ModelError
 from kpextract.export.artifact import write_model
-from kpextract.modelfile import BUNDLED, MODELS, bundled_models, digest, find_model
+from kpextract.files import digest
+from kpextract.modelfile import BUNDLED, MODELS, bundled_models, find_model
 
 
 @pytest.fixture

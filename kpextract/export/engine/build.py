@@ -14,8 +14,9 @@ from kpextract.export.engine.plan import BuildOptions, build_plan
 from kpextract.export.engine.profiles import Shapes, Sizes, input_shapes
 from kpextract.export.engine.target_gpu import gpu_facts
 from kpextract.export.graph.metadata import REFINEMENT, parse_graph, read_metadata
+from kpextract.files import digest
 from kpextract.image import STRIDE
-from kpextract.modelfile import ENGINE, ModelFile, digest, find_model, sidecar_path
+from kpextract.modelfile import ENGINE, ModelFile, find_model, sidecar_path
 
 
 def build(

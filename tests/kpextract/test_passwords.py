@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from kpextract import InvalidOptionError, SourceError
-from kpextract.video.address import without_password
+from kpextract.passwords import without_password
 from kpextract.video.reader import open_video
 from kpextract.video.sources import RawFormat
 
