@@ -5,7 +5,8 @@ from typing import Any
 
 from kpextract.cli.arguments import add_command
 from kpextract.cli.exit_codes import NOTHING_WORKS
-from kpextract.system.inventory import EXCLUSIVE, Fact, examine
+from kpextract.system.inventory import EXCLUSIVE, examine
+from kpextract.system.probe import Fact
 
 
 def add_parser(commands: Any) -> None:

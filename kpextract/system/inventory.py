@@ -2,7 +2,6 @@
 
 import importlib.util
 import platform
-from collections.abc import Callable
 from typing import Any
 
 from kpextract import __version__
@@ -10,7 +9,7 @@ from kpextract.backends.table import TABLE
 from kpextract.backends.trt_package import PACKAGES
 from kpextract.packages import repair
 from kpextract.system import gpu
-from kpextract.system.probe import ask
+from kpextract.system.probe import Fact, Probe, attempt
 from kpextract.system.traps import explain
 
 # Packages: a module that must load, and the command that installs it.
@@ -42,44 +41,32 @@ JETSON = {
     "jetpack": gpu.jetpack,
     "power_mode": gpu.power_mode,
 }
-Fact = dict[str, Any]  # {"is": value}, or {"unknown": why}
 
 
 def examine() -> dict[str, Any]:
     """Return all facts; one that may fail is {"is": value} or {"unknown": why}."""
     distributions = _distributions()
-    modules = {
-        name: _module(*MODULES[name], found) for name, found in distributions.items()
-    }
     facts = {
         "kpextract": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "modules": modules,
+        "modules": _modules(distributions),
         "distributions": distributions,
         "providers": _providers(),
         "backends": _backends(),
-        "gpu": {name: _attempt(question) for name, question in GPU.items()},
-        "jetson": {name: _attempt(question) for name, question in JETSON.items()}
-        if _attempt(gpu.is_jetson).get("is")
+        "gpu": {name: attempt(question) for name, question in GPU.items()},
+        "jetson": {name: attempt(question) for name, question in JETSON.items()}
+        if attempt(gpu.is_jetson).get("is")
         else None,
     }
     return facts | {"warnings": [*conflicts(distributions), *explain(facts)]}
-
-
-def _attempt(question: Callable[[], Any]) -> Fact:
-    """Return the answer, or why there is none: no fault here may end `doctor`."""
-    try:
-        return {"is": question()}
-    except Exception as error:
-        return {"unknown": " ".join(str(error).split()) or repr(error)}
 
 
 def _distributions() -> dict[str, list[str]]:
     """Return "name version" of the distributions behind each of `MODULES`."""
     from importlib import metadata  # half the startup of the command line
 
-    found = _attempt(metadata.packages_distributions).get("is", {})
+    found = attempt(metadata.packages_distributions).get("is", {})
     return {
         name: sorted(
             f"{distribution} {metadata.version(distribution)}"
@@ -89,12 +76,21 @@ def _distributions() -> dict[str, list[str]]:
     }
 
 
-def _module(module: str, install: str, distributions: list[str]) -> Fact:
+def _modules(distributions: dict[str, list[str]]) -> dict[str, Fact]:
+    """Report which of `MODULES` load."""
+    with Probe() as probe:
+        return {
+            name: _module(probe, *MODULES[name], found)
+            for name, found in distributions.items()
+        }
+
+
+def _module(probe: Probe, module: str, install: str, distributions: list[str]) -> Fact:
     """Return the version of a module, or why it cannot be loaded."""
     top = module.split(".")[0]
-    if _attempt(lambda: importlib.util.find_spec(top)) == {"is": None}:
+    if attempt(lambda: importlib.util.find_spec(top)) == {"is": None}:
         return {"unknown": f"not installed ({install})"}
-    fact = _attempt(lambda: ask("module", module))
+    fact = probe.ask("module", module)
     if "unknown" in fact:
         fault = str(fact["unknown"])
         hint = f". {repair(fault, 'opencv-python')}" if top == "cv2" else ""
@@ -104,12 +100,13 @@ def _module(module: str, install: str, distributions: list[str]) -> Fact:
 
 def _providers() -> dict[str, Fact]:
     """Report which of ONNX Runtime's providers run our model."""
-    names = _attempt(lambda: ask("providers")).get("is", [])
-    return {name: _provider(name) for name in names}
+    with Probe() as probe:
+        names = probe.ask("providers").get("is", [])
+        return {name: _provider(probe, name) for name in names}
 
 
-def _provider(name: str) -> Fact:
-    fact = _attempt(lambda: ask("provider", name))
+def _provider(probe: Probe, name: str) -> Fact:
+    fact = probe.ask("provider", name)
     if "unknown" in fact:
         return fact
     nodes = fact["is"]
@@ -120,18 +117,22 @@ def _provider(name: str) -> Fact:
 
 def _backends() -> dict[str, Fact]:
     """Report what each backend runs, or what to install for it."""
-    statuses = _attempt(lambda: ask("backends"))
-    if "unknown" in statuses:
-        return {"all": statuses}
-    return {name: _backend(name, status) for name, status in statuses["is"].items()}
+    with Probe() as probe:
+        statuses = probe.ask("backends")
+        if "unknown" in statuses:
+            return {"all": statuses}
+        return {
+            name: _backend(probe, name, status)
+            for name, status in statuses["is"].items()
+        }
 
 
-def _backend(name: str, status: str) -> Fact:
+def _backend(probe: Probe, name: str, status: str) -> Fact:
     if not status.startswith("available"):
         return {"unknown": status}
     if TABLE[name].engine:  # no engine is bundled to try it with
         return {"is": status}
-    fact = _attempt(lambda: ask("backend", name))
+    fact = probe.ask("backend", name)
     if "unknown" in fact:
         return fact
     return {

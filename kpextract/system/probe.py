@@ -1,16 +1,21 @@
-"""Ask native libraries questions, each in its own process.
-
-    python -m kpextract.system.probe provider CUDAExecutionProvider
+"""Ask native libraries questions in a process of their own.
 
 A library that crashes, hangs or prints must not break `kpextract doctor`.
 """
 
 import importlib
 import json
+import os
+import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -20,35 +25,101 @@ from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.extractor import Extractor
 from kpextract.modelfile import find_model
 from kpextract.packages import no_telemetry
-from kpextract.system.programs import NoAnswerError, output
+from kpextract.system.programs import why_failed
 
 SECONDS = 120  # TensorRT's provider builds an engine first
 MODEL = "small"
 IMAGE = (64, 96, 3)  # any size the model accepts
+Fact = dict[str, Any]  # {"is": value}, or {"unknown": why}
 
 
-def ask(question: str, *subject: str) -> Any:
-    """Return the answer to one of `QUESTIONS`.
-
-    Raises:
-        NoAnswerError: the library cannot answer; the message is its own.
-    """
-    if getattr(sys, "frozen", False):  # sys.executable is the application itself
-        return _answer_here(question, *subject)
-    command = [sys.executable, "-m", "kpextract.system.probe", question, *subject]
-    # From the folder with this package, so that the process imports the same one.
-    here = Path(__file__).resolve().parents[2]
-    lines = output(command, seconds=SECONDS, cwd=here).splitlines()
-    if not lines:
-        raise NoAnswerError("ended without an answer")
-    return json.loads(lines[-1])  # a library may have printed before it
-
-
-def _answer_here(question: str, *subject: str) -> Any:
+def attempt(question: Callable[[], Any]) -> Fact:
+    """Return the answer, or why there is none: no fault here may end `doctor`."""
     try:
-        return QUESTIONS[question](*subject)
+        return {"is": question()}
     except Exception as error:  # libraries raise anything
-        raise NoAnswerError(" ".join(str(error).split()) or repr(error)) from error
+        return {"unknown": " ".join(str(error).split()) or repr(error)}
+
+
+class Probe:
+    """Ask questions of one process; as a context manager, end it.
+
+    A question that fails after others were answered is asked again in a new process, so
+    that no library is blamed for what another one did. Libraries that no program would
+    load together deserve a probe each: one may work only because of the other.
+    """
+
+    def __init__(self) -> None:
+        self._process: _Process | None = None
+
+    def __enter__(self) -> "Probe":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+
+    def ask(self, question: str, *subject: str) -> Fact:
+        """Return the answer to one of `QUESTIONS`, or why the library has none."""
+        if getattr(sys, "frozen", False):  # sys.executable is the application itself
+            return _answer(question, *subject)
+        if self._process is not None:
+            fact = self._process.ask(question, *subject)
+            if "is" in fact:
+                return fact
+            self._process.end()
+        self._process = _Process()
+        return self._process.ask(question, *subject)
+
+
+class _Process:
+    """Run `serve` in a new process."""
+
+    def __init__(self) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kpextract.system.probe"],
+            # From the folder with this package, so that it imports the same one.
+            cwd=Path(__file__).resolve().parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+        )
+        # Waiting for a pipe has no time limit on Windows; waiting for a queue has.
+        self._answers: SimpleQueue[bytes] = SimpleQueue()
+        self._listener = Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._answers.put(line)
+        self._answers.put(b"")
+
+    def ask(self, question: str, *subject: str) -> Fact:
+        assert self._process.stdin is not None
+        with suppress(OSError):  # of a process that has ended: there will be no answer
+            self._process.stdin.write(f"{json.dumps([question, *subject])}\n".encode())
+            self._process.stdin.flush()
+        try:
+            answer = self._answers.get(timeout=SECONDS)
+        except Empty:
+            return {"unknown": f"gave no answer in {SECONDS} s"}
+        if answer:
+            return dict(json.loads(answer))
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace")
+        code = self._process.wait()
+        return {"unknown": why_failed(code, said) or "ended without an answer"}
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        for pipe in (self._process.stdin, self._process.stdout, self._said):
+            with suppress(OSError):  # a question that was not read
+                pipe.close()  # type: ignore[union-attr]
 
 
 def module(name: str) -> str | None:
@@ -71,8 +142,6 @@ def provider(name: str) -> dict[str, int]:
     ONNX Runtime silently moves nodes that a provider cannot run to the CPU. A session's
     list of providers does not reveal it; its profile does.
     """
-    import tempfile  # takes a while; not for --help
-
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
@@ -105,17 +174,17 @@ QUESTIONS = {
 }
 
 
-def main(arguments: list[str]) -> int:
-    """Answer one question in JSON, or print in one line why not."""
-    question, *subject = arguments
-    try:
-        answer = QUESTIONS[question](*subject)
-    except Exception as error:  # libraries raise anything
-        print(" ".join(str(error).split()) or repr(error), file=sys.stderr)
-        return 1
-    print(json.dumps(answer))
-    return 0
+def serve() -> None:
+    """Answer the questions on standard input, a line of JSON each, until it ends."""
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # what a library prints must not pass for an answer
+        for line in sys.stdin:
+            print(json.dumps(_answer(*json.loads(line))), file=answers, flush=True)
+
+
+def _answer(question: str, *subject: str) -> Fact:
+    return attempt(lambda: QUESTIONS[question](*subject))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    serve()

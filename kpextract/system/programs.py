@@ -32,10 +32,15 @@ def output(command: list[str], *, seconds: float, cwd: Path | None = None) -> st
         raise NoAnswerError(f"{name} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise NoAnswerError(f"{name} gave no answer in {seconds:g} s") from error
-    if done.returncode < 0:
-        raise NoAnswerError(f"crashed with {signal.Signals(-done.returncode).name}")
     if done.returncode:
-        lines = f"{done.stdout}\n{done.stderr}".split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        raise NoAnswerError(said[-1] if said else f"{name} failed without output")
+        why = why_failed(done.returncode, f"{done.stdout}\n{done.stderr}")
+        raise NoAnswerError(why or f"{name} failed without output")
     return done.stdout
+
+
+def why_failed(code: int, said: str) -> str:
+    """Return the signal that ended a program, or else its last line; "" if none."""
+    if code < 0:
+        return f"crashed with {signal.Signals(-code).name}"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -11,7 +11,7 @@ import pytest
 from kpextract import BackendUnavailableError, Extractor, MissingPackageError
 from kpextract.packages import import_cv2, repair
 from kpextract.system import inventory
-from kpextract.system.programs import NoAnswerError
+from kpextract.system.probe import Probe
 
 NO_GL = "libGL.so.1: cannot open shared object file: No such file or directory"
 HEADLESS = "pip install opencv-python-headless"
@@ -78,11 +78,8 @@ def test_an_onnx_runtime_for_numpy_1_says_what_to_install(monkeypatch, error):
 
 
 def test_doctor_gives_the_same_advice(monkeypatch):
-    def ask(*_):
-        raise NoAnswerError(NO_GL)
-
-    monkeypatch.setattr(inventory, "ask", ask)
-    fact = inventory._module("cv2", "pip install x", [])
+    monkeypatch.setattr(Probe, "ask", lambda *_: {"unknown": NO_GL})
+    fact = inventory._module(Probe(), "cv2", "pip install x", [])
     assert repair(NO_GL, "opencv-python") in fact["unknown"]
     assert HEADLESS in fact["unknown"]
 

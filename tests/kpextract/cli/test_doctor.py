@@ -1,7 +1,9 @@
 """Test `kpextract doctor`, its probes and its parsers."""
 
 import json
+import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +11,7 @@ from kpextract.backends import backend_status
 from kpextract.cli import main
 from kpextract.cli.doctor import describe
 from kpextract.system import gpu, inventory
-from kpextract.system.probe import ask
+from kpextract.system.probe import Probe, attempt
 from kpextract.system.programs import NoAnswerError, output
 
 # In the format of the tools.
@@ -126,22 +128,57 @@ def library(tmp_path, monkeypatch):
     return lambda code: (tmp_path / "a_library.py").write_text(code)
 
 
-def test_a_library_that_crashes_or_prints_does_no_harm(library, capfd):
+@pytest.fixture
+def probe():
+    """Return a probe whose process ends with the test."""
+    with Probe() as probe:
+        yield probe
+
+
+def test_a_library_that_crashes_or_prints_does_no_harm(library, probe, capfd):
     library("import os; os.abort()")
-    with pytest.raises(NoAnswerError, match="crashed with SIGABRT"):
-        ask("module", "a_library")
-    library("print('loading ...'); __version__ = '1.2'")
-    assert ask("module", "a_library") == "1.2"
+    assert probe.ask("module", "a_library") == {"unknown": "crashed with SIGABRT"}
+    library("import os; os.write(1, b'loading\\n'); print('it'); __version__ = '1.2'")
+    assert probe.ask("module", "a_library") == {"is": "1.2"}
+    library("import os; os.write(2, b'no license\\n'); os._exit(3)")
+    with Probe() as another:
+        assert another.ask("module", "a_library") == {"unknown": "no license"}
+    library("import os; os._exit(0)")
+    with Probe() as another:
+        answer = another.ask("module", "a_library")
+    assert answer == {"unknown": "ended without an answer"}
     library("raise OSError('libnvinfer.so.11: cannot open')")
-    with pytest.raises(NoAnswerError, match=r"^libnvinfer\.so\.11: cannot open$"):
-        ask("module", "a_library")
+    with Probe() as another:
+        answer = another.ask("module", "a_library")
+    assert answer == {"unknown": "libnvinfer.so.11: cannot open"}
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_provider_is_judged_by_the_nodes_it_ran():
-    assert set(ask("provider", "CPUExecutionProvider")) == {"CPUExecutionProvider"}
+def test_one_process_answers_until_a_question_fails(library, probe):
+    """It is asked again where nothing else was loaded before."""
+    library("import os; __version__ = str(os.getpid())")
+    first = probe.ask("module", "a_library")
+    assert first == probe.ask("module", "a_library")  # the same process
+    library("import sys; assert 'antigravity' not in sys.modules; __version__ = '2'")
+    folder = Path(os.environ["PYTHONPATH"])
+    (folder / "antigravity.py").write_text("__version__ = '1'")
+    (folder / "second.py").write_text((folder / "a_library.py").read_text())
+    assert probe.ask("module", "antigravity") == {"is": "1"}
+    assert probe.ask("module", "second") == {"is": "2"}
+
+
+def test_a_library_that_hangs_is_given_up(library, probe, monkeypatch):
+    monkeypatch.setattr("kpextract.system.probe.SECONDS", 0.5)
+    library("import time; time.sleep(60)")
+    answer = probe.ask("module", "a_library")
+    assert answer == {"unknown": "gave no answer in 0.5 s"}
+
+
+def test_a_provider_is_judged_by_the_nodes_it_ran(probe):
+    ran = probe.ask("provider", "CPUExecutionProvider")["is"]
+    assert set(ran) == {"CPUExecutionProvider"}
     # Not in the CPU's package: ONNX Runtime takes the CPU without an error.
-    ran = ask("provider", "AzureExecutionProvider")
+    ran = probe.ask("provider", "AzureExecutionProvider")["is"]
     assert "AzureExecutionProvider" not in ran
 
 
@@ -153,6 +190,12 @@ def test_on_this_machine_the_cpu_works(capfd):
     assert "runs on CPU" in facts["backends"]["onnx-cpu"]["is"]
     assert facts["providers"]["CPUExecutionProvider"]["is"].startswith("ran ")
     assert facts["modules"]["numpy"].keys() == {"is"}
+
+
+def answer_probes(monkeypatch, answer):
+    """Let a function answer in place of the processes of probes."""
+    ask = lambda _, *question: attempt(lambda: answer(*question))  # noqa: E731
+    monkeypatch.setattr(Probe, "ask", ask)
 
 
 @pytest.fixture
@@ -167,7 +210,7 @@ def answers(monkeypatch):
             raise NoAnswerError(f"no answer to {question}")
         return answers[question]
 
-    monkeypatch.setattr(inventory, "ask", answer)
+    answer_probes(monkeypatch, answer)
     monkeypatch.setattr(inventory, "GPU", {"gpus": lambda: answer("gpus")})
     monkeypatch.setattr(gpu, "is_jetson", lambda: False)
     return answers
@@ -252,7 +295,7 @@ def test_an_onnx_runtime_for_numpy_1_is_explained(said, answers, monkeypatch, ca
     def examined(numpy):
         found = faults | {"numpy": {"is": numpy}}
         monkeypatch.setattr(
-            inventory, "_module", lambda module, *_: found.get(module, {"is": "1"})
+            inventory, "_module", lambda _, name, *__: found.get(name, {"is": "1"})
         )
         return inventory.examine()["warnings"]
 
@@ -278,7 +321,7 @@ def test_a_missing_compiler_of_the_dla_is_explained(where, answers, monkeypatch)
             raise NoAnswerError(said)
         return "1.0" if question == "module" else {}
 
-    monkeypatch.setattr(inventory, "ask", answer)
+    answer_probes(monkeypatch, answer)
     (warning,) = inventory.examine()["warnings"]
     assert warning.startswith("TensorRT needs libnvdla_compiler.so, which JetPack 6")
     assert "JetPack 7.2" in warning
@@ -296,17 +339,17 @@ def test_an_installed_package_that_does_not_load(answers, monkeypatch):
     assert fact == {"unknown": "not installed (pip install x)"}
 
 
-def test_a_frozen_application_does_not_start_itself(monkeypatch):
+def test_a_frozen_application_does_not_start_itself(probe, monkeypatch):
     """In one, sys.executable is the application, not Python."""
 
     def start(*_, **__):
         raise AssertionError("a process was started")
 
     monkeypatch.setattr("sys.frozen", True, raising=False)
-    monkeypatch.setattr("kpextract.system.probe.output", start)
-    assert ask("module", "json") == json.__version__
-    with pytest.raises(NoAnswerError, match="No module named 'no_such_module'"):
-        ask("module", "no_such_module")
+    monkeypatch.setattr("kpextract.system.probe.subprocess.Popen", start)
+    assert probe.ask("module", "json") == {"is": json.__version__}
+    answer = probe.ask("module", "no_such_module")
+    assert answer == {"unknown": "No module named 'no_such_module'"}
 
 
 RTX = {"tensorrt_rtx"}
