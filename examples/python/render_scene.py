@@ -75,7 +75,7 @@ def render(rotation, center):
         ]
     )
     for name, corner, width, height in PLANES:  # from far to near
-        texture = cv2.imread(str(Path("examples") / name))
+        texture = cv2.imread(str(Path(__file__).parents[1] / name))
         across = np.array(width) / texture.shape[1]
         down = np.array(height) / texture.shape[0]
         first = np.array(corner) + 0.5 * (across + down) - center
