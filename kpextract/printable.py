@@ -17,9 +17,14 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(error: BaseException) -> str:
+    """Return the text of an error, which may have several lines, as a printable one."""
+    return printable(" ".join(str(error).split()))
+
+
 def quoted(error: BaseException) -> str:
     """Return the class and text of another library's error as one printable line."""
-    return printable(f"{type(error).__name__}: {' '.join(str(error).split())}")
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def some_of(names: Sequence[str]) -> str:

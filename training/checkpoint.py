@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from kpextract.errors import ModelError
 from kpextract.files import replacing
+from kpextract.printable import one_line
 from training.config import Progress, TrainConfig, TrainingError
 from training.network import NetworkConfig, UnsuperPoint
 
@@ -159,8 +160,7 @@ def load_weights(path: Path) -> tuple[UnsuperPoint, dict[str, Any]]:
         network.load_state_dict(load_file(path), strict=True)
         return network.eval(), json.loads(header["facts"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
         raise ModelError(
-            f"{path} does not hold weights of training.train ({reason}). Give a "
-            ".safetensors file that it wrote."
+            f"{path} does not hold weights of training.train ({one_line(error)}). Give "
+            "a .safetensors file that it wrote."
         ) from error

@@ -11,6 +11,7 @@ from typing import Any
 
 from kpextract.backends.cuda import Owned
 from kpextract.errors import BackendUnavailableError
+from kpextract.printable import one_line
 
 # Module of the driver functions: since cuda-python 12.6, and before.
 MODULES = ("cuda.bindings.driver", "cuda.cuda")
@@ -48,9 +49,8 @@ class CudaPythonDevice:
         except RuntimeError as error:  # cuda-python's own: it finds no libcuda
             if isinstance(error, BackendUnavailableError):
                 raise
-            reason = " ".join(str(error).split())
             raise BackendUnavailableError(
-                f"cuda-python finds no NVIDIA driver ({reason}). "
+                f"cuda-python finds no NVIDIA driver ({one_line(error)}). "
                 "Install the driver; kpextract doctor shows details."
             ) from error
         device = self._call("cuDeviceGet", 0)

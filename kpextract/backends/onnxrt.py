@@ -33,7 +33,7 @@ from kpextract.errors import (
     OutOfMemoryError,
 )
 from kpextract.modelfile import ModelFile
-from kpextract.printable import printable
+from kpextract.printable import one_line, printable
 from kpextract.refinement import Refinement
 
 logger = logging.getLogger(__name__)
@@ -152,18 +152,13 @@ class OnnxBackend(GraphBackend):
         return OnnxBackend(self._model, self.info.backend, num_threads=1), workers
 
 
-def _one_line(error: Exception) -> str:
-    """Return the message of an error, whose text may have several lines."""
-    return printable(" ".join(str(error).split()))
-
-
 def _is_about_memory(text: str) -> bool:
     return any(words in text.lower() for words in OUT_OF_MEMORY)
 
 
 def _failure(error: Exception, batch: Batch) -> KpextractError:
     """Return what ONNX Runtime's error means for the caller."""
-    text = _one_line(error)
+    text = one_line(error)
     if _is_about_memory(text):
         count, height, width = batch.images.shape[:3]
         return OutOfMemoryError(
@@ -337,7 +332,7 @@ def _load(
             model.content, options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # its exceptions share no public base class
-        text = _one_line(error)
+        text = one_line(error)
         if _is_about_memory(text):
             raise OutOfMemoryError(
                 f"{model.path}: ONNX Runtime got no memory to load it ({text}). End "

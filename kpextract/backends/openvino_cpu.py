@@ -11,6 +11,7 @@ from kpextract.decode import DenseMaps
 from kpextract.errors import InvalidOptionError, ModelError
 from kpextract.modelfile import ModelFile
 from kpextract.packages import import_openvino
+from kpextract.printable import one_line
 from kpextract.refinement import Refinement
 
 OPTIONS = {
@@ -41,8 +42,7 @@ class OpenVINOBackend(GraphBackend):
         except RuntimeError as error:
             raise ModelError(
                 f"{model.path}: OpenVINO cannot load it as a model "
-                f"({' '.join(str(error).split())}). Give an "
-                ".onnx file written by kpextract export."
+                f"({one_line(error)}). Give an .onnx file written by kpextract export."
             ) from error
         metadata = _metadata(graph)
         if outputs_of(model, metadata) is not DenseMaps:

@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from kpextract.bulk.work import Job, one_line
+from kpextract.bulk.work import Job, described
 from kpextract.errors import InvalidImageError, SourceError
 from kpextract.formats.store import Stamp
 from kpextract.video.capture import Capture
@@ -57,7 +57,7 @@ class Frames(NamedTuple):
             else:
                 yield from self._filmed(whole, finished)
         except SourceError as error:
-            yield whole._replace(error=one_line(error))
+            yield whole._replace(error=described(error))
 
     def _filmed(self, whole: Job, finished: set[str]) -> Iterator[Job]:
         """Yield frames of a video.
@@ -112,7 +112,7 @@ class Frames(NamedTuple):
                     try:
                         job = job._replace(image=recording.image())
                     except InvalidImageError as error:
-                        job = job._replace(error=one_line(error))
+                        job = job._replace(error=described(error))
                 yield job
         finally:
             recording.release()

@@ -16,7 +16,7 @@ from kpextract.extractor import Extractor
 from kpextract.formats.store import Entry, Stamp
 from kpextract.passwords import without_password
 from kpextract.photos import naming, read_photo
-from kpextract.printable import printable
+from kpextract.printable import one_line, quoted
 from kpextract.stream import map_ahead
 
 # Errors that every other image would meet as well.
@@ -100,7 +100,7 @@ class Detection:
         except FATAL:
             raise
         except Exception as error:
-            return job, one_line(error)
+            return job, described(error)
 
     def _entry(self, read: tuple[Job, np.ndarray | str]) -> Entry:
         """Return the features of an image, or the error instead of them."""
@@ -113,15 +113,13 @@ class Detection:
         except FATAL:
             raise
         except Exception as error:  # no image may end the run of the others
-            return Entry(job.name, job.stamp, None, one_line(error))
+            return Entry(job.name, job.stamp, None, described(error))
 
 
-def one_line(error: Exception) -> str:
+def described(error: Exception) -> str:
     """Return an error as one printable line, with its type unless it is one of ours.
 
     Passwords in URLs are left out.
     """
-    text = " ".join(str(error).split())
     ours = isinstance(error, KpextractError)
-    text = text if ours else f"{type(error).__name__}: {text}"
-    return printable(without_password(text))
+    return without_password(one_line(error) if ours else quoted(error))

@@ -25,6 +25,7 @@ from kpextract.backends.onnxrt import import_onnxruntime
 from kpextract.extractor import Extractor
 from kpextract.modelfile import find_model
 from kpextract.packages import no_telemetry
+from kpextract.printable import one_line
 from kpextract.system.programs import why_failed
 
 SECONDS = 120  # TensorRT's provider builds an engine first
@@ -38,7 +39,7 @@ def attempt(question: Callable[[], Any]) -> Fact:
     try:
         return {"is": question()}
     except Exception as error:  # libraries raise anything
-        return {"unknown": " ".join(str(error).split()) or repr(error)}
+        return {"unknown": one_line(error) or repr(error)}
 
 
 class Probe:

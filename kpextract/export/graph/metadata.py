@@ -12,6 +12,7 @@ from kpextract.backends import graph
 from kpextract.decode import OUTPUTS, TENSORS
 from kpextract.errors import KpextractError
 from kpextract.export.errors import ExportError
+from kpextract.printable import quoted
 from kpextract.refinement import Refinement
 
 # Opset 20 renames GridSample's modes, and older TensorRT parsers then sample nearest
@@ -34,10 +35,9 @@ def damage_is_told(path: Path) -> Iterator[None]:
     except (KpextractError, OSError, MemoryError):
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise ExportError(
             f"{path} is corrupt, or not a model that kpextract wrote "
-            f"({type(error).__name__}: {reason}). {ADVICE}"
+            f"({quoted(error)[:200]}). {ADVICE}"
         ) from error
 
 
