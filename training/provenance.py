@@ -4,21 +4,31 @@ import hashlib
 import subprocess
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
+CODE = (".", ":!benchmarks/results")
+
 
 def checkout_commit() -> str:
-    """Return this checkout's commit, with "-dirty" if modified, or "unknown"."""
-    command = ["git", "describe", "--always", "--dirty"]
+    """Return this checkout's commit, with "-dirty" if modified, or "unknown".
+
+    Results do not count: a benchmark that writes one does not change the next.
+    """
     try:
-        done = subprocess.run(
-            command,
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        commit = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
 
 
 def fingerprint(paths: list[Path]) -> str:
