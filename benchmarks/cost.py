@@ -1,6 +1,6 @@
 """Model what many images cost, from the figures that benchmarks.extraction measured.
 
-    python -m benchmarks.cost benchmarks/results/extraction.json --input-bytes 28000 \\
+    python -m benchmarks.cost benchmarks/results/extraction.json --input-bytes 30000 \\
         --out benchmarks/results/cost.json
 
 Nothing is measured here: CPU time and bytes per image are those of the given result,
