@@ -70,7 +70,11 @@ class Probe:
             if "is" in fact:
                 return fact
             self._process.end()
-        self._process = _Process()
+            self._process = None
+        try:
+            self._process = _Process()
+        except OSError as error:  # no more processes, or no folder for temporary files
+            return {"unknown": one_line(error)}
         return self._process.ask(question, *subject)
 
 
@@ -117,7 +121,7 @@ class _Process:
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._listener.join()
+        self._listener.join(timeout=1)  # a process that a library left may hold the pipe
         for pipe in (self._process.stdin, self._process.stdout, self._said):
             with suppress(OSError):  # a question that was not read
                 pipe.close()  # type: ignore[union-attr]

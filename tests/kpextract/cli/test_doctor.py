@@ -174,6 +174,15 @@ def test_a_library_that_hangs_is_given_up(library, probe, monkeypatch):
     assert answer == {"unknown": "gave no answer in 0.5 s"}
 
 
+def test_a_process_that_does_not_start_is_an_answer(probe, monkeypatch):
+    def start(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("kpextract.system.probe.subprocess.Popen", start)
+    answer = {"unknown": "[Errno 11] Resource temporarily unavailable"}
+    assert probe.ask("module", "json") == probe.ask("module", "json") == answer
+
+
 def test_a_provider_is_judged_by_the_nodes_it_ran(probe):
     ran = probe.ask("provider", "CPUExecutionProvider")["is"]
     assert set(ran) == {"CPUExecutionProvider"}
