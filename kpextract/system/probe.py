@@ -98,8 +98,9 @@ class _Process:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._answers.put(line)
+        with self._process.stdout as lines:
+            for line in lines:
+                self._answers.put(line)
         self._answers.put(b"")
 
     def ask(self, question: str, *subject: str) -> Fact:
@@ -119,12 +120,13 @@ class _Process:
         return {"unknown": why_failed(code, said) or "ended without an answer"}
 
     def end(self) -> None:
+        assert self._process.stdin is not None
         self._process.kill()
         self._process.wait()
-        self._listener.join(timeout=1)  # a process that a library left may hold the pipe
-        for pipe in (self._process.stdin, self._process.stdout, self._said):
-            with suppress(OSError):  # a question that was not read
-                pipe.close()  # type: ignore[union-attr]
+        self._listener.join(timeout=1)  # what a library has started may hold the pipe
+        with suppress(OSError):  # a question that was not read
+            self._process.stdin.close()
+        self._said.close()
 
 
 def module(name: str) -> str | None:

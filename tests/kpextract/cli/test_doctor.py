@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -172,6 +173,18 @@ def test_a_library_that_hangs_is_given_up(library, probe, monkeypatch):
     library("import time; time.sleep(60)")
     answer = probe.ask("module", "a_library")
     assert answer == {"unknown": "gave no answer in 0.5 s"}
+
+
+def test_nobody_waits_for_what_a_library_leaves_running(library):
+    """It holds the pipe of the answers."""
+    library(
+        "import os, time\n"
+        "__version__ = str(os.fork())\n"
+        "if __version__ == '0': time.sleep(300), os._exit(0)"
+    )
+    with Probe() as probe:
+        left = int(probe.ask("module", "a_library")["is"])
+    os.kill(left, signal.SIGKILL)  # it is still there
 
 
 def test_a_process_that_does_not_start_is_an_answer(probe, monkeypatch):
