@@ -114,6 +114,7 @@ class _Process:
             return {"unknown": f"gave no answer in {SECONDS} s"}
         if answer:
             return dict(json.loads(answer))
+        self._answers.put(answer)  # for the next question, which has none either
         self._said.seek(0)
         said = self._said.read().decode(errors="replace")
         code = self._process.wait()
