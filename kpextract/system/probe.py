@@ -57,25 +57,29 @@ class Probe:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.end()
-            self._process = None
+        self._end()
 
     def ask(self, question: str, *subject: str) -> Fact:
         """Return the answer to one of `QUESTIONS`, or why the library has none."""
         if getattr(sys, "frozen", False):  # sys.executable is the application itself
             return _answer(question, *subject)
-        if self._process is not None:
+        while True:
+            is_new = self._process is None
+            try:
+                self._process = self._process or _Process()
+            except OSError as error:  # no more processes, or no temporary folder
+                return {"unknown": one_line(error)}
             fact = self._process.ask(question, *subject)
             if "is" in fact:
                 return fact
+            self._end()  # it is broken, or may answer late, to the next question
+            if is_new:
+                return fact
+
+    def _end(self) -> None:
+        if self._process is not None:
             self._process.end()
             self._process = None
-        try:
-            self._process = _Process()
-        except OSError as error:  # no more processes, or no folder for temporary files
-            return {"unknown": one_line(error)}
-        return self._process.ask(question, *subject)
 
 
 class _Process:
@@ -114,7 +118,6 @@ class _Process:
             return {"unknown": f"gave no answer in {SECONDS} s"}
         if answer:
             return dict(json.loads(answer))
-        self._answers.put(answer)  # for the next question, which has none either
         self._said.seek(0)
         said = self._said.read().decode(errors="replace")
         code = self._process.wait()
