@@ -1,7 +1,6 @@
 """Open kpextract and its peers behind one interface."""
 
 import argparse
-import hashlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from benchmarks import networks
 from kpextract import Extractor, Features, MissingPackageError
+from kpextract.files import digest
 
 # "All keypoints" for extractors that need a number.
 PLENTY = 10_000
@@ -226,7 +226,7 @@ def _network(
             arrays = [tensor.numpy() for tensor in run(rgb[None] / 255)]
         return _best_first(*arrays, image, max_keypoints)
 
-    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    sha256 = digest(weights.read_bytes())
     return Candidate(label, detect, sha256=sha256, precision="float32")
 
 

@@ -8,7 +8,6 @@ over the file in a loop for some minutes while memory is sampled once per second
 on an idle machine.
 """
 
-import hashlib
 import itertools
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from benchmarks import markdown
 from benchmarks.machine import write_result
 from kpextract import Extractor, Features
 from kpextract.cpus import usable_cpus
+from kpextract.files import digest
 from kpextract.system.hardware import memory_mib
 from kpextract.video.meter import percentiles
 from kpextract.video.reader import open_video
@@ -108,11 +108,7 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 def _digests(run: Run, video: Path) -> list[str]:
     """Return a SHA-256 digest of the features of each frame."""
     return [
-        hashlib.sha256(
-            b"".join(
-                array.tobytes() for array in (f.keypoints, f.scores, f.descriptors)
-            )
-        ).hexdigest()
+        digest(b"".join(a.tobytes() for a in (f.keypoints, f.scores, f.descriptors)))
         for f in run(images(video))
     ]
 

@@ -1,8 +1,9 @@
 """Record the commit and the files behind a result."""
 
-import hashlib
 import subprocess
 from pathlib import Path
+
+from kpextract.files import digest
 
 ROOT = Path(__file__).parents[1]
 CODE = (".", ":!benchmarks/results")
@@ -33,4 +34,4 @@ def _git(*arguments: str) -> str:
 
 def fingerprint(paths: list[Path]) -> str:
     """Return the SHA-256 of file names, in the given order."""
-    return hashlib.sha256("\n".join(path.name for path in paths).encode()).hexdigest()
+    return digest("\n".join(path.name for path in paths).encode())

@@ -9,7 +9,6 @@ those of the default recipe. Prints a table and writes all_zero.png to --out. Th
 all_zero.md discusses the results.
 """
 
-import hashlib
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from kpextract.files import replacing
+from kpextract.files import digest, replacing
 from kpextract.image import STRIDE
 from training import script
 from training.checkpoint import load_weights
@@ -276,7 +275,7 @@ def main(arguments: list[str] | None = None) -> None:
     frozen = freeze(network, photos, torch.Generator().manual_seed(SEED))
     points = pair_points(frozen)
     runs = {case: run(case, frozen, points) for case in tqdm(CASES, "trainings")}
-    sha256 = hashlib.sha256(options.weights.read_bytes()).hexdigest()
+    sha256 = digest(options.weights.read_bytes())
     pairs = float(points.mask.sum(dim=1).float().mean())
     bound = float(points.bound().mean())
     print(f"weights sha256 {sha256}; {len(photos)} pairs of views, {STEPS} steps;")
