@@ -11,6 +11,7 @@ from training.config import TrainConfig
 from training.data import MAX_PHOTOS
 from training.network import CONFIGS, NetworkConfig
 from training.objective import OBJECTIVES, WEIGHTS
+from training.parts import PARTS
 
 DEFAULTS = {field.name: field.default for field in fields(TrainConfig)}
 NUMBERS = {
@@ -81,8 +82,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         add(option, type=type(value), default=value, help=text)
     text = "torch.compile: about 10%% faster on a CPU; needs a C++ compiler"
     add("--compile", action="store_true", help=text)
-    text = "training of the refinement alone, the rest of --start being kept"
-    add("--refinement-only", action="store_true", help=text)
+    text = "parts that learn, the rest of --start being kept (default: all)"
+    add("--only", nargs="+", choices=PARTS, default=DEFAULTS["only"], help=text)
     text = "continuation from the checkpoint in --out"
     add("--resume", action="store_true", help=text)
 

@@ -34,7 +34,7 @@ class TrainConfig:
     ramp: float = 0.3  # fraction of the run over which rotation grows to full
     finish: float = 0.0  # final fraction of the run, with views of twice the side
     clip: float = 2.0  # norm of the gradient
-    refinement_only: bool = False  # leave the rest of the network as it starts
+    only: tuple[str, ...] = ()  # parts that learn (default: all)
     # Share of the running average of the weights that a step keeps; 0 has no average.
     average: float = 0.999
     validations: int = 10  # evenly spaced over the run
@@ -42,7 +42,8 @@ class TrainConfig:
     compile: bool = False  # torch.compile the network; needs a C++ compiler
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mix", tuple(self.mix))  # JSON gives a list
+        for name in ("mix", "only"):  # JSON gives lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if (self.steps is None) == (self.minutes is None):
             raise TrainingError("give either steps or minutes, not both.")
         if not (self.steps or self.minutes or 0) > 0 or self.batch < 1:

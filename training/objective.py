@@ -39,6 +39,7 @@ WEIGHTS = {
         # Parts of a point's cost besides its distance; 1 is the cost of being 4 px off.
         "retrieval": 1.0,  # probability that its descriptor fails to retrieve it
         "double": 0.5,  # it duplicates another cell's point
+        "precision": 0.0,  # its distance as a share of 1 px, at most 1
     },
     "paper": {
         "position": 1.0,
@@ -52,6 +53,7 @@ WEIGHTS = {
 TEMPERATURE = 0.1  # of the cosine in the dual softmax
 NEAR = 6.0  # pixels: closer points are not negatives
 DOUBLE = 3.0  # pixels: closer points of one view are duplicates
+PRECISE = 1.0  # pixels: a distance of more is not precise at all
 # Fraction of the position loss weighted by score: the position of a point that is never
 # selected is not worth capacity.
 BY_SCORE = 0.85
@@ -103,10 +105,11 @@ def _descriptors(output: DenseOutput, points: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _doubles(output: DenseOutput) -> Tensor:
+def _doubles(output: DenseOutput, refined: Refined | None) -> Tensor:
     """Return (B, M) bool, True for points that duplicate another cell's point."""
     offsets = (to_relative(output.positions) - 0.5).abs().amax(dim=1, keepdim=True)
-    return redundant(output.positions, offsets, DOUBLE)
+    final = output.positions if refined is None else refined.positions
+    return redundant(final, offsets, DOUBLE)
 
 
 def paper_objective(views: Views, truth: Truth, weights: Weights) -> Terms:
@@ -184,8 +187,10 @@ def _dense_terms(views: Views, truth: Truth, weights: Weights) -> Terms:
         radius=NEAR,
     )
     costs = clamped0 / EPSILON_CORRESPOND + weights["retrieval"] * (1 - found)
-    costs = torch.where(moved0.lost, 1 + weights["retrieval"], costs)
-    costs = costs + weights["double"] * _doubles(output0)
+    costs = costs + weights["precision"] * clamped0.clamp(max=PRECISE) / PRECISE
+    most = 1 + weights["retrieval"] + weights["precision"]
+    costs = torch.where(moved0.lost, most, costs)
+    costs = costs + weights["double"] * _doubles(output0, views.refined0)
     judged = visible0 | moved0.lost
     partners1 = torch.where(moved0.lost, scores0, scores1)
     usp = losses.usp_loss(costs, scores0, partners1, judged)

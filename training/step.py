@@ -19,9 +19,9 @@ STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
 class Siamese(nn.Module):
     """One network applied to both views, in the precision the device is fast in."""
 
-    def __init__(self, network: UnsuperPoint, refinement_only: bool = False):
+    def __init__(self, network: UnsuperPoint):
         super().__init__()
-        self.network, self.refinement_only = network, refinement_only
+        self.network = network
 
     def forward(self, images0: Tensor, images1: Tensor) -> Views:
         """Run the network on two batches of (B, 3, H, W) images.
@@ -29,8 +29,7 @@ class Siamese(nn.Module):
         Each view gets its own pass: batch norm sees the statistics of one view, as it
         does at inference.
         """
-        frozen = torch.set_grad_enabled(not self.refinement_only)
-        with frozen, autocast(images0.device):
+        with autocast(images0.device):
             output0, output1 = self.network(images0), self.network(images1)
         refiner = self.network.refiner
         if refiner is None:

@@ -39,6 +39,7 @@ from training.data import (
 from training.device import choose_device, device_name, keep_freed_memory
 from training.network import CONFIGS, UnsuperPoint
 from training.objective import choose_objective
+from training.parts import train_only
 from training.provenance import checkout_commit, fingerprint
 from training.real.scene_pairs import load_scenes
 from training.step import Siamese, train_step
@@ -142,7 +143,8 @@ def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
         names: fingerprint of the photos.
 
     Raises:
-        TrainingError: `config` overrides an option that the model or recipe lacks.
+        TrainingError: `config` overrides an option, or trains a part, that the model or
+            recipe lacks.
     """
     torch.manual_seed(config.seed)
     try:
@@ -153,32 +155,18 @@ def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
     if not weights.get("refinement"):  # it would not be trained
         network_config = replace(network_config, refine_width=0)
     network = UnsuperPoint(network_config).to(device, memory_format=torch.channels_last)
-    if config.refinement_only:
-        keep_all_but_refinement(network)
+    if config.only:
+        train_only(network, config.only)
     optimizer = torch.optim.AdamW(
         [weights for weights in network.parameters() if weights.requires_grad],
         lr=config.learning_rate,
-        weight_decay=config.weight_decay,
+        weight_decay=0.0 if config.only else config.weight_decay,
     )
-    siamese = parallel.share_gradients(Siamese(network, config.refinement_only))
+    siamese = parallel.share_gradients(Siamese(network))
     if config.compile:
         siamese = torch.compile(siamese)
     average = average_weights(network, config.average)
     return Run(config, network, siamese, average, optimizer, Progress(), names)
-
-
-def keep_all_but_refinement(network: UnsuperPoint) -> None:
-    """Let a network train its refinement only.
-
-    Raises:
-        TrainingError: it has none.
-    """
-    if network.refiner is None:
-        raise TrainingError(
-            "the refinement alone cannot be trained: the recipe or the model has none."
-        )
-    network.requires_grad_(False)
-    network.refiner.requires_grad_(True)
 
 
 def average_weights(network: UnsuperPoint, keep: float) -> AveragedModel:
@@ -224,7 +212,7 @@ def _loop(run: Run, sources: Sources, held_out: Sources, out: Path) -> None:
     progress, config, writes = run.progress, run.config, parallel.rank() == 0
     device = sources.photos.device
     # Without training, batch norm keeps its statistics.
-    run.siamese.train(not config.refinement_only)
+    run.siamese.train(not config.only)
     last = last_checkpoint = time.monotonic()
     form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
     bar = tqdm(total=100, unit="%", bar_format=form, disable=not writes)
@@ -291,7 +279,6 @@ def main(arguments: list[str] | None = None) -> None:
             "held_out_scenes",
         )
     )
-    options["mix"] = tuple(options["mix"])
     out = options.pop("out") or Path("runs") / options["model"]
     for changes in ("network", "loss_weights"):
         options[changes] = dict(options[changes])

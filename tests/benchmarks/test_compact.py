@@ -43,7 +43,7 @@ def test_stored_descriptors_are_those_of_the_format():
 
 def test_the_table_has_a_row_for_each_kind(result):
     assert compact.table(result).count("\n") == 4
-    assert "small 4, uint8 | 64 |" in compact.table(result)
+    assert ", uint8 | 64 |" in compact.table(result)
 
 
 def test_a_folder_without_photos_is_one_line(tmp_path, capsys):

@@ -12,6 +12,7 @@ from training.objective import (
     choose_objective,
     points_of,
 )
+from training.refinement import Refined
 from training.step import Siamese
 from training.truth import Truth
 
@@ -216,3 +217,48 @@ def test_the_cost_of_a_point_sums_its_weighted_parts():
 def test_an_unknown_weight_of_a_recipe_is_rejected():
     with pytest.raises(ValueError, match="paper has no weight contrastive"):
         choose_objective("paper", {"contrastive": 1.0})
+
+
+def score_gradient(shift, **changes):
+    """Return the (6, 8) gradient of scores, the upper half `shift` pixels off.
+
+    The logits rise row by row, and only the distances are a cost.
+    """
+    output = make_output()
+    logits = torch.linspace(-1, 1, 48).reshape(1, 1, 6, 8).requires_grad_()
+    shifted = output.positions.clone()
+    shifted[:, 0, :3] += shift
+    terms = evaluate(
+        "default",
+        output._replace(score_logits=logits),
+        output._replace(positions=shifted),
+        IDENTITY,
+        **({"retrieval": 0.0, "double": 0.0} | changes),
+    )
+    terms["usp"].backward()
+    return logits.grad[0, 0]
+
+
+def test_precision_adds_a_cost_below_one_pixel():
+    """Half a pixel costs 0.5 / 4, and with a precision of 2 another 2 * 0.5."""
+    without, strict = score_gradient(0.5), score_gradient(0.5, precision=2.0)
+    assert without.abs().max() > 0
+    torch.testing.assert_close(strict, 9 * without)
+
+
+def test_points_that_meet_after_refinement_are_duplicates():
+    relative = torch.full((1, 2, 6, 8), 0.5)
+    relative[0, 0, 2, 3] = 0.95  # 4.4 px from its neighbor in cell (2, 4)
+    output = make_output()._replace(positions=to_pixels(relative))
+    met = output.positions.clone()
+    met[0, 0, 2, 3] += 1
+    met[0, 0, 2, 4] -= 1
+    refined = Refined(met, torch.zeros_like(output.score_logits))
+    logits = output.score_logits.clone().requires_grad_()
+    views = Views(output._replace(score_logits=logits), output, refined, refined)
+    objective, weights = choose_objective("default", {"retrieval": 0.0})
+    truth = Truth.of_planes(IDENTITY, (48, 64))
+    objective(views, truth, weights)["usp"].backward()
+    gradient = logits.grad[0, 0]
+    assert gradient[2, 3] == gradient.max()
+    assert (gradient > 0).sum() == 1

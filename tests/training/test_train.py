@@ -12,6 +12,7 @@ from training.checkpoint import load_checkpoint, load_weights
 from training.config import Progress, TrainConfig, TrainingError, learning_rate
 from training.data import list_photos, load_cache
 from training.network import CONFIGS
+from training.parts import PARTS
 from training.step import train_step
 from training.train import main, new_run, train
 
@@ -339,19 +340,39 @@ def test_an_unreadable_photo_gives_a_warning(photos, tmp_path, caplog):
     assert "broken.jpg" in caplog.text
 
 
-def test_the_refinement_trains_alone(finished, photos, tmp_path):
-    """Neither a weight nor a statistic of batch norm may move, only the refinement."""
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_trains_alone(part, finished, photos, tmp_path):
+    """Neither another output nor a statistic of batch norm may move."""
     start = finished / "small.safetensors"
-    config = replace(CONFIG, start=str(start), refinement_only=True, average=0.0)
+    config = replace(CONFIG, start=str(start), only=(part,), average=0.0)
     weights = train(photos, photos, tmp_path, config)
-    before, after = (load_weights(path)[0].state_dict() for path in (start, weights))
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    before, after = (_outputs(path, images) for path in (start, weights))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {name for name in before if name.startswith("refiner.")}
+    assert changed == {part}
 
 
-def test_a_network_without_refinement_cannot_train_it_alone():
-    config = replace(CONFIG, recipe="paper", refinement_only=True)
-    with pytest.raises(TrainingError, match="refinement alone"):
+def _outputs(weights, images):
+    network = load_weights(weights)[0].eval()
+    with torch.no_grad():
+        maps = network(images)
+        refined = network.refiner(images, maps.positions)
+    moves = refined.positions - maps.positions
+    return {
+        "score": maps.score_logits,
+        "position": maps.positions,
+        "descriptor": maps.descriptor_map,
+        "refinement": torch.cat((moves, refined.log_sigma), dim=1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [("refinement", {"refine_width": 0}), ("score", {"shared_hidden": True})],
+)
+def test_a_part_that_cannot_train_alone_is_refused(part, changes):
+    config = replace(CONFIG, only=(part,), network=changes)
+    with pytest.raises(TrainingError, match=f"the {part}"):
         new_run(config, CPU)
 
 

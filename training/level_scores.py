@@ -1,11 +1,12 @@
-"""Lower a network's scores until images without contrast score below the minimum.
+"""Set the level of a network's scores by that of images without contrast.
 
-    python -m training.lower_scores --weights runs/small/small.safetensors \\
-        --out runs/small-lowered.safetensors
+    python -m training.level_scores --weights runs/small/small.safetensors \\
+        --out runs/small-leveled.safetensors
 
 Training compares the scores of one image and leaves their common level free, but the
 runtime's default `min_score` is one number for all images and models. The command
-shifts the bias of the score head, so the order of the keypoints does not change.
+shifts the bias of the score head until the best point of images without contrast
+scores slightly less, so the order of the keypoints does not change.
 """
 
 import math
@@ -50,22 +51,20 @@ def empty_images() -> Tensor:
 
 
 @torch.no_grad()
-def lower_scores(network: UnsuperPoint, target: float) -> float:
+def level_scores(network: UnsuperPoint, target: float) -> float:
     """Shift the score head so that the best score of the empty images is `target`.
-
-    Scores that are low enough already are left as they are.
 
     Args:
         network: in evaluation mode; changed in place.
         target: score, 0 to 1.
 
     Returns:
-        What was added to every score logit, at most 0.
+        What was added to every score logit.
     """
     highest = max(
         float(network(image[None]).score_logits.max()) for image in empty_images()
     )
-    shift = min(0.0, math.log(target / (1 - target)) - highest)
+    shift = math.log(target / (1 - target)) - highest
     bias = network.heads.score.bias
     assert bias is not None
     bias += shift
@@ -75,14 +74,14 @@ def lower_scores(network: UnsuperPoint, target: float) -> float:
 @script.command
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; see the module docstring."""
-    parser = script.parser("training.lower_scores", __doc__)
+    parser = script.parser("training.level_scores", __doc__)
     text = "weights file, .safetensors"
     parser.add_argument("--weights", type=Path, required=True, help=text)
     text = "file to write, .safetensors"
     parser.add_argument("--out", type=Path, required=True, help=text)
     options = parser.parse_args(arguments)
     network, facts = load_weights(options.weights)
-    shift = lower_scores(network, MIN_SCORE - MARGIN)
+    shift = level_scores(network, MIN_SCORE - MARGIN)
     save_weights(options.out, network, facts | {"score_shift": round(shift, 4)})
     print(f"{options.out}: score logits shifted by {shift:.3f}")
 
