@@ -1,12 +1,12 @@
 """Train parts of a network and keep the rest as it is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from training.config import TrainingError
-from training.network import UnsuperPoint
+from training.network import ConvBlock, UnsuperPoint
 
 PARTS = ("refinement", "score")
 
@@ -37,29 +37,17 @@ def train_only(network: UnsuperPoint, parts: Sequence[str]) -> None:
                 "the score head cannot be trained alone: it shares its hidden channels."
             )
         network.heads.score.requires_grad_(True)
-        for weights in _hidden(network):
+        # The heads compute their hidden channels together; its own come first.
+        keep_own = partial(_keep_first, network.config.score_width)
+        hidden = network.heads.hidden.modules()
+        *_, last = (block for block in hidden if isinstance(block, ConvBlock))
+        for weights in last.parameters():
             weights.requires_grad_(True)
-            weights.register_hook(_Rows(network.config.score_width))
+            weights.register_hook(keep_own)
 
 
-def _hidden(network: UnsuperPoint) -> Iterator[Tensor]:
-    """Return the weights of the last layer that the heads compute together."""
-    *_, convolution, norm = (
-        module
-        for module in network.heads.hidden.modules()
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.BatchNorm2d))
-    )
-    yield from convolution.parameters()
-    yield from norm.parameters()
-
-
-class _Rows:
-    """Hook of a gradient that keeps its first rows, those of the score head."""
-
-    def __init__(self, count: int):
-        self.count = count
-
-    def __call__(self, gradient: Tensor) -> Tensor:
-        kept = gradient.clone()
-        kept[self.count :] = 0
-        return kept
+def _keep_first(count: int, gradient: Tensor) -> Tensor:
+    """Return the gradient with zeros after its first rows."""
+    kept = gradient.clone()
+    kept[count:] = 0
+    return kept

@@ -78,19 +78,26 @@ def test_default_counts_points_without_a_partner():
     assert evaluate("paper", output0, away, IDENTITY)["position"].item() == 0
 
 
-def test_default_raises_the_score_of_the_better_half():
-    output0, output1 = make_output(), make_output()
-    logits = output0.score_logits.clone().requires_grad_()
-    shifted = output1.positions.clone()
-    shifted[:, :, :3] += 2.5  # the upper half of the cells repeats poorly
+def score_gradient(shift, **changes):
+    """Return the (6, 8) gradient of scores, with the upper half off by `shift` px."""
+    output = make_output()
+    logits = output.score_logits.clone().requires_grad_()
+    shifted = output.positions.clone()
+    shifted[:, :, :3] += shift
     terms = evaluate(
         "default",
-        output0._replace(score_logits=logits),
-        output1._replace(positions=shifted),
+        output._replace(score_logits=logits),
+        output._replace(positions=shifted),
         IDENTITY,
+        **changes,
     )
     terms["usp"].backward()
-    assert logits.grad[:, :, :3].mean() > 0 > logits.grad[:, :, 3:].mean()
+    return logits.grad[0, 0]
+
+
+def test_default_raises_the_score_of_the_better_half():
+    gradient = score_gradient(2.5)  # the upper half of the cells repeats poorly
+    assert gradient[:3].mean() > 0 > gradient[3:].mean()
 
 
 def test_default_lowers_the_score_of_a_duplicate():
@@ -219,29 +226,12 @@ def test_an_unknown_weight_of_a_recipe_is_rejected():
         choose_objective("paper", {"contrastive": 1.0})
 
 
-def score_gradient(shift, **changes):
-    """Return the (6, 8) gradient of scores, the upper half `shift` pixels off.
-
-    The logits rise row by row, and only the distances are a cost.
-    """
-    output = make_output()
-    logits = torch.linspace(-1, 1, 48).reshape(1, 1, 6, 8).requires_grad_()
-    shifted = output.positions.clone()
-    shifted[:, 0, :3] += shift
-    terms = evaluate(
-        "default",
-        output._replace(score_logits=logits),
-        output._replace(positions=shifted),
-        IDENTITY,
-        **({"retrieval": 0.0, "double": 0.0} | changes),
-    )
-    terms["usp"].backward()
-    return logits.grad[0, 0]
-
-
 def test_precision_adds_a_cost_below_one_pixel():
-    """Half a pixel costs 0.5 / 4, and with a precision of 2 another 2 * 0.5."""
-    without, strict = score_gradient(0.5), score_gradient(0.5, precision=2.0)
+    """A distance d costs d / 4, and with a precision of 2 another 2 d."""
+    only = {"retrieval": 0.0, "double": 0.0}
+    without, strict = (
+        score_gradient(0.5, precision=precision, **only) for precision in (0.0, 2.0)
+    )
     assert without.abs().max() > 0
     torch.testing.assert_close(strict, 9 * without)
 

@@ -366,16 +366,6 @@ def _outputs(weights, images):
     }
 
 
-@pytest.mark.parametrize(
-    ("part", "changes"),
-    [("refinement", {"refine_width": 0}), ("score", {"shared_hidden": True})],
-)
-def test_a_part_that_cannot_train_alone_is_refused(part, changes):
-    config = replace(CONFIG, only=(part,), network=changes)
-    with pytest.raises(TrainingError, match=f"the {part}"):
-        new_run(config, CPU)
-
-
 def test_the_average_follows_the_weights():
     """The first step is copied; of the second 1 - 2/11 counts, since 2/11 < 0.999."""
     run = new_run(CONFIG, CPU)
