@@ -111,6 +111,12 @@ def read_bytes(graph: onnx.GraphProto, centered: str) -> None:
     del graph.value_info[:]
 
 
+def reads_bytes(graph: onnx.GraphProto) -> bool:
+    """Return whether `read_bytes` has made the graph read the image without a cast."""
+    readers = [node.op_type for node in graph.node if IMAGE in node.input]
+    return CHAIN[0] not in readers
+
+
 def _chain(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """Return the nodes of `CHAIN`."""
     nodes, name = [], IMAGE

@@ -7,6 +7,7 @@ data: TensorRT reads no NonZero, and a robot wants no surprise.
 import onnx
 from onnx import compose, parser
 
+from kpextract.export.graph.byte_input import reads_bytes
 from kpextract.export.graph.fixed_shape import dimension_names
 from kpextract.export.graph.mask import free_steps
 from kpextract.export.graph.refinement import (
@@ -188,7 +189,7 @@ def _program(
     steps += [turns, rows, sampling_steps(float16)]
     place = "chosen"
     if refinement:
-        steps.append(refinement_steps(refinement, mask))
+        steps.append(refinement_steps(refinement, mask, reads_bytes(dense)))
         place = "settled" if mask else "refined"
     body = "".join([*steps, KEYPOINTS.format(points=place)])
     return f"decode {signature} <{', '.join(constants)}> {{{body}}}"

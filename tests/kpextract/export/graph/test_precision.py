@@ -119,6 +119,20 @@ def test_int8_leaves_the_last_layers_and_all_behind_them_in_float(style, heads, 
     assert {e.key.split(".")[0] for e in model.metadata_props} == {"kpextract"}
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_only_onnx_runtime_gathers_the_bytes_of_the_image(style, write):
+    """TensorRT has no such operator for 8-bit tensors; a copy in float costs more."""
+    model = load_graph(write(Variant(int8=style)))
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    types = {v.name: v.type.tensor_type.elem_type for v in graph.value_info}
+    gathered = {
+        types[node.input[0]] for node in graph.node if node.op_type == "GatherElements"
+    }
+    assert (TensorProto.UINT8 in gathered) == (style == "onnxruntime")
+    casts = [n for n in graph.node if n.op_type == "Cast" and "image" in n.input]
+    assert bool(casts) == (style == "tensorrt")
+
+
 def test_int8_for_tensorrt_is_symmetric_with_biases_in_float(write):
     model = load_graph(write(Variant(int8="tensorrt")))
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
