@@ -60,6 +60,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", choices=CONFIGS, default=DEFAULTS["model"], help=text)
     text = "recipe of loss terms (default: %(default)s)"
     add("--recipe", choices=OBJECTIVES, default=DEFAULTS["recipe"], help=text)
+    text = "weights to learn from, with --recipe distillation (default: none)"
+    add("--teacher", default=DEFAULTS["teacher"], metavar="FILE", help=text)
     changes: dict[str, Any] = {"nargs": "+", "default": [], "metavar": "KEY=VALUE"}
     text = (
         "overrides of the model as KEY=JSON, such as position_reach=0.5 or "

@@ -41,6 +41,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     progress: Progress
     photos: str  # fingerprint of the training photos
+    teacher: UnsuperPoint | None = None  # to learn from, instead of from pairs
 
 
 def save_checkpoint(path: Path, run: Run) -> None:

@@ -20,6 +20,7 @@ class TrainConfig:
     network: dict[str, Any] = field(default_factory=dict)  # overrides of its config
     start: str = ""  # weights to start from (default: random)
     recipe: str = "default"
+    teacher: str = ""  # weights to learn from, with recipe "distillation"
     loss_weights: dict[str, float] = field(default_factory=dict)  # overrides
     steps: int | None = None  # either steps or minutes
     minutes: float | None = None
@@ -48,6 +49,11 @@ class TrainConfig:
             raise TrainingError("give either steps or minutes, not both.")
         if not (self.steps or self.minutes or 0) > 0 or self.batch < 1:
             raise TrainingError("steps or minutes, and batch, must be positive.")
+        if (self.recipe == "distillation") != bool(self.teacher):
+            raise TrainingError(
+                "recipe distillation needs a teacher, and no other recipe has one, got "
+                f"recipe {self.recipe} and teacher {self.teacher or None}."
+            )
         if not 0 <= self.average < 1:
             raise TrainingError(f"average must be in [0, 1), got {self.average}.")
         if self.height % STRIDE or self.width % STRIDE or min(self.view_size) < 1:

@@ -1,10 +1,11 @@
-"""Combine the losses into two recipes: the paper's and ours."""
+"""Combine the losses into recipes: the paper's, ours, and learning from a teacher."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kpextract.image import STRIDE
 from training import losses
@@ -49,6 +50,13 @@ WEIGHTS = {
         "descriptor": 0.001,
         "decorrelation": 0.03,
     },
+    # Means over the cells.
+    "distillation": {
+        "descriptors": 5.0,
+        "norms": 0.1,
+        "logits": 1.0,
+        "positions": 1.0,
+    },
 }
 TEMPERATURE = 0.1  # of the cosine in the dual softmax
 NEAR = 6.0  # pixels: closer points are not negatives
@@ -57,6 +65,7 @@ PRECISE = 1.0  # pixels: a distance of more is not precise at all
 # Fraction of the position loss weighted by score: the position of a point that is never
 # selected is not worth capacity.
 BY_SCORE = 0.85
+TAUGHT_BY_SCORE = 0.7  # the same for what a teacher says of a cell
 MATCHED = 3.0  # pixels: only closer partners train the uncertainty
 
 
@@ -244,12 +253,51 @@ def _both_ways(
     return truth.fair * loss, firsts[0]
 
 
-def _by_score(scores: Tensor, mask: Tensor) -> Tensor:
+def distillation_objective(views: Views, truth: Truth, weights: Weights) -> Terms:
+    """Return the terms of learning a teacher's maps, cell by cell.
+
+    Cells that the teacher scores higher weigh more: most others are never chosen.
+    Descriptors learn direction and relative length, which bilinear interpolation uses.
+    """
+    assert truth.lessons is not None
+    outputs = (views.output0, views.output1)
+    each = [
+        _taught_terms(output, lesson)
+        for output, lesson in zip(outputs, truth.lessons, strict=True)
+    ]
+    terms = {name: torch.stack([view[name] for view in each]) for name in each[0]}
+    return _weighted(terms, weights)
+
+
+def _taught_terms(output: DenseOutput, lesson: DenseOutput) -> Terms:
+    """Return the (B, 1, h, w) terms of one view."""
+    scores = torch.sigmoid(lesson.score_logits)
+    everywhere = torch.ones_like(scores, dtype=torch.bool)
+    weight = _by_score(
+        scores.flatten(1), everywhere.flatten(1), TAUGHT_BY_SCORE
+    ).view_as(scores)
+    found, taught = output.descriptor_map.float(), lesson.descriptor_map.float()
+    cosine = F.cosine_similarity(found, taught, dim=1)[:, None]
+    stride = cosine.shape[-1] // scores.shape[-1]  # of cells in the map
+    lengths = (each.norm(dim=1, keepdim=True) for each in (found, taught))
+    relative = [length / length.mean() for length in lengths]
+    apart = (output.positions - lesson.positions).norm(dim=1, keepdim=True)
+    return {
+        "descriptors": weight * F.avg_pool2d(1 - cosine, stride),
+        "norms": (relative[0] - relative[1]).square(),
+        "logits": F.smooth_l1_loss(
+            output.score_logits, lesson.score_logits, reduction="none"
+        ),
+        "positions": weight * apart,
+    }
+
+
+def _by_score(scores: Tensor, mask: Tensor, share: float = BY_SCORE) -> Tensor:
     """Return (B, M) weights, mostly proportional to score; mean 1 over `mask`."""
     scores = scores.detach()
     mean = (scores * mask).sum(dim=1, keepdim=True)
     mean = mean / mask.sum(dim=1, keepdim=True).clamp(min=1)
-    return 1 - BY_SCORE + BY_SCORE * scores / mean.clamp(min=1e-6)
+    return 1 - share + share * scores / mean.clamp(min=1e-6)
 
 
 def _weighted(terms: Terms, weights: Weights) -> Terms:
@@ -280,6 +328,7 @@ Objective = Callable[[Views, Truth, Weights], Terms]
 OBJECTIVES: dict[str, Objective] = {
     "default": default_objective,
     "paper": paper_objective,
+    "distillation": distillation_objective,
 }
 
 

@@ -10,6 +10,7 @@ from training.batches import Sources, draw_batch
 from training.checkpoint import Run
 from training.config import TrainingError, learning_rate
 from training.device import autocast
+from training.distillation import teach
 from training.network import UnsuperPoint
 from training.objective import Terms, Views, choose_objective
 
@@ -17,11 +18,15 @@ STAGES = ("pairs", "forward", "loss", "backward", "optimizer")
 
 
 class Siamese(nn.Module):
-    """One network applied to both views, in the precision the device is fast in."""
+    """One network applied to both views, in the precision the device is fast in.
 
-    def __init__(self, network: UnsuperPoint):
+    Args:
+        refine: whether points are refined, if the network has a refinement.
+    """
+
+    def __init__(self, network: UnsuperPoint, refine: bool = True):
         super().__init__()
-        self.network = network
+        self.network, self.refine = network, refine
 
     def forward(self, images0: Tensor, images1: Tensor) -> Views:
         """Run the network on two batches of (B, 3, H, W) images.
@@ -32,7 +37,7 @@ class Siamese(nn.Module):
         with autocast(images0.device):
             output0, output1 = self.network(images0), self.network(images1)
         refiner = self.network.refiner
-        if refiner is None:
+        if refiner is None or not self.refine:
             return Views(output0, output1)
         return Views(
             output0,
@@ -57,11 +62,14 @@ def train_step(
     config, progress = run.config, run.progress
     share = progress.share(config)
     batch = draw_batch(sources, config, progress.step, share)
+    truth = batch.truth
+    if run.teacher is not None:
+        truth = truth._replace(lessons=teach(run.teacher, batch))
     lap("pairs")
     views = run.siamese(batch.images0, batch.images1)
     lap("forward")
     objective, weights = choose_objective(config.recipe, config.loss_weights)
-    terms = objective(views, batch.truth, weights)
+    terms = objective(views, truth, weights)
     total = torch.stack(list(terms.values())).sum()
     lap("loss")
     run.optimizer.zero_grad(set_to_none=True)

@@ -37,6 +37,7 @@ from training.data import (
     thin_out,
 )
 from training.device import choose_device, device_name, keep_freed_memory
+from training.distillation import give_refinement, load_teacher
 from training.network import CONFIGS, UnsuperPoint
 from training.objective import choose_objective
 from training.parts import train_only
@@ -152,21 +153,26 @@ def new_run(config: TrainConfig, device: torch.device, names: str = "") -> Run:
         _, weights = choose_objective(config.recipe, config.loss_weights)
     except (TypeError, ValueError) as error:
         raise TrainingError(str(error)) from error
-    if not weights.get("refinement"):  # it would not be trained
+    trains_refinement = bool(weights.get("refinement"))
+    if not trains_refinement and not config.teacher:
         network_config = replace(network_config, refine_width=0)
     network = UnsuperPoint(network_config).to(device, memory_format=torch.channels_last)
+    teacher = load_teacher(config, network, device) if config.teacher else None
     if config.only:
         train_only(network, config.only)
+    if network.refiner is not None and not trains_refinement:
+        network.refiner.requires_grad_(False)
     optimizer = torch.optim.AdamW(
         [weights for weights in network.parameters() if weights.requires_grad],
         lr=config.learning_rate,
         weight_decay=0.0 if config.only else config.weight_decay,
     )
-    siamese = parallel.share_gradients(Siamese(network))
+    siamese = parallel.share_gradients(Siamese(network, trains_refinement))
     if config.compile:
         siamese = torch.compile(siamese)
     average = average_weights(network, config.average)
-    return Run(config, network, siamese, average, optimizer, Progress(), names)
+    progress = Progress()
+    return Run(config, network, siamese, average, optimizer, progress, names, teacher)
 
 
 def average_weights(network: UnsuperPoint, keep: float) -> AveragedModel:
@@ -204,6 +210,8 @@ def _open_run(
         (out / "log.jsonl").unlink(missing_ok=True)
         if config.start:
             load_start(Path(config.start), run)
+    if run.teacher is not None:
+        give_refinement(run.teacher, run.network)
     return run
 
 

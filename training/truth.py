@@ -7,6 +7,7 @@ from torch import Tensor
 
 from training.correspondence import Correspondence, Homographies
 from training.homography import Size
+from training.network import DenseOutput
 
 
 class Tracks(NamedTuple):
@@ -30,12 +31,14 @@ class Truth(NamedTuple):
     backward: maps points of view 1 to view 0.
     fair: (B,) weight of a pair's position terms, 0 to 1.
     tracks: of the last T pairs; None if there are none.
+    lessons: maps of view 0 and view 1 to learn from; None without a teacher.
     """
 
     forward: Correspondence
     backward: Correspondence
     fair: Tensor
     tracks: Tracks | None = None
+    lessons: tuple[DenseOutput, DenseOutput] | None = None
 
     @classmethod
     def of_planes(cls, homography: Tensor, size: Size) -> "Truth":
