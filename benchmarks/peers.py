@@ -23,7 +23,10 @@ from benchmarks.turns import in_turns, summarize
 from kpextract.photos import read_photo
 from training import script
 
-EXTRACTORS = ["small", "small-int8", "base", "ORB", "SIFT", "XFeat", "ALIKED-T16"]
+EXTRACTORS = [
+    *("small", "small-int8", "tiny", "tiny-int8", "base"),
+    *("ORB", "SIFT", "XFeat", "ALIKED-T16"),
+]
 PHOTO = Path("examples/street-left.jpg")
 SETTING = SETTINGS[-1]  # of the table and of the latency
 TURNS = 3

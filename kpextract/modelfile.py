@@ -20,6 +20,8 @@ BUNDLED = {
     "base": "9ed4b1390599385701d8f3f1c58522f46065d7babe7ba9cd948c723c89f6bba1",
     "small": "286b6aa7dc7dba0ce312ce71242fdf99fe9660491ccaf683f4d03f386e2b94a7",
     "small-int8": "885a842f7dfd0efade6438d66daa83f232b7b5f0577ba1005fb4f9bfe34fafb8",
+    "tiny": "2bab2e4736a9d624322b53b02585f195b6939d6cf56ffb040926dcffd85bfdcd",
+    "tiny-int8": "e8f7eb84f48778291f0d85f9798d6f4c0a28a04fe2ab7bd9119592675d4818ba",
 }
 
 

@@ -39,7 +39,7 @@ def cases(variants: Path):
         name: cv2.imread(str(ROOT / "examples" / f"{name}.jpg")) for name in PHOTOS
     }
     left = photos["street-left"]
-    for model in ("small", "small-int8"):
+    for model in ("small", "small-int8", "tiny-int8"):
         extractor = Extractor(model)
         for name, photo in photos.items():
             yield f"{model}-{name}", photo, extractor

@@ -106,7 +106,7 @@ def test_zero_and_infinite_descriptors(extract, tmp_path):
 
 
 @pytest.mark.parametrize("crop", [(480, 640), (475, 637), (16, 16)])
-@pytest.mark.parametrize("name", ["small", "small-int8", "base"])
+@pytest.mark.parametrize("name", ["small", "small-int8", "tiny", "tiny-int8", "base"])
 def test_bundled_models_give_what_python_gives(name, crop, photo, extract):
     path = ROOT / "models" / f"{name}.onnx"
     image = photo[: crop[0], : crop[1]]

@@ -13,7 +13,7 @@ from tests.gpu.conftest import memory
 
 pytestmark = pytest.mark.gpu
 
-MODELS = [name for name in ("small", "base") if name in bundled_models()]
+MODELS = [name for name in ("tiny", "small", "base") if name in bundled_models()]
 VARIANTS = {  # options of kpextract export
     "dense": ("--kind", "dense"),
     "dense float16": ("--kind", "dense", "--fp16"),

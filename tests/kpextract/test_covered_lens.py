@@ -7,7 +7,7 @@ import pytest
 from kpextract import Extractor, match
 
 SIZE = (480, 640)
-MODELS = ("small", "small-int8", "base")
+MODELS = ("small", "small-int8", "tiny", "tiny-int8", "base")
 COLORS = [*(3 * (level,) for level in (0, 3, 128, 255)), *np.eye(3) * 255]
 RAMP = np.broadcast_to(np.linspace(0, 255, SIZE[1]), SIZE)
 

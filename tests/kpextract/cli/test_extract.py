@@ -421,6 +421,7 @@ def test_counts_begin_at_one(option, photos, capsys):
 
 def test_a_photo_that_colmap_cannot_read_costs_a_line(photos, tmp_path, capsys):
     """COLMAP reads no WebP; the others are in the database, with their matches."""
+    pytest.importorskip("pycolmap")
     folder, out = tmp_path / "photos", tmp_path / "map.db"
     folder.mkdir()
     for name in ("00.jpg", "02.jpg"):

@@ -76,7 +76,7 @@ READ_ONE = """
 import sys
 from kpextract.video import open_video
 video = open_video(sys.argv[1])
-print(next(video).index)
+print(next(video).index, flush=True)
 """
 
 
