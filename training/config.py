@@ -54,6 +54,11 @@ class TrainConfig:
                 "recipe distillation needs a teacher, and no other recipe has one, got "
                 f"recipe {self.recipe} and teacher {self.teacher or None}."
             )
+        if self.teacher and "refinement" in self.only:
+            raise TrainingError(
+                "a student has the refinement of its teacher, which cannot be trained "
+                "with it. Leave refinement out of only."
+            )
         if not 0 <= self.average < 1:
             raise TrainingError(f"average must be in [0, 1), got {self.average}.")
         if self.height % STRIDE or self.width % STRIDE or min(self.view_size) < 1:

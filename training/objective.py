@@ -270,25 +270,22 @@ def distillation_objective(views: Views, truth: Truth, weights: Weights) -> Term
 
 
 def _taught_terms(output: DenseOutput, lesson: DenseOutput) -> Terms:
-    """Return the (B, 1, h, w) terms of one view."""
-    scores = torch.sigmoid(lesson.score_logits)
-    everywhere = torch.ones_like(scores, dtype=torch.bool)
-    weight = _by_score(
-        scores.flatten(1), everywhere.flatten(1), TAUGHT_BY_SCORE
-    ).view_as(scores)
+    """Return the terms of one view, for each cell or place of the descriptor map."""
+    scores = scores_of(lesson)
+    weight = _by_score(scores, torch.ones_like(scores), TAUGHT_BY_SCORE)
     found, taught = output.descriptor_map.float(), lesson.descriptor_map.float()
-    cosine = F.cosine_similarity(found, taught, dim=1)[:, None]
-    stride = cosine.shape[-1] // scores.shape[-1]  # of cells in the map
-    lengths = (each.norm(dim=1, keepdim=True) for each in (found, taught))
+    cosine = F.cosine_similarity(found, taught, dim=1)
+    stride = cosine.shape[-1] // output.score_logits.shape[-1]  # of cells in the map
+    lengths = (each.norm(dim=1) for each in (found, taught))
     relative = [length / length.mean() for length in lengths]
-    apart = (output.positions - lesson.positions).norm(dim=1, keepdim=True)
+    apart = (output.positions - lesson.positions).norm(dim=1)
     return {
-        "descriptors": weight * F.avg_pool2d(1 - cosine, stride),
+        "descriptors": weight * F.avg_pool2d(1 - cosine, stride).flatten(1),
         "norms": (relative[0] - relative[1]).square(),
         "logits": F.smooth_l1_loss(
             output.score_logits, lesson.score_logits, reduction="none"
         ),
-        "positions": weight * apart,
+        "positions": weight * apart.flatten(1),
     }
 
 

@@ -1,29 +1,18 @@
 from dataclasses import replace
 
-import cv2
 import pytest
 import torch
 
 from training.batches import Sources, draw_batch
 from training.checkpoint import load_weights
 from training.config import TrainConfig, TrainingError
-from training.data import list_photos, load_cache
+from training.data import load_cache
 from training.network import TINY
 from training.objective import Views, choose_objective
 from training.step import train_step
 from training.train import new_run, train
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, root):
-    """Return a folder with two photos."""
-    folder = tmp_path_factory.mktemp("distillation")
-    for side in ("left", "right"):
-        photo = cv2.imread(str(root / "examples" / f"street-{side}.jpg"))
-        cv2.imwrite(str(folder / f"{side}.png"), photo)
-    return folder
 
 
 @pytest.fixture
@@ -40,8 +29,8 @@ def config(root):
 
 
 @pytest.fixture(scope="module")
-def sources(folder):
-    return Sources(load_cache(list_photos(folder), (120, 160), CPU))
+def sources(photos):
+    return Sources(load_cache(photos, (120, 160), CPU))
 
 
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn(config, sources):
@@ -92,8 +81,7 @@ def test_a_student_comes_closer_to_its_teacher(config, sources):
         assert last[name] < 0.8 * first[name], name
 
 
-def test_a_student_has_the_refinement_of_its_teacher(config, folder, tmp_path):
-    photos = list_photos(folder)
+def test_a_student_has_the_refinement_of_its_teacher(config, photos, tmp_path):
     weights = train(photos, photos, tmp_path, replace(config, steps=2))
     student, facts = load_weights(weights)
     teacher, _ = load_weights(config.teacher)
@@ -107,6 +95,11 @@ def test_a_student_has_the_refinement_of_its_teacher(config, folder, tmp_path):
 def test_teacher_and_recipe_go_together(config, changes):
     with pytest.raises(TrainingError, match="needs a teacher, and no other"):
         replace(config, **changes)
+
+
+def test_a_student_cannot_train_its_refinement(config):
+    with pytest.raises(TrainingError, match="refinement of its teacher"):
+        replace(config, only=("refinement",))
 
 
 @pytest.mark.parametrize(

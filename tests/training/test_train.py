@@ -10,7 +10,7 @@ from training import log
 from training.batches import Sources, draw_batch, warp_ranges
 from training.checkpoint import load_checkpoint, load_weights
 from training.config import Progress, TrainConfig, TrainingError, learning_rate
-from training.data import list_photos, load_cache
+from training.data import load_cache
 from training.network import CONFIGS
 from training.parts import PARTS
 from training.step import train_step
@@ -18,16 +18,6 @@ from training.train import main, new_run, train
 
 CONFIG = TrainConfig(steps=6, height=64, width=96, batch=2)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory, root):
-    """Return two photos."""
-    folder = tmp_path_factory.mktemp("photos")
-    for side in ("left", "right"):
-        photo = cv2.imread(str(root / "examples" / f"street-{side}.jpg"))
-        cv2.imwrite(str(folder / f"{side}.png"), photo)
-    return list_photos(folder)
 
 
 @pytest.fixture(scope="module")
