@@ -41,9 +41,9 @@ def test_stored_descriptors_are_those_of_the_format():
     assert ratio == pytest.approx(25 / 61)
 
 
-def test_the_table_has_a_row_for_each_kind(result):
+def test_the_table_has_a_row_for_each_kind(result, small):
     assert compact.table(result).count("\n") == 4
-    assert ", uint8 | 64 |" in compact.table(result)
+    assert f"{small}, uint8 | 64 |" in compact.table(result)
 
 
 def test_a_folder_without_photos_is_one_line(tmp_path, capsys):
