@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ PLENTY = 10_000
 # the best of their keypoints are kept.
 OPENCV = {"ORB": PLENTY, "SIFT": 0, "BRISK": None, "AKAZE": None}
 EDGEPOINT2 = "EdgePoint2-"  # prefix of the sub-models T32 to E64
+UPSCALED = re.compile(r"(.+)@(\d+(?:\.\d+)?)")  # small@1.5 enlarges images by 1.5
 
 Detect = Callable[[np.ndarray], Features]
 
@@ -56,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["small", "ORB", "SIFT"],
         metavar="NAME",
-        help="bundled names, model paths and peers (default: small ORB SIFT)",
+        help="bundled names, model paths and peers; small@1.5 enlarges images by 1.5 "
+        "(default: small ORB SIFT)",
     )
     parser.add_argument(
         "--edgepoint2",
@@ -81,7 +84,8 @@ def open_candidate(
 
     Args:
         name: "ORB", "SIFT", "BRISK", "AKAZE", "XFeat", "ALIKED-T16", "EdgePoint2-S64"
-            and its siblings, or a bundled name or path for `Extractor`.
+            and its siblings, or a bundled name or path for `Extractor`, with
+            "@" and a factor to enlarge images by: "small@1.5".
         max_keypoints: budget per image; None for all keypoints.
         edgepoint2: checkout of the EdgePoint2 repository, for its models only.
 
@@ -95,10 +99,16 @@ def open_candidate(
         return _from_opencv(name, max_keypoints)
     if name in networks.NETWORKS:
         return _from_kornia(name, max_keypoints)
-    # Others fill their budget, too.
-    extractor = Extractor(name, max_keypoints=max_keypoints, min_score=0)
+    found = UPSCALED.fullmatch(name)
+    model, factor = found.groups() if found else (name, "1")
+    extractor = Extractor(
+        model,
+        max_keypoints=max_keypoints,
+        min_score=0,  # others fill their budget, too
+        upscale=float(factor),
+    )
     info = extractor.info
-    label = f"kpextract {info.model} {info.version}"
+    label = f"kpextract {info.model} {info.version}" + (f" @{factor}" if found else "")
     return Candidate(
         label,
         extractor.detect,

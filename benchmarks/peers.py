@@ -24,7 +24,7 @@ from kpextract.photos import read_photo
 from training import script
 
 EXTRACTORS = [
-    *("small", "small-int8", "tiny", "tiny-int8", "base"),
+    *("small", "small-int8", "tiny", "tiny-int8", "base", "small@1.5", "tiny-int8@1.5"),
     *("ORB", "SIFT", "XFeat", "ALIKED-T16"),
 ]
 PHOTO = Path("examples/street-left.jpg")
@@ -68,7 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="sequences in HPatches' layout")
     add = parser.add_argument
     help_text = (
-        f"bundled names, model paths and peers (default: {' '.join(EXTRACTORS)})"
+        "bundled names, model paths and peers; small@1.5 enlarges images by 1.5 "
+        f"(default: {' '.join(EXTRACTORS)})"
     )
     add("--extractors", nargs="+", default=EXTRACTORS, help=help_text)
     help_text = "photo for timing (default: %(default)s)"

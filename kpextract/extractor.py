@@ -14,7 +14,7 @@ from kpextract.decode import SparseRows
 from kpextract.errors import InvalidImageError, InvalidOptionError, ModelError
 from kpextract.feature2d import Feature2D, refuse_provided
 from kpextract.features import Features
-from kpextract.image import MIN_SIDE, check_color, check_octaves
+from kpextract.image import MIN_SIDE, check_color, check_octaves, check_upscale
 from kpextract.intensity import (
     IntensityRange,
     IntensityWarnings,
@@ -74,6 +74,7 @@ class Extractor:
         selection: str = "strongest",
         color: str = "bgr",
         max_size: int | None = None,
+        upscale: float = 1.0,
         num_threads: int | None = None,
         octaves: int = 1,
         min_distance: float = 0.0,
@@ -99,15 +100,19 @@ class Extractor:
                 odometry).
             color: channel order of color images, "bgr" (as cv2.imread gives) or "rgb".
             max_size: shrink images so that their longer side is at most this many
-                pixels; keypoints stay in pixels of the image given. None never resizes.
+                pixels; keypoints stay in pixels of the image given. None never shrinks.
+            upscale: enlarge images by this factor, from 1 to 2, after `max_size`: more
+                precise keypoints and more correct matches, at 2.25 times the work for
+                1.5. Keypoints stay in pixels of the image given. 1 never enlarges.
             num_threads: CPU threads per call, at most 4 per core (16 on few cores);
                 None leaves the choice to the runtime.
             octaves: 2 also detects points in the image at half its size, which share
                 the budget: for matches across large changes of scale, at a quarter
                 more work. 1 uses the image alone.
             min_distance: minimum distance in pixels between any two keypoints in the
-                image that the network sees (after `max_size`); of two closer ones the
-                better is kept, and the budget goes to others. 0 keeps all.
+                image that the network sees (after `max_size` and `upscale`); of two
+                closer ones the better is kept, and the budget goes to others. 0 keeps
+                all.
             refine: move keypoints by what the image shows around them, by at most 2
                 pixels, and return `Features.sigma`; None does so if the model can.
             intensity_range: values of uint16 images that become black and white, the
@@ -144,6 +149,7 @@ class Extractor:
             intensity_range=intensity_range,
             intensity_warnings=IntensityWarnings(intensity_range),
             max_size=max_size,
+            upscale=check_upscale(upscale),
             max_keypoints=max_keypoints,
             min_score=min_score,
             selection=check_selection(selection),

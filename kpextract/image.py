@@ -9,11 +9,12 @@ import numpy as np
 
 from kpextract.errors import InvalidImageError, InvalidOptionError
 from kpextract.intensity import CHUNK, IntensityRange, to_eight_bits
-from kpextract.options import is_whole
+from kpextract.options import is_whole, real
 from kpextract.packages import import_cv2
 
 STRIDE = 8  # pixels per cell; the network accepts multiples of it
 MIN_SIDE = 16  # pixels; below two cells per side there is no room for a point
+MAX_UPSCALE = 2.0  # beyond it, points repeat less and are hardly more precise
 COLORS = ("bgr", "rgb")
 
 
@@ -185,6 +186,31 @@ def fit_within(image: np.ndarray, max_size: int | None) -> np.ndarray:
         )
     cv2 = import_cv2("Extractor(max_size=...)")
     return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+
+
+def check_upscale(factor: float) -> float:
+    """Return `factor` as float if images may be enlarged by it.
+
+    Raises:
+        InvalidOptionError: it is not a number from 1 to `MAX_UPSCALE`.
+    """
+    factor = real("upscale", factor)
+    if not 1.0 <= factor <= MAX_UPSCALE:
+        raise InvalidOptionError(
+            f"upscale must be from 1 (the image as it is) to {MAX_UPSCALE:g}, got "
+            f"{factor}."
+        )
+    return factor
+
+
+def enlarge(image: np.ndarray, factor: float) -> np.ndarray:
+    """Enlarge an image by `factor`, bilinearly."""
+    if factor == 1.0:
+        return image
+    height, width = image.shape[:2]
+    size = (round(width * factor), round(height * factor))
+    cv2 = import_cv2("Extractor(upscale=...)")
+    return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_LINEAR)
 
 
 def check_octaves(octaves: int) -> int:

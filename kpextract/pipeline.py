@@ -22,6 +22,7 @@ from kpextract.image import (
     Frame,
     as_batch,
     check_mask,
+    enlarge,
     fit_within,
     mask_for_input,
     octaves_of,
@@ -86,6 +87,7 @@ class Pipeline:
     intensity_range: IntensityRange
     intensity_warnings: IntensityWarnings
     max_size: int | None
+    upscale: float
     max_keypoints: int | None
     min_score: float
     selection: str
@@ -107,7 +109,7 @@ class Pipeline:
         pixels = self.as_seen(image)
         if image.dtype == np.uint16:
             self.intensity_warnings.few_levels(without_alpha(image), pixels)
-        resized = fit_within(pixels, self.max_size)
+        resized = enlarge(fit_within(pixels, self.max_size), self.upscale)
         inputs = tuple(
             Input(pad_to_stride(octave), Frame(_size(pixels), _size(octave)))
             for octave in octaves_of(resized, self.octaves)

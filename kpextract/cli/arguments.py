@@ -179,6 +179,14 @@ def _add_image_options(command: argparse.ArgumentParser) -> None:
         help="max longer side; larger images are shrunk to it (default: no limit)",
     )
     add(
+        "--upscale",
+        type=float,
+        default=unset,
+        metavar="FACTOR",
+        help="enlarge images before detection, 1 to 2: more precise keypoints, at "
+        "FACTOR squared times the work (default: 1)",
+    )
+    add(
         "--intensity-range",
         type=intensity_range,
         default=unset,

@@ -268,6 +268,7 @@ BAD_OPTIONS = {
     "max_size": [15, "640", True, 640.0, float("inf")],
     "num_threads": [0, "2", True],
     "octaves": ["2", 2.0, None],
+    "upscale": [0.5, 2.1, float("nan"), "1.5", None, True],
     "backend": ["onnx", "tensorrt", None, []],
     "precision": [8, b"int8", True, ""],
     "refine": ["no", 0, 1],
@@ -289,6 +290,7 @@ def test_numbers_of_numpy_are_numbers():
         "min_score": np.float32(0.5),
         "min_distance": np.int16(2),
         "octaves": np.uint8(2),
+        "upscale": np.float32(1.5),
         "max_size": np.int32(100),
         "intensity_range": np.array([0, 100]),
     }
@@ -298,6 +300,7 @@ def test_numbers_of_numpy_are_numbers():
         "min_score": 0.5,
         "min_distance": 2.0,
         "octaves": 2,
+        "upscale": 1.5,
         "max_size": 100,
         "intensity_range": (0.0, 100.0),
     }

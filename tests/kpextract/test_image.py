@@ -8,6 +8,7 @@ from kpextract.errors import InvalidImageError
 from kpextract.image import (
     Frame,
     check_mask,
+    enlarge,
     fit_within,
     octaves_of,
     pad_to_stride,
@@ -129,6 +130,18 @@ def test_fit_within_averages_what_it_drops():
 def test_fit_within_refuses_a_sliver():
     with pytest.raises(InvalidImageError, match="max_size=100 is 100x8"):
         fit_within(np.zeros((32, 400, 3), np.uint8), 100)
+
+
+def test_enlarging_keeps_the_borders_of_the_image():
+    ramp = np.repeat(np.arange(0, 200, 10, dtype=np.uint8)[None, :, None], 16, axis=0)
+    image = np.repeat(ramp, 3, axis=2)
+    assert enlarge(image, 1.0) is image
+    large = enlarge(image, 1.5)
+    assert large.shape == (24, 30, 3)
+    points = np.stack((np.arange(1, 29), np.full(28, 9)), axis=1).astype(np.float32)
+    columns = Frame((20, 16), (30, 24)).to_caller(points)[:, 0]
+    # OpenCV cuts the fractions of 8 bits off.
+    np.testing.assert_allclose(large[9, 1:29, 0], 10 * columns, atol=1)
 
 
 def test_points_come_back_through_the_resize():

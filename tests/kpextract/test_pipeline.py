@@ -65,6 +65,13 @@ def test_prepare_shrinks_to_the_size_asked_for(pipeline):
     assert seen.frame == Frame((64, 48), (32, 24))
 
 
+def test_prepare_enlarges_what_it_has_shrunk(pipeline):
+    pipeline = replace(pipeline, max_size=32, upscale=1.5)
+    (seen,) = pipeline.prepare(image(0, 48, 64)).inputs
+    assert seen.pixels.shape == (40, 48, 3)
+    assert seen.frame == Frame((64, 48), (48, 36))
+
+
 def test_two_octaves_are_the_image_and_its_half(pipeline):
     pipeline = replace(pipeline, octaves=2)
     one, other = (pipeline.prepare(image(n, 32, 48)) for n in (3, 5))

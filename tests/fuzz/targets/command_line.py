@@ -22,7 +22,7 @@ OPTIONS = (
     *("--max-keypoints", "--min-score", "--selection", "--max-size", "--octaves"),
     *("--min-distance", "--min-similarity", "--max-ratio", "--raw", "--timeout"),
     *("--size", "--batch", "--kind", "--fp16", "--int8", "--mask", "--dla", "-o", "--"),
-    "--intensity-range",
+    *("--intensity-range", "--upscale"),
 )
 VALUES = (
     *("0", "1", "-1", "7", "0.5", "nan", "inf", "-inf", "1e9", "99999999999999999999"),

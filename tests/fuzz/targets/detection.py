@@ -18,6 +18,7 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"min_score": 0.5, "color": "rgb"},
     {"max_size": 24, "min_score": 0, "intensity_range": (100, 9000.5)},
     {"octaves": 2, "max_keypoints": None, "min_score": 0},
+    {"upscale": 1.3, "max_size": 40, "min_score": 0},
     {"octaves": 2, "max_size": 40, "selection": "grid", "min_distance": 3.0},
 )
 SIDES = (16, 17, 23, 24, 31, 32, 33, 47, 48, 64, 0, 1, 8, 15)

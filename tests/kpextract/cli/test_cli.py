@@ -65,11 +65,12 @@ def test_options_reach_the_extractor(photos, capsys):
     assert json.loads(capsys.readouterr().out)["photos"][0]["keypoints"] == 5
 
 
-def test_octaves_and_a_distance_reach_the_extractor(photos, tmp_path):
+def test_sizes_and_a_distance_reach_the_extractor(photos, tmp_path):
     photo, file = photos / "blocks.jpg", tmp_path / "features.npz"
-    options = ["--octaves", "2", "--min-distance", "2.5"]
-    assert main(["detect", str(photo), "--out", str(file), *options]) == 0
-    expected = Extractor(octaves=2, min_distance=2.5).detect(cv2.imread(str(photo)))
+    options = {"octaves": 2, "upscale": 1.25, "min_distance": 2.5}
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    assert main(["detect", str(photo), "--out", str(file), *given]) == 0
+    expected = Extractor(**options).detect(cv2.imread(str(photo)))
     np.testing.assert_array_equal(Features.load(file).keypoints, expected.keypoints)
 
 

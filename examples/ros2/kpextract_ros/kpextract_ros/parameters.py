@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kpextract.backends import BACKENDS
-from kpextract.image import MIN_SIDE
+from kpextract.image import MAX_UPSCALE, MIN_SIDE
 from kpextract.selection import MIN_SCORE, SELECTIONS
 from kpextract.video.tracking import MIN_SIMILARITY
 
@@ -47,6 +47,9 @@ PARAMETERS = (
     ),
     Parameter(
         "max_size", 0, "Max longer side in pixels; 0 never shrinks.", 0, MAX_PIXELS
+    ),
+    Parameter(
+        "upscale", 1.0, "Enlarge images: more precise, slower.", 1.0, MAX_UPSCALE
     ),
     Parameter("octaves", 1, "2 also searches the image at half its size.", 1, 2),
     Parameter(
@@ -102,8 +105,9 @@ def extractor_options(values: Mapping[str, Value]) -> dict[str, Any]:
     Args:
         values: of all parameters by name, each valid.
     """
-    same = ("model", "backend", "max_keypoints", "min_score", "selection", "octaves")
-    options: dict[str, Any] = {name: values[name] for name in (*same, "min_distance")}
+    same = ("model", "backend", "max_keypoints", "min_score", "selection")
+    more = ("octaves", "upscale", "min_distance")
+    options: dict[str, Any] = {name: values[name] for name in (*same, *more)}
     for name in ("precision", "max_size", "num_threads"):
         options[name] = values[name] or None
     options["intensity_range"] = _intensity_range(str(values["intensity_range"]))
