@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SETTING = SETTINGS[-1]
+COLORS = 10  # of matplotlib, before they repeat
+MARKERS = "os"  # of one round of colors and of the next
 ACCURACY = "peers.json"
 ACCURACIES = {
     "matching_accuracy_3": "matching accuracy at 3 px",
@@ -91,9 +93,10 @@ def matching_figure(result: dict[str, Any]) -> "Figure":
     figure = Figure(figsize=(4.5 * len(parts), 4), layout="constrained")
     panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     for panel, (part, rows) in zip(panels, parts.items(), strict=True):
-        for label, row in rows.items():
+        for index, (label, row) in enumerate(rows.items()):
             shares = [row[f"matching_accuracy_{t}"] for t in MATCHING_THRESHOLDS]
-            panel.plot(MATCHING_THRESHOLDS, shares, marker=".", label=label)
+            marker = _marker(index)
+            panel.plot(MATCHING_THRESHOLDS, shares, marker=marker, ms=3, label=label)
         title = f"{part}, {result['pairs'][part]} pairs"
         panel.set(title=title, xlabel="threshold (px)", ylim=(0, 1))
         panel.grid(alpha=0.3)
@@ -115,13 +118,19 @@ def accuracy_figure(result: dict[str, Any], milliseconds: dict[str, float]) -> "
     panels = figure.subplots(1, len(ACCURACIES))
     figures = result["figures"][SETTING.name]["all"]
     for panel, (key, title) in zip(panels, ACCURACIES.items(), strict=True):
-        for label, value in milliseconds.items():
-            panel.scatter(value, figures[label][key], label=label)
+        for index, (label, value) in enumerate(milliseconds.items()):
+            marker = _marker(index)
+            panel.scatter(value, figures[label][key], marker=marker, label=label)
         panel.set(title=title, xlabel="milliseconds", ylim=(0, 1))
         _logarithmic(panel, "x")
         panel.grid(alpha=0.3)
     panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _marker(index: int) -> str:
+    """Return the marker of an extractor; with its color, it names twenty of them."""
+    return MARKERS[index // COLORS % len(MARKERS)]
 
 
 def milliseconds_of(

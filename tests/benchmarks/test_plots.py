@@ -41,6 +41,17 @@ def test_each_extractor_is_a_point_at_its_latency_and_accuracy(result):
     assert points == [[[12.5, 0.3]], [[12.5, 0.75]]]
 
 
+def test_extractors_of_one_color_have_two_markers(result):
+    names = [f"extractor {index}" for index in range(11)]
+    for part in result["figures"]["640x480, 1000 points"].values():
+        part |= dict.fromkeys(names, part.pop("x"))
+    curves = matching_figure(result).axes[0].lines
+    assert len({(curve.get_color(), curve.get_marker()) for curve in curves}) == 11
+    points = accuracy_figure(result, dict.fromkeys(names, 1.0)).axes[0].collections
+    shapes = [len(point.get_paths()[0].vertices) for point in points]
+    assert shapes[0] == shapes[9] != shapes[10]
+
+
 def test_plots_are_drawn_next_to_the_result(result, tmp_path):
     path = tmp_path / "peers.json"
     path.write_text(json.dumps(result))
