@@ -44,6 +44,7 @@ COLUMNS = {
 }
 SUMMARY = (
     "repeatability",
+    "homography_accuracy_1",
     "homography_accuracy_3",
     "matching_score",
     "matching_accuracy_3",

@@ -24,7 +24,7 @@ from kpextract.photos import read_photo
 from training import script
 
 EXTRACTORS = [
-    *("small", "small-int8", "tiny", "tiny-int8", "base", "small@1.5", "tiny-int8@1.5"),
+    *("small", "small-int8", "small@1.5", "tiny", "tiny-int8", "tiny-int8@1.5", "base"),
     *("ORB", "SIFT", "XFeat", "ALIKED-T16"),
 ]
 PHOTO = Path("examples/street-left.jpg")

@@ -45,9 +45,9 @@ def test_a_summary_has_few_columns():
         "latency": {"x": summarize([latency_of(0.5, 0.5)])},
     }
     assert table(result, "summary").splitlines() == [
-        "| extractor | Rep | H@3 | MS | MMA@3 | ms |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| x | 0.500 | 0.500 | 0.500 | 0.500 | 0.5 |",
+        "| extractor | Rep | H@1 | H@3 | MS | MMA@3 | ms |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| x | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.5 |",
     ]
 
 
