@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kpextract.features import Features
-from kpextract.image import Frame
+from kpextract.image import Frame, clip
 from kpextract.refinement import Refinement
 from kpextract.sampling import sample_descriptors
 from kpextract.selection import apart, evenly_spread, strongest
@@ -97,7 +97,7 @@ def take(
     outside = (points >= np.array(frame.input_size) - 0.5).any(axis=1)
     kept = np.flatnonzero((scores >= min_score) & ~outside)
     return Features(
-        keypoints=frame.to_caller(_clip(points[kept], frame.input_size)),
+        keypoints=frame.to_caller(clip(points[kept], frame.input_size)),
         scores=scores[kept],
         descriptors=rows.descriptors[kept].astype(np.float32),
         image_size=frame.image_size,
@@ -288,7 +288,7 @@ class _Cells:
             pixels, frame = self._octaves[octave].pixels, self._frames[octave]
             assert pixels is not None  # as `decode` asks for
             points, sigma = refinement(pixels, self._own_points(octave, own))
-            points = frame.to_caller(_clip(points, frame.input_size))
+            points = frame.to_caller(clip(points, frame.input_size))
             return np.column_stack([points, frame.lengths_to_caller(sigma)])
 
         rows = self._each(cells, refine)
@@ -309,7 +309,7 @@ class _Cells:
     def _own_points(self, octave: int, own: np.ndarray) -> np.ndarray:
         """Return (N, 2) x and y in pixels of the octave's own input."""
         points = self._positions(octave, own).T
-        return _clip(points, self._frames[octave].input_size)
+        return clip(points, self._frames[octave].input_size)
 
     def _positions(self, octave: int, own: np.ndarray) -> np.ndarray:
         """Return (2, N) x and y in pixels of the octave's own input, wherever."""
@@ -334,11 +334,6 @@ class _Cells:
         ]
         places = np.argsort(octaves, kind="stable")  # of the parts' rows
         return np.concatenate(parts)[np.argsort(places)]
-
-
-def _clip(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Clip points to the image: one may cross its cell's border or lie in padding."""
-    return np.clip(points, 0, np.array(size, dtype=np.float32) - 1)
 
 
 def _allowed(mask: np.ndarray, points: np.ndarray) -> np.ndarray:

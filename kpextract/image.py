@@ -34,12 +34,15 @@ class Frame:
     def to_caller(self, points: np.ndarray) -> np.ndarray:
         """Map (N, 2) points of the network's input to the caller's image.
 
-        Undoes the resize with the half pixels: x = (x' + 0.5) / s - 0.5.
+        Undoes the resize with the half pixels: x = (x' + 0.5) / s - 0.5. The outermost
+        pixels of an enlarged image lie beyond the centers of the caller's; points there
+        are clipped.
         """
         if self.image_size == self.input_size:
             return points
         scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
-        return (points + np.float32(0.5)) / scale - np.float32(0.5)
+        mapped = (points + np.float32(0.5)) / scale - np.float32(0.5)
+        return clip(mapped, self.image_size)
 
     def to_input(self, points: np.ndarray) -> np.ndarray:
         """Map (N, 2) points of the caller's image to the network's input."""
@@ -52,6 +55,11 @@ class Frame:
         """Scale lengths in pixels of the network's input to the caller's image."""
         scale = np.divide(self.input_size, self.image_size, dtype=np.float32)
         return lengths / np.sqrt(scale.prod())
+
+
+def clip(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Clip (N, 2) points to an image of (width, height), [0, size - 1]."""
+    return np.clip(points, 0, np.array(size, dtype=np.float32) - 1)
 
 
 def to_uint8_bgr(
@@ -317,8 +325,7 @@ def _nearest(frame: Frame, axis: int) -> np.ndarray:
     """Return the caller's pixel in which each input pixel along an axis lies."""
     points = np.zeros((frame.input_size[axis], 2), np.float32)
     points[:, axis] = np.arange(len(points))
-    inside = np.clip(frame.to_caller(points)[:, axis], 0, frame.image_size[axis] - 1)
-    return np.rint(inside).astype(np.intp)
+    return np.rint(frame.to_caller(points)[:, axis]).astype(np.intp)
 
 
 def check_color(color: str) -> str:

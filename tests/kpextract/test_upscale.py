@@ -16,7 +16,7 @@ def enlarged(image):
 
 
 def to_caller(points):
-    return (points + 0.5) / np.float32(FACTOR) - 0.5
+    return np.clip((points + 0.5) / np.float32(FACTOR) - 0.5, 0, [639, 479])
 
 
 def test_they_are_in_pixels_of_the_image_given(photo):
@@ -28,6 +28,14 @@ def test_they_are_in_pixels_of_the_image_given(photo):
     )
     np.testing.assert_allclose(features.sigma, whole.sigma / FACTOR, rtol=1e-5)
     np.testing.assert_array_equal(features.descriptors, whole.descriptors)
+
+
+def test_they_lie_inside_the_image_given():
+    noise = np.random.default_rng(0).integers(0, 256, (33, 50, 3), dtype=np.uint8)
+    points = Extractor(**EVERY, upscale=2).detect(noise).keypoints
+    assert (points >= 0).all()
+    assert (points <= [49, 32]).all()
+    assert points.min() == 0  # some were clipped
 
 
 def test_a_mask_is_in_pixels_of_the_image_given(photo):
