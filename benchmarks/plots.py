@@ -90,7 +90,7 @@ def matching_figure(result: dict[str, Any]) -> "Figure":
     from matplotlib.figure import Figure
 
     parts = result["figures"][SETTING.name]
-    figure = Figure(figsize=(4.5 * len(parts), 4), layout="constrained")
+    figure = Figure(figsize=(2.5 + 4.5 * len(parts), 4), layout="constrained")
     panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     for panel, (part, rows) in zip(panels, parts.items(), strict=True):
         for index, (label, row) in enumerate(rows.items()):
@@ -101,7 +101,7 @@ def matching_figure(result: dict[str, Any]) -> "Figure":
         panel.set(title=title, xlabel="threshold (px)", ylim=(0, 1))
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("mean matching accuracy")
-    panels[-1].legend(loc="lower right")
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -96,12 +96,14 @@ def test_the_figures_are_those_of_the_bundled_model():
 def test_its_three_reasons_are_committed_results():
     result = json.loads((RESULTS / "peers.json").read_text())
     rows = {name.split(" (")[0]: row for name, row in peers.rows(result).items()}
-    small, orb = rows["kpextract small 4"], rows["ORB"]
+    small, large = rows["kpextract small 4"], rows["kpextract small 4 @1.5"]
+    orb = rows["ORB"]
     int8, tiny = rows["kpextract small-int8 4"], rows["kpextract tiny-int8 1"]
     text = " ".join(README.split())
     for claim in (
         f"Over {result['pairs']['all']} real image pairs",
         f"{small['homography_accuracy_3']:.0%}".replace("%", " % of the homographies"),
+        f"{large['homography_accuracy_3']:.0%} on enlarged".replace("%", " %"),
         f"with ORB, {orb['homography_accuracy_3']:.0%}".replace("%", " %."),
         f"takes {small['milliseconds']:.1f} ms on two cores",
         f"in 8-bit integers, {int8['milliseconds']:.1f} ms",
@@ -110,9 +112,9 @@ def test_its_three_reasons_are_committed_results():
     ):
         assert claim in text
     assert result["machine"]["cores"] == 2
-    assert rows["XFeat"]["milliseconds"] / small["milliseconds"] > 2
+    assert rows["XFeat"]["milliseconds"] / small["milliseconds"] > 3
     assert rows["ALIKED-T16"]["milliseconds"] / small["milliseconds"] == pytest.approx(
-        21, abs=0.5
+        24, abs=0.5
     )
     size = (ROOT / "models" / "small.onnx").stat().st_size
     assert f"The default model is {size / 1e6:.1f} MB" in text
