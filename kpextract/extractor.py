@@ -102,8 +102,9 @@ class Extractor:
             max_size: shrink images so that their longer side is at most this many
                 pixels; keypoints stay in pixels of the image given. None never shrinks.
             upscale: enlarge images by this factor, from 1 to 2, after `max_size`: more
-                precise keypoints and more correct matches, at 2.25 times the work for
-                1.5. Keypoints stay in pixels of the image given. 1 never enlarges.
+                precise keypoints and, if the images are sharp, more correct matches, at
+                2.25 times the work for 1.5. Keypoints stay in pixels of the image
+                given. 1 never enlarges.
             num_threads: CPU threads per call, at most 4 per core (16 on few cores);
                 None leaves the choice to the runtime.
             octaves: 2 also detects points in the image at half its size, which share

@@ -14,7 +14,7 @@ from kpextract.packages import import_cv2
 
 STRIDE = 8  # pixels per cell; the network accepts multiples of it
 MIN_SIDE = 16  # pixels; below two cells per side there is no room for a point
-MAX_UPSCALE = 2.0  # beyond it, points repeat less and are hardly more precise
+MAX_UPSCALE = 2.0  # at which fewer points repeat than at 1.5
 COLORS = ("bgr", "rgb")
 
 

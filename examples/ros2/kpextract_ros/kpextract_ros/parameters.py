@@ -105,9 +105,11 @@ def extractor_options(values: Mapping[str, Value]) -> dict[str, Any]:
     Args:
         values: of all parameters by name, each valid.
     """
-    same = ("model", "backend", "max_keypoints", "min_score", "selection")
-    more = ("octaves", "upscale", "min_distance")
-    options: dict[str, Any] = {name: values[name] for name in (*same, *more)}
+    same = (
+        *("model", "backend", "max_keypoints", "min_score", "selection"),
+        *("octaves", "upscale", "min_distance"),
+    )
+    options: dict[str, Any] = {name: values[name] for name in same}
     for name in ("precision", "max_size", "num_threads"):
         options[name] = values[name] or None
     options["intensity_range"] = _intensity_range(str(values["intensity_range"]))
