@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from kpextract import __version__
 from kpextract.cli.commands import COMMANDS
@@ -39,8 +39,11 @@ def run() -> NoReturn:
     except OSError as error:
         print(f"kpextract: cannot print: {error.strerror}.", file=sys.stderr)
         code = FAILED
+    # Or Python would try again at its end, and complain or exit with another code.
     if code in (PIPE_CLOSED, FAILED):
-        _discard_output()  # or Python would try again at its end, and complain
+        _discard(sys.stdout)
+    if code == PIPE_CLOSED:
+        _discard(sys.stderr)
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(code))
@@ -56,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(command(**options))
     except BrokenPipeError:
-        _discard_output()
+        _discard(sys.stdout)
         return PIPE_CLOSED
     except (KpextractError, OSError) as error:
         if debug:
@@ -79,8 +82,9 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _discard_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _discard(stream: TextIO) -> None:
+    """Send what is still written to a standard stream nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _why_nowhere(error: Exception) -> str | None:

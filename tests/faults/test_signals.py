@@ -175,9 +175,11 @@ def test_an_extraction_without_a_reader_is_whole(words, tmp_path, broken_pipe):
     assert sorted(load(tmp_path / "out")) == ["a.png", "b.png"]
 
 
-def test_errors_without_a_reader_are_exit_code_141(tmp_path, broken_pipe):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_errors_without_a_reader_are_exit_code_141(tmp_path, broken_pipe, unbuffered):
     command = [sys.executable, "-c", COMMAND, "detect", str(tmp_path / "none.png")]
-    done = subprocess.run(command, stderr=broken_pipe, timeout=SECONDS)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stderr=broken_pipe, timeout=SECONDS, env=environment)
     assert done.returncode == 141
 
 
