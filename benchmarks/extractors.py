@@ -22,6 +22,7 @@ PLENTY = 10_000
 OPENCV = {"ORB": PLENTY, "SIFT": 0, "BRISK": None, "AKAZE": None}
 EDGEPOINT2 = "EdgePoint2-"  # prefix of the sub-models T32 to E64
 UPSCALED = re.compile(r"(.+)@(\d+(?:\.\d+)?)")  # small@1.5 enlarges images by 1.5
+CHOICES = "bundled names, model paths and peers; small@1.5 enlarges images by 1.5"
 
 Detect = Callable[[np.ndarray], Features]
 
@@ -58,8 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["small", "ORB", "SIFT"],
         metavar="NAME",
-        help="bundled names, model paths and peers; small@1.5 enlarges images by 1.5 "
-        "(default: small ORB SIFT)",
+        help=f"{CHOICES} (default: small ORB SIFT)",
     )
     parser.add_argument(
         "--edgepoint2",

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks import accuracy, plots
 from benchmarks.accuracy import Rows, compare
+from benchmarks.extractors import CHOICES
 from benchmarks.latency import CALLS
 from benchmarks.machine import write_result
 from benchmarks.protocol import SETTINGS
@@ -67,10 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = script.parser("benchmarks.peers", __doc__)
     parser.add_argument("folder", type=Path, help="sequences in HPatches' layout")
     add = parser.add_argument
-    help_text = (
-        "bundled names, model paths and peers; small@1.5 enlarges images by 1.5 "
-        f"(default: {' '.join(EXTRACTORS)})"
-    )
+    help_text = f"{CHOICES} (default: {' '.join(EXTRACTORS)})"
     add("--extractors", nargs="+", default=EXTRACTORS, help=help_text)
     help_text = "photo for timing (default: %(default)s)"
     add("--photo", type=Path, default=PHOTO, help=help_text)
